@@ -1,0 +1,56 @@
+# Everything from python3 and make alone: the first target that needs it builds .venv with uv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+UV := $(BIN)/uv
+PACKAGES := coda_voice memory tools integrations scripts tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format soak bench train-tiny wheel clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "coda-voice needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet uv
+	@echo "setting up $(VENV) (torch with its CUDA libraries is about 7 GB; later environments are quick)"
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,train]'
+	@touch $@
+
+setup: $(STAMP)  ## make .venv with everything in it
+
+demo: $(STAMP)  ## a spoken conversation with coda-tiny; leaves conversation.wav and .png
+	$(BIN)/coda-voice demo
+
+test: check  ## everything that must hold (at most 15 minutes on two cores)
+	$(BIN)/python -m pytest -m "not soak"
+
+check: $(STAMP)  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=memory:tools:integrations $(BIN)/lint-imports --no-cache
+
+format: $(STAMP)  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+soak: $(STAMP)  ## the long runs: an hour through one slot
+	$(BIN)/python -m pytest -m soak --timeout 7200 -s
+
+bench: $(STAMP)  ## benchmarks; tables here, JSON under benchmarks/
+	$(BIN)/python scripts/benchmark_engine.py
+	$(BIN)/python scripts/benchmark_voice_latency.py
+
+train-tiny: $(STAMP)  ## train coda-tiny from nothing (hours on a CPU; resumable)
+	nice -n 19 $(BIN)/python -m scripts.train_tiny.run
+
+wheel: $(STAMP)  ## build the wheel into dist/
+	$(BIN)/python -m build --no-isolation --wheel
+
+clean:  ## remove what was built
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache conversation.wav conversation.png conversation.json

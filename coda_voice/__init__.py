@@ -1,0 +1,1 @@
+"""A full-duplex voice: Kyutai Moshi speaks and listens, an LLM thinks."""

@@ -1,0 +1,224 @@
+"""What happened, as typed values; and the bus that carries them.
+
+Every step of a conversation publishes one event. Sockets, metrics, analytics and the
+timeline plot only subscribe: nothing in the engine waits for a subscriber. A subscriber
+that does not keep up loses its oldest events, and the loss is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Speaker = Literal["user", "agent"]
+
+
+class Event(BaseModel):
+    """Base of all events.
+
+    ``time`` is seconds on the conversation's frame clock; ``wall`` is Unix time;
+    ``generation`` is the user turn the event belongs to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+    conversation_id: str
+    time: float = 0.0
+    generation: int = 0
+    wall: float = Field(default_factory=time.time)
+    id: int = Field(default_factory=itertools.count(1).__next__)
+
+
+class ConversationStarted(Event):
+    """A conversation got its slot; its first frame may be sent."""
+
+    type: Literal["conversation_started"] = "conversation_started"
+    user_id: str | None = None
+    mode: str = "moshi_only"
+    checkpoint: str = ""
+
+
+class ConversationEnded(Event):
+    """A conversation gave its slot back."""
+
+    type: Literal["conversation_ended"] = "conversation_ended"
+    reason: str = "ended"
+    frames: int = 0
+    frames_dropped: int = 0
+
+
+class SpeechStarted(Event):
+    """Somebody began to speak (VAD for the user, monologue and level for the agent)."""
+
+    type: Literal["speech_started"] = "speech_started"
+    speaker: Speaker
+
+
+class SpeechEnded(Event):
+    """Somebody stopped speaking; ``duration`` in seconds."""
+
+    type: Literal["speech_ended"] = "speech_ended"
+    speaker: Speaker
+    duration: float
+
+
+class WordSpoken(Event):
+    """One word, with its times in the audio of its speaker."""
+
+    type: Literal["word"] = "word"
+    speaker: Speaker
+    text: str
+    start: float
+    end: float
+    sentence_end: bool = False
+
+
+class TurnLatency(Event):
+    """End of the user's speech to the agent's first audio, seconds on the frame clock."""
+
+    type: Literal["turn_latency"] = "turn_latency"
+    seconds: float
+
+
+class BargeIn(Event):
+    """The user spoke over the agent; ``silent_after`` seconds later the agent was silent."""
+
+    type: Literal["barge_in"] = "barge_in"
+    silent_after: float | None = None
+
+
+class FramesDropped(Event):
+    """A bounded mailbox was full and lost its oldest frames."""
+
+    type: Literal["frames_dropped"] = "frames_dropped"
+    where: Literal["inbox", "outbox"]
+    count: int
+
+
+class SessionRenewed(Event):
+    """The slot reached the context length and was rebuilt beside the running one."""
+
+    type: Literal["session_renewed"] = "session_renewed"
+    kept_frames: int
+    prompt_frames: int
+
+
+class SettingWithoutEffect(Event):
+    """A setting was accepted but does nothing here, and why."""
+
+    type: Literal["setting_without_effect"] = "setting_without_effect"
+    setting: str
+    reason: str
+
+
+class ConversationFailed(Event):
+    """Something went wrong in one conversation; the others go on."""
+
+    type: Literal["error"] = "error"
+    code: str
+    message: str
+
+
+EVENT_TYPES: tuple[type[Event], ...] = (
+    ConversationStarted,
+    ConversationEnded,
+    SpeechStarted,
+    SpeechEnded,
+    WordSpoken,
+    TurnLatency,
+    BargeIn,
+    FramesDropped,
+    SessionRenewed,
+    SettingWithoutEffect,
+    ConversationFailed,
+)
+"""All event classes, for documentation and codecs."""
+
+
+class Subscription:
+    """A bounded view on the bus: an async iterator of events, oldest dropped first."""
+
+    def __init__(self, bus: EventBus, conversation_id: str | None, maxlen: int) -> None:
+        self._bus = bus
+        self._conversation_id = conversation_id
+        self._events: deque[Event] = deque(maxlen=maxlen)
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._closed = False
+        self.dropped = 0
+
+    def wants(self, event: Event) -> bool:
+        """Whether this subscription asked for such an event."""
+        return self._conversation_id in (None, event.conversation_id)
+
+    def _put(self, event: Event) -> None:
+        if len(self._events) == self._events.maxlen:
+            self.dropped += 1
+        self._events.append(event)
+        self._loop.call_soon_threadsafe(self._ready.set)
+
+    def close(self) -> None:
+        """End the iteration and leave the bus."""
+        self._closed = True
+        self._bus._leave(self)
+        self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            self._ready.clear()
+            while self._events:
+                yield self._events.popleft()
+            if self._closed:
+                return
+            await self._ready.wait()
+
+
+class EventBus:
+    """Carries events to whoever subscribed, from any thread, never waiting for anyone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscriptions: list[Subscription] = []
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def publish(self, event: Event) -> None:
+        """Hand ``event`` to every subscriber. Callable from any thread."""
+        with self._lock:
+            subscriptions = [s for s in self._subscriptions if s.wants(event)]
+            listeners = list(self._listeners)
+        for subscription in subscriptions:
+            subscription._put(event)
+        for listener in listeners:
+            listener(event)
+
+    def subscribe(self, conversation_id: str | None = None, maxlen: int = 1024) -> Subscription:
+        """A new subscription; needs a running event loop. None means all conversations."""
+        subscription = Subscription(self, conversation_id, maxlen)
+        with self._lock:
+            self._subscriptions.append(subscription)
+        return subscription
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call ``listener`` in the publishing thread; it must not block. Returns its undo."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def leave() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return leave
+
+    def _leave(self, subscription: Subscription) -> None:
+        with self._lock:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)

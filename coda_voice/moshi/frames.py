@@ -1,0 +1,96 @@
+"""What goes into the engine and what comes out, one 80 ms frame at a time.
+
+These types are the seam between the engine's thread and everybody else: plain
+values, no torch in them, so a consumer need not know how a frame was made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 24_000
+"""Hz; what Mimi hears and speaks."""
+FRAME_SAMPLES = 1_920
+"""Samples in a frame."""
+FRAME_RATE = 12.5
+"""Frames a second: the frame clock."""
+FRAME_SECONDS = 1 / FRAME_RATE
+
+Pcm = NDArray[np.float32]
+"""Mono samples, -1…1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one conversation samples its tokens.
+
+    Temperatures of 0 mean greedy. The same seed gives the same conversation for the
+    same audio, whoever shares the batch.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 250
+    text_temperature: float = 0.7
+    text_top_k: int = 25
+    seed: int = 0
+
+    @classmethod
+    def greedy(cls) -> Sampling:
+        """The most likely token, always."""
+        return cls(temperature=0.0, top_k=1, text_temperature=0.0, text_top_k=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the inner monologue (or of a transcript), with its time in the audio.
+
+    ``start`` and ``end`` are seconds on the conversation's own frame clock.
+    """
+
+    text: str
+    start: float
+    end: float
+    sentence_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Seconds a frame spent in each stage, measured from its arrival."""
+
+    queued: float = 0.0
+    encode: float = 0.0
+    model: float = 0.0
+    decode: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """From the arrival of the user's frame to the agent's frame being ready."""
+        return self.queued + self.encode + self.model + self.decode
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOut:
+    """What the engine made of one frame of the user's audio.
+
+    ``frame`` counts from 0 on the conversation's clock; the agent's ``pcm`` belongs to
+    the same 80 ms as the user's frame of that number. ``text_token`` is the monologue's
+    token of that frame (None on the very first, where the model has said nothing yet).
+    """
+
+    frame: int
+    pcm: Pcm
+    text_token: int | None
+    words: tuple[Word, ...] = ()
+    forced: bool = False
+    muted: bool = False
+    generation: int = 0
+    arrived: float = 0.0
+    times: StageTimes = field(default_factory=StageTimes)
+
+    @property
+    def time(self) -> float:
+        """Start of the frame in seconds."""
+        return self.frame * FRAME_SECONDS

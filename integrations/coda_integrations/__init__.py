@@ -1,0 +1,1 @@
+"""Edges to other systems; empty until its issue is done."""

@@ -1,0 +1,1 @@
+"""Long-term memory and personality; empty until its issue is done."""

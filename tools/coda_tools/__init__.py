@@ -1,0 +1,1 @@
+"""Tools the language model may call; empty until its issue is done."""
