@@ -1,0 +1,134 @@
+"""Which settings act, and where; which do nothing in this build, and why.
+
+Every setting of the model is in exactly one of the two tables; a test looks whether the
+module that ``ACTS`` names really reads it. A setting that is accepted but does nothing is
+reported when a configuration is loaded, except where it asks for what happens anyway.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+ACTS: dict[str, str] = {
+    "mode": "coda_voice/manager.py",
+    "provider": "coda_voice/config/model.py",
+    "audio.sample_rate": "coda_voice/manager.py",
+    "audio.channels": "coda_voice/manager.py",
+    "audio.bit_depth": "coda_voice/manager.py",
+    "audio.format": "coda_voice/manager.py",
+    "audio.vad_enabled": "coda_voice/manager.py",
+    "audio.vad_threshold": "coda_voice/manager.py",
+    "audio.silence_duration_ms": "coda_voice/manager.py",
+    "audio.noise_reduction": "coda_voice/manager.py",
+    "audio.echo_cancellation": "coda_voice/manager.py",
+    "audio.auto_gain_control": "coda_voice/manager.py",
+    "moshi.checkpoint": "coda_voice/manager.py",
+    "moshi.device": "coda_voice/manager.py",
+    "moshi.optimization": "coda_voice/manager.py",
+    "moshi.slots": "coda_voice/manager.py",
+    "moshi.threads": "coda_voice/manager.py",
+    "moshi.temperature": "coda_voice/manager.py",
+    "moshi.top_k": "coda_voice/manager.py",
+    "moshi.text_temperature": "coda_voice/manager.py",
+    "moshi.text_top_k": "coda_voice/manager.py",
+    "moshi.seed": "coda_voice/manager.py",
+    "moshi.prompt": "coda_voice/manager.py",
+    "moshi.voice_prompt": "coda_voice/manager.py",
+    "moshi.max_conversation_length": "coda_voice/config/model.py",
+    "moshi.max_steps": "coda_voice/config/model.py",
+    "logging.level": "coda_voice/manager.py",
+    "logging.format": "coda_voice/manager.py",
+    "logging.timing_log": "coda_voice/manager.py",
+    "logging.text_log": "coda_voice/manager.py",
+}
+"""Setting → the module that reads it."""
+
+
+class NoEffect(NamedTuple):
+    """Why a setting does nothing; ``already`` is the value that describes what happens."""
+
+    reason: str
+    already: object = None
+
+
+_MOSHI_ONLY = "no LLM is asked yet: this build runs Moshi alone (mode moshi_only)"
+_MEMORY = "nothing is taken from a memory yet: this build runs Moshi alone (mode moshi_only)"
+_PERSONALITY = "no personality is applied yet: this build runs Moshi alone (mode moshi_only)"
+_TOOLS = "no tools are called yet: this build runs Moshi alone (mode moshi_only)"
+_FIXED_VRAM = (
+    "memory follows from checkpoint, number format and slots, all fixed at start; "
+    "`coda-voice doctor` shows what fits"
+)
+_NO_PIPELINE = "there is no pipeline of separate recogniser and synthesiser: Moshi does both"
+
+NO_EFFECT: dict[str, NoEffect] = {
+    "conversation_mode": NoEffect(
+        "Moshi always listens and speaks at once; process_voice_input takes whole turns",
+        already="full_duplex",
+    ),
+    "endpoint": NoEffect("a remote Moshi is not part of this build yet"),
+    "audio.chunk_size": NoEffect(
+        "audio may come in chunks of any size; the model's frame is 80 ms"
+    ),
+    "moshi.sample_rate": NoEffect(
+        "Moshi works at 24 kHz; the caller's rate is audio.sample_rate", already=24_000
+    ),
+    "moshi.target_latency_ms": NoEffect(
+        "a frame is answered as soon as it is there, never later on purpose; the latency "
+        "reached is measured in the analytics"
+    ),
+    "moshi.vram_allocation": NoEffect(_FIXED_VRAM),
+    "moshi.enable_streaming": NoEffect("audio is always streamed frame by frame", already=True),
+    "moshi.external_llm_enabled": NoEffect(_MOSHI_ONLY, already=False),
+    "moshi.inner_monologue_enabled": NoEffect(
+        "the inner monologue is part of how Moshi speaks and cannot be left out", already=True
+    ),
+    "external_llm.provider": NoEffect(_MOSHI_ONLY),
+    "external_llm.model": NoEffect(_MOSHI_ONLY),
+    "external_llm.endpoint": NoEffect(_MOSHI_ONLY),
+    "external_llm.vram_allocation": NoEffect(_MOSHI_ONLY),
+    "external_llm.reasoning_mode": NoEffect(_MOSHI_ONLY),
+    "external_llm.context_window": NoEffect(_MOSHI_ONLY),
+    "external_llm.temperature": NoEffect(_MOSHI_ONLY),
+    "external_llm.parallel_processing": NoEffect(_MOSHI_ONLY),
+    "external_llm.fallback_enabled": NoEffect(_MOSHI_ONLY),
+    "integration.memory_enabled": NoEffect(_MEMORY, already=False),
+    "integration.personality_enabled": NoEffect(_PERSONALITY, already=False),
+    "integration.tools_enabled": NoEffect(_TOOLS, already=False),
+    "integration.websocket_events": NoEffect(
+        "this build has no WebSocket server to send them; subscribe to manager.events instead",
+        already=False,
+    ),
+    "integration.memory_context_limit": NoEffect(_MEMORY),
+    "integration.personality_adaptation": NoEffect(_PERSONALITY, already=False),
+    "integration.tool_calling_during_speech": NoEffect(_TOOLS, already=False),
+    "total_vram": NoEffect(_FIXED_VRAM),
+    "reserved_system": NoEffect(_FIXED_VRAM),
+    "dynamic_allocation": NoEffect(_FIXED_VRAM, already=False),
+    "enable_traditional_pipeline": NoEffect(_NO_PIPELINE, already=False),
+    "fallback_whisper_model": NoEffect(_NO_PIPELINE),
+    "fallback_tts_model": NoEffect(_NO_PIPELINE),
+}
+
+
+class WithoutEffect(NamedTuple):
+    """A setting that was made and does nothing in this build, and why."""
+
+    setting: str
+    reason: str
+
+
+def without_effect(config: BaseModel, prefix: str = "") -> list[WithoutEffect]:
+    """List the settings made in ``config`` that are in ``NO_EFFECT``, in the model's order."""
+    found: list[WithoutEffect] = []
+    for name in type(config).model_fields:
+        if name not in config.model_fields_set:
+            continue
+        key, value = f"{prefix}{name}", getattr(config, name)
+        if isinstance(value, BaseModel):
+            found += without_effect(value, f"{key}.")
+        elif key in NO_EFFECT and value != NO_EFFECT[key].already:
+            found.append(WithoutEffect(key, NO_EFFECT[key].reason))
+    return found
