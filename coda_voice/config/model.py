@@ -216,7 +216,7 @@ class VoiceConfig(Section):
         return [*self._superseded, *without_effect(self)]
 
     def to_yaml(self) -> str:
-        """Write all settings as YAML that ``load`` reads back into an equal config."""
+        """Write all settings as YAML that ``load`` reads back to the same values."""
         return yaml.safe_dump(
             self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
         )
