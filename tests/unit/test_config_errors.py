@@ -93,9 +93,9 @@ def test_files_that_cannot_be_read(tmp_path: Path):
 
 
 def test_a_wrong_environment_variable_is_named():
-    with pytest.raises(ConfigurationError, match="CODA_VOICE__MOSHI__DEVCIE: .*'moshi.device'"):
+    with pytest.raises(ConfigurationError, match=r"__MOSHI__DEVCIE: .*'moshi\.device'"):
         VoiceConfig.load(env={"CODA_VOICE__MOSHI__DEVCIE": "cpu"})
-    with pytest.raises(ConfigurationError, match="CODA_VOICE__AUDIO__CHANNELS: .*at most 8"):
+    with pytest.raises(ConfigurationError, match=r"CODA_VOICE__AUDIO__CHANNELS: .*at most 8"):
         VoiceConfig.load(env={"CODA_VOICE__AUDIO__CHANNELS": "9"})
 
 

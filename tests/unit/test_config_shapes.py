@@ -19,8 +19,9 @@ voice:
   moshi: {model_path: kyutai/moshiko-pytorch-bf16, device: cuda, optimization: bf16,
           max_conversation_length: 300, target_latency_ms: 200, vram_allocation: 8GB,
           enable_streaming: true, external_llm_enabled: true, inner_monologue_enabled: true}
-  external_llm: {provider: ollama, model: "qwen3:30b-a3b", vram_allocation: 20GB, reasoning_mode: enhanced,
-                 context_window: 8192, temperature: 0.7, parallel_processing: true, fallback_enabled: true}
+  external_llm: {provider: ollama, model: "qwen3:30b-a3b", vram_allocation: 20GB,
+                 reasoning_mode: enhanced, context_window: 8192, temperature: 0.7,
+                 parallel_processing: true, fallback_enabled: true}
   memory_integration_enabled: true
   personality_integration_enabled: true
   tools_integration_enabled: true
