@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from time import time as unix_time
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,7 +33,7 @@ class Event(BaseModel):
     conversation_id: str
     time: float = 0.0
     generation: int = 0
-    wall: float = Field(default_factory=time.time)
+    wall: float = Field(default_factory=unix_time)
     id: int = Field(default_factory=itertools.count(1).__next__)
 
 
@@ -195,12 +195,15 @@ class EventBus:
             subscriptions = [s for s in self._subscriptions if s.wants(event)]
             listeners = list(self._listeners)
         for subscription in subscriptions:
-            subscription._put(event)
+            if subscription._loop.is_closed():
+                self._leave(subscription)
+            else:
+                subscription._put(event)
         for listener in listeners:
             listener(event)
 
     def subscribe(self, conversation_id: str | None = None, maxlen: int = 1024) -> Subscription:
-        """A new subscription; needs a running event loop. None means all conversations."""
+        """Open a subscription; needs a running event loop. None means all conversations."""
         subscription = Subscription(self, conversation_id, maxlen)
         with self._lock:
             self._subscriptions.append(subscription)
