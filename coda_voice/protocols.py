@@ -1,0 +1,94 @@
+"""What the voice needs of a memory, a personality, a tool box and an LLM.
+
+The other houses (``coda_memory``, ``coda_tools``, Coda's own managers) implement these
+protocols by having the methods: nobody need import this module. Builds of Coda differ in
+which methods are coroutines, so each method may return its value or an awaitable of it;
+``settle`` takes both.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+from coda_voice.errors import IntegrationError
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class MemoryManager(Protocol):
+    """Long-term memory: turns in, relevant memories out."""
+
+    def add_turn(self, role: str, content: str) -> object:
+        """Remember that ``role`` ("user" or "assistant") said ``content``."""
+
+    def search_memories(
+        self, query: str, limit: int = 5, min_relevance: float = 0.0
+    ) -> Awaitable[Sequence[object]] | Sequence[object]:
+        """Give the memories nearest to ``query``, best first."""
+
+    def get_context(self, max_tokens: int = 800) -> Awaitable[object] | object:
+        """Give the recent conversation, cut to ``max_tokens``."""
+
+
+@runtime_checkable
+class PersonalityManager(Protocol):
+    """Who the agent is at the moment."""
+
+    def get_personality_state(self) -> Awaitable[Mapping[str, object]] | Mapping[str, object]:
+        """``{"parameters": {trait: {"value": …}}, …}``."""
+
+    def enhance_prompt(self, prompt: str, context: str = "") -> Awaitable[str] | str:
+        """``prompt`` with the personality worked into it."""
+
+
+@runtime_checkable
+class ToolManager(Protocol):
+    """A tool box: function schemas out, calls in."""
+
+    def get_function_schemas(
+        self, context: object | None = None
+    ) -> Awaitable[Sequence[Mapping[str, object]]] | Sequence[Mapping[str, object]]:
+        """OpenAI-style function schemas."""
+
+    def process_function_call(self, call: Mapping[str, object]) -> Awaitable[object] | object:
+        """Run one call; the result has ``success``, ``result``, ``error``."""
+
+
+REQUIRED_METHODS: Mapping[str, tuple[str, ...]] = {
+    "memory": ("add_turn", "search_memories", "get_context"),
+    "personality": ("get_personality_state", "enhance_prompt"),
+    "tool": ("get_function_schemas", "process_function_call"),
+    "llm": (),
+}
+"""What each kind of manager must at least be able to do. An LLM manager is only kept for
+Coda's sake, so nothing is asked of it."""
+
+
+def require_methods(kind: str, manager: object) -> None:
+    """Check that ``manager`` has the methods its kind needs.
+
+    Raises IntegrationError naming the missing ones, so that a wrong object is refused when
+    it is handed over and not in the middle of a conversation.
+    """
+    missing = [
+        name for name in REQUIRED_METHODS[kind] if not callable(getattr(manager, name, None))
+    ]
+    if missing:
+        raise IntegrationError(
+            f"{type(manager).__name__} cannot serve as {kind} manager: it lacks "
+            f"{', '.join(f'{name}()' for name in missing)}. "
+            f"A {kind} manager needs {', '.join(REQUIRED_METHODS[kind])} (plain or async).",
+            kind=kind,
+            missing=missing,
+        )
+
+
+async def settle(value: Awaitable[T] | T) -> T:
+    """``value`` itself, or what it resolves to when it is awaitable."""
+    if inspect.isawaitable(value):
+        resolved: T = await value
+        return resolved
+    return value
