@@ -263,6 +263,18 @@ def step_floor_seconds(capabilities: Capabilities, conversations: int, gpu: Gpu)
     return read_gb * GB / gpu.bandwidth
 
 
+def conversations_in_time(capabilities: Capabilities, gpu: Gpu, seconds: float) -> int | None:
+    """Count the conversations whose floor (``step_floor_seconds``) stays within ``seconds``.
+
+    None where the driver does not tell the bandwidth.
+    """
+    if not gpu.bandwidth or capabilities.kv_gb <= 0:
+        return None
+    return max(
+        0, int((seconds * gpu.bandwidth / GB - capabilities.weights_gb) / capabilities.kv_gb)
+    )
+
+
 # --- the LLM beside Moshi ----------------------------------------------------------------
 
 
