@@ -29,9 +29,9 @@ USABLE = 0.92
 """Share of a GPU's memory that can be planned with; the rest is driver, display, splinters."""
 RUNTIME_GB = 1.0
 """A round figure for CUDA context, CUDA graphs and scratch buffers of a process."""
-DTYPES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
-"""Number formats of weights and their bytes."""
 
+Dtype = Literal["fp32", "bf16", "fp16", "int8"]
+"""Number formats of weights."""
 Level = Literal[0, 1, 2, 3, 4, 5, 6]
 
 
@@ -210,25 +210,22 @@ def choose_device(wanted: str = "auto", machine: Machine | None = None) -> str:
     return f"cuda:{index}"
 
 
-def choose_dtype(wanted: str = "auto", device: str = "cpu", machine: Machine | None = None) -> str:
+def choose_dtype(
+    wanted: Literal["auto"] | Dtype = "auto", device: str = "cpu", machine: Machine | None = None
+) -> Dtype:
     """Settle the number format of the weights: ``fp32 | bf16 | fp16 | int8``.
 
     ``auto`` is fp32 on a CPU (16-bit arithmetic is slow there), bf16 on GPUs that compute in
     it (Ampere and later), fp16 on older ones. ``int8`` needs a GPU (bitsandbytes kernels).
     Raises ConfigurationError for what cannot work.
     """
-    if wanted not in ("auto", *DTYPES):
+    if wanted not in ("auto", "fp32", "bf16", "fp16", "int8"):
         raise ConfigurationError(
-            f"number format {wanted!r} is unknown; use auto, {', '.join(DTYPES)}", dtype=wanted
-        )
-    on_gpu = device.startswith("cuda")
-    if wanted == "int8" and not on_gpu:
-        raise ConfigurationError(
-            f"number format 'int8' needs a CUDA device, not {device!r}; use 'fp32'", dtype=wanted
+            f"number format {wanted!r} is unknown; use auto, fp32, bf16, fp16 or int8", dtype=wanted
         )
     if wanted != "auto":
         return wanted
-    if not on_gpu:
+    if not device.startswith("cuda"):
         return "fp32"
     index = int(device.partition(":")[2] or 0)
     machine = machine or Machine.look()
