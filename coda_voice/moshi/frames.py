@@ -72,6 +72,17 @@ class StageTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """A slot was rebuilt beside the running one and swapped before this frame.
+
+    It now remembers ``prompt_frames`` of prompt and the last ``kept_frames`` it lived.
+    """
+
+    prompt_frames: int
+    kept_frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class FrameOut:
     """What the engine made of one frame of the user's audio.
 
@@ -89,6 +100,7 @@ class FrameOut:
     generation: int = 0
     arrived: float = 0.0
     times: StageTimes = field(default_factory=StageTimes)
+    renewed: Renewal | None = None
 
     @property
     def time(self) -> float:

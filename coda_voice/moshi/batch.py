@@ -1,0 +1,356 @@
+"""The models over a fixed batch of slots: one step for all that have a frame.
+
+No threads and no clock here: whoever calls must be the one thread that owns the device
+(``engine.py``). Slots step independently: those in the mask move on, the others keep
+their state to the last bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from moshi.utils.compile import no_compile
+from numpy.typing import NDArray
+
+from coda_voice.moshi.checkpoint import SpeechModels
+from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm, Sampling
+from coda_voice.moshi.generation import SlotGen
+from coda_voice.moshi.history import History
+from coda_voice.moshi.prefill import Prefill, Prefiller
+from coda_voice.moshi.prompt import PromptCodes, Steps
+from coda_voice.moshi.sampling import SlotSampler
+from coda_voice.moshi.streaming_state import (
+    RowState,
+    aside,
+    read_row,
+    side_states,
+    write_row,
+)
+
+SteerToken = Callable[[int], int]
+"""Sees the token a slot sampled, gives the token it shall say."""
+
+_WARM_FRAMES = 10
+_MAX_REFERENCES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSnapshot:
+    """Everything that makes a conversation go on where it was, model and codec."""
+
+    state: RowState
+    history: RowState
+    rng_position: int
+    sampling: Sampling
+    last_token: int | None
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the batch keeps for a slot on the host."""
+
+    sampling: Sampling = field(default_factory=Sampling.greedy)
+    steer: SteerToken | None = None
+    references: deque[torch.Tensor] = field(default_factory=lambda: deque(maxlen=_MAX_REFERENCES))
+    references_dropped: int = 0
+    last_token: int | None = None
+    forced: bool = False
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step made: ``pcm`` float32 [slots, 1920] (silence in slots that did not step),
+    ``codes`` int64 [slots, dep_q] the same in codes, on the device, ``tokens`` the
+    monologue's token of that frame, ``forced`` whether it was steered.
+    """
+
+    pcm: NDArray[np.float32]
+    codes: torch.Tensor
+    tokens: list[int | None]
+    forced: list[bool]
+    encode_seconds: float
+    model_seconds: float
+    decode_seconds: float
+
+
+class SlotBatch:
+    """Mimi and Moshi streaming over ``slots`` rows.
+
+    ``history_frames`` is how much of its own past a slot remembers for a rebuild.
+    """
+
+    def __init__(self, models: SpeechModels, slots: int, history_frames: int) -> None:
+        self.models = models
+        self.slots = slots
+        self.device = models.device
+        lm, mimi = models.lm, models.mimi
+        self._sampler = SlotSampler(slots, self.device)
+        self._gen = SlotGen(lm, self._sampler, self._steer)
+        with torch.no_grad():
+            mimi.streaming_forever(slots)
+            self._gen.streaming_forever(slots)
+        self._sums = torch.zeros(slots, 1, lm.dim, dtype=lm.dtype, device=self.device)
+        self._gen._streaming_state.condition_sum = self._sums
+        self._summed_rows: set[int] = set()
+        self._rows = [_Row() for _ in range(slots)]
+        self._mask: list[bool] = [True] * slots
+        self._mask_tensor = torch.ones(slots, dtype=torch.bool, device=self.device)
+        pin = self.device.type == "cuda"
+        self._pcm_in = torch.zeros(slots, 1, FRAME_SAMPLES, pin_memory=pin)
+        self._pcm_out = torch.zeros(slots, 1, FRAME_SAMPLES, pin_memory=pin)
+        self._audible = torch.ones(slots, 1, 1, device=self.device)
+        self._stepping: Sequence[bool] = self._mask
+        takes_sums = models.capabilities.frame_sum != "none"
+        self._history = History(slots, lm, history_frames, with_sums=takes_sums)
+        self._prefiller = Prefiller(self._gen)
+        self._mimi_side = side_states(mimi, 1)
+        self.codes = self._prompt_codes()
+        self._mimi_rest = self._mimi_at_rest()
+        for row in range(slots):
+            self.reset(row, Sampling.greedy())
+
+    # -- one frame for everybody ---------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, frames: Sequence[Pcm | None]) -> StepResult:
+        """Step every slot that has a frame (float32 [1920], finite); None leaves it alone."""
+        started = time.perf_counter()
+        self._set_mask([frame is not None for frame in frames])
+        for row, frame in enumerate(frames):
+            if frame is None:
+                self._pcm_in[row].zero_()
+            else:
+                self._pcm_in[row, 0] = torch.from_numpy(frame)
+        with self._eager():
+            return self._step(frames, started)
+
+    def _eager(self) -> AbstractContextManager[object]:
+        """Keep the package from compiling kernels on a CPU: it takes seconds in the middle
+        of a conversation, needs a C++ compiler, and changes the last bits of the results.
+        """
+        return nullcontext() if self.device.type == "cuda" else no_compile()
+
+    def _step(self, frames: Sequence[Pcm | None], started: float) -> StepResult:
+        user = self.models.mimi.encode(self._pcm_in.to(self.device, non_blocking=True))
+        user = user[:, : self._gen.lm_model.n_q - self._gen.lm_model.dep_q]
+        encoded = time.perf_counter()
+
+        before = [row.last_token for row in self._rows]
+        was_forced = [row.forced for row in self._rows]
+        self._load_sums(frames)
+        tokens = self._gen.step(user)
+        self._sampler.advance(self._mask_tensor)
+        said = self._gen.text_tokens
+        self._history.write(
+            self._mask_tensor, frames, said, self._gen.audio_tokens, user[:, :, 0], self._sums
+        )
+        for row, frame in enumerate(frames):
+            if frame is not None:
+                self._rows[row].last_token = said[row]
+        modelled = time.perf_counter()
+
+        agent = tokens[:, 1:]
+        agent = torch.where(agent < 0, self.codes.silence[None, : agent.shape[1], None], agent)
+        pcm = self.models.mimi.decode(agent) * self._audible
+        self._pcm_out.copy_(pcm)  # a device waits here until its audio is in host memory
+        decoded = time.perf_counter()
+        return StepResult(
+            pcm=self._pcm_out[:, 0].numpy().copy(),
+            codes=agent[:, :, 0],
+            tokens=before,
+            forced=was_forced,
+            encode_seconds=encoded - started,
+            model_seconds=modelled - encoded,
+            decode_seconds=decoded - modelled,
+        )
+
+    def _steer(self, sampled: list[int]) -> list[int] | None:
+        steered: list[int] | None = None
+        for row, state in enumerate(self._rows):
+            if not self._stepping[row]:
+                continue
+            state.forced = False
+            if state.steer is None:
+                continue
+            token = state.steer(sampled[row])
+            state.forced = token != sampled[row]
+            if state.forced:
+                steered = list(sampled) if steered is None else steered
+                steered[row] = token
+        return steered
+
+    def _set_mask(self, mask: list[bool]) -> None:
+        self._stepping = mask
+        if mask == self._mask:
+            return
+        self._mask = mask
+        self._mask_tensor.copy_(torch.tensor(mask))
+        self.models.mimi.set_exec_mask(self._mask_tensor)
+        self._gen.set_exec_mask(self._mask_tensor)
+
+    def _load_sums(self, frames: Sequence[Pcm | None]) -> None:
+        for row, state in enumerate(self._rows):
+            if frames[row] is None:
+                continue
+            if state.references:
+                self._sums[row, 0] = state.references.popleft()
+                self._summed_rows.add(row)
+            elif row in self._summed_rows:
+                self._sums[row].zero_()
+                self._summed_rows.discard(row)
+
+    # -- one slot --------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def reset(self, row: int, sampling: Sampling) -> None:
+        """Make a slot new: no past, no steering, audio codec at rest in silence."""
+        mask = torch.zeros(self.slots, dtype=torch.bool)
+        mask[row] = True
+        self.models.mimi.reset_streaming(mask)
+        self._gen.reset_streaming(mask)
+        write_row("mimi", self.models.mimi, self.slots, row, self._mimi_rest)
+        self._forget_mask()
+        self._rows[row] = _Row(sampling=sampling)
+        self._sampler.configure(row, sampling)
+        self._history.clear(row)
+        self._sums[row].zero_()
+        self._summed_rows.discard(row)
+        self._audible[row] = 1.0
+
+    def start_from(self, row: int, model: RowState) -> None:
+        """Put a prefilled model state into a slot; its codec and its settings stay."""
+        self._write_model(row, model)
+        self._rows[row].last_token = None
+
+    def swap_model(self, row: int, model: RowState) -> None:
+        """Exchange a running slot's model state between two frames; all else goes on."""
+        self._write_model(row, model)
+
+    @torch.no_grad()
+    def _write_model(self, row: int, model: RowState) -> None:
+        write_row("lm", self._gen.lm_model, self.slots, row, model)
+        write_row("gen", self._gen, self.slots, row, model)
+
+    @torch.no_grad()
+    def read_model(self, row: int) -> RowState:
+        """Clone a slot's model state."""
+        lm = read_row("lm", self._gen.lm_model, self.slots, row)
+        return lm | read_row("gen", self._gen, self.slots, row)
+
+    @torch.no_grad()
+    def snapshot(self, row: int) -> SlotSnapshot:
+        """Clone everything of a slot."""
+        mimi = read_row("mimi", self.models.mimi, self.slots, row)
+        state = self._rows[row]
+        return SlotSnapshot(
+            state=self.read_model(row) | mimi,
+            history=self._history.read(row),
+            rng_position=self._sampler.position(row),
+            sampling=state.sampling,
+            last_token=state.last_token,
+        )
+
+    @torch.no_grad()
+    def restore(self, row: int, snapshot: SlotSnapshot) -> None:
+        """Continue in ``row`` where the snapshot was taken, in whichever slot that was."""
+        self.reset(row, snapshot.sampling)
+        self._write_model(row, snapshot.state)
+        write_row("mimi", self.models.mimi, self.slots, row, snapshot.state)
+        self._history.restore(row, snapshot.history)
+        self._sampler.rewind(row, snapshot.rng_position)
+        self._rows[row].last_token = snapshot.last_token
+
+    def steer(self, row: int, steer: SteerToken | None) -> None:
+        """Let ``steer`` choose what the slot says, from the next frame on."""
+        self._rows[row].steer = steer
+
+    def mute(self, row: int, muted: bool) -> None:
+        """Zero the slot's audio; the model goes on as if it were heard."""
+        self._rows[row].muted = muted
+        self._audible[row] = 0.0 if muted else 1.0
+
+    def muted(self, row: int) -> bool:
+        """Whether the slot's audio is zeroed."""
+        return self._rows[row].muted
+
+    def add_references(self, row: int, vectors: torch.Tensor) -> int:
+        """Queue vectors [T, dim] to be added to the slot's input, one a frame.
+
+        Gives how many older ones were dropped because the queue was full.
+        """
+        state = self._rows[row]
+        dropped = 0
+        for vector in vectors.to(self._sums):
+            dropped += len(state.references) == state.references.maxlen
+            state.references.append(vector)
+        state.references_dropped += dropped
+        return dropped
+
+    def recent(self, row: int, frames: int) -> Steps:
+        """The last steps a slot took, at most ``frames`` of them."""
+        return self._history.recent(row, frames)
+
+    def frames_since_reset(self, row: int) -> int:
+        """Steps the slot took since it was reset (not counting its prompt)."""
+        return self._history.total(row)
+
+    def prefill(self, steps: Steps) -> Prefill:
+        """Start to prefill ``steps``; only one prefill at a time."""
+        return Prefill(self._prefiller, steps)
+
+    # -- start -----------------------------------------------------------------------------
+
+    def warm_up(self) -> None:
+        """Step all slots a few times: captures the CUDA graphs, loads every kernel."""
+        silence = np.zeros(FRAME_SAMPLES, dtype=np.float32)
+        for _ in range(3):
+            self.step([silence] * self.slots)
+        for row in range(self.slots):
+            self.reset(row, Sampling.greedy())
+
+    def _forget_mask(self) -> None:
+        # reset_streaming switches the rows on again, behind the back of our own record.
+        self.models.mimi.set_exec_mask(self._mask_tensor)
+        self._gen.set_exec_mask(self._mask_tensor)
+
+    @torch.no_grad()
+    def encode_sound(self, pcm: Pcm) -> torch.Tensor:
+        """Codes [codebooks, T] of a sound of T whole frames, beside the live streams."""
+        mimi = self.models.mimi
+        frames = torch.from_numpy(pcm).to(self.device).view(-1, 1, 1, FRAME_SAMPLES)
+        with aside(mimi, self._mimi_side):
+            mimi.reset_streaming()
+            return torch.cat([mimi.encode(frame)[0] for frame in frames], dim=1)
+
+    def _prompt_codes(self) -> PromptCodes:
+        """The codes of silence and of the sine: known for the checkpoint, or heard now."""
+        known = self.models.capabilities
+        t = np.arange(FRAME_SAMPLES * 20, dtype=np.float32) / 24_000
+        silence, sine = known.silence_codes, known.sine_codes
+        if silence is None:
+            silence = tuple(self.encode_sound(np.zeros_like(t))[:, -1].tolist())
+        if sine is None:
+            wave = (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+            sine = tuple(self.encode_sound(wave)[:, -1].tolist())
+        return PromptCodes(
+            torch.tensor(silence, device=self.device), torch.tensor(sine, device=self.device)
+        )
+
+    @torch.no_grad()
+    def _mimi_at_rest(self) -> RowState:
+        """The codec after some silence: it starts without a click and without padding."""
+        mimi, row = self.models.mimi, 0
+        mimi.reset_streaming()
+        quiet = torch.zeros(self.slots, 1, FRAME_SAMPLES, device=self.device)
+        silence = self.codes.silence[None, : self._gen.lm_model.dep_q, None]
+        for _ in range(_WARM_FRAMES):
+            mimi.encode(quiet)
+            mimi.decode(silence.expand(self.slots, -1, -1).contiguous())
+        return read_row("mimi", mimi, self.slots, row)

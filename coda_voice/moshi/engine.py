@@ -1,0 +1,405 @@
+"""The engine: ONE thread that owns the device and steps all conversations together.
+
+Everything else posts to mailboxes. Between two frames the thread reads them: who joined,
+who left, what shall be said, which prompt is exchanged. A tick steps every slot that has a
+frame; it waits for late real-time sessions only as long as the 80 ms allow.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from coda_voice.errors import ConversationError, SlotsFullError, VoiceInitializationError
+from coda_voice.moshi.batch import SlotBatch, SlotSnapshot, StepResult
+from coda_voice.moshi.checkpoint import SpeechModels
+from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Pcm, Renewal, Sampling, StageTimes
+from coda_voice.moshi.monologue import Monologue
+from coda_voice.moshi.pacing import Pacer
+from coda_voice.moshi.prompt import Prompt
+from coda_voice.moshi.rebuild import Rebuilder
+from coda_voice.moshi.slot import Slot, SlotState
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_MAX_COMMANDS = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How the engine is set up.
+
+    ``slots`` conversations at most. ``threads``: torch's, None chooses. ``inbox_frames`` and
+    ``outbox_frames`` bound each slot's mailboxes. ``keep_seconds``: how much of its past a
+    renewed session lives through again, None a quarter of the context. ``prompt_cache_mb``
+    bounds the prefilled prompts kept.
+    """
+
+    slots: int = 4
+    threads: int | None = None
+    inbox_frames: int = 25
+    outbox_frames: int = 50
+    keep_seconds: float | None = None
+    prompt_cache_mb: int = 512
+    default_sampling: Sampling | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """The engine in figures; milliseconds, over the last few thousand ticks."""
+
+    slots: int
+    leased: int
+    ticks: int
+    tick_p50_ms: float
+    tick_p99_ms: float
+    tick_max_ms: float
+    frames: int
+    late_frames: int
+    prompt_cache_hits: int
+    prompt_cache_misses: int
+
+
+class Engine:
+    """Steps a fixed number of slots of one model. Start it before leasing."""
+
+    def __init__(self, models: SpeechModels, options: EngineOptions | None = None) -> None:
+        self.models = models
+        self.options = options or EngineOptions()
+        if self.options.slots < 1:
+            raise VoiceInitializationError("an engine needs at least one slot")
+        self._slots: list[Slot | None] = [None] * self.options.slots
+        self._commands: deque[Callable[[], None]] = deque(maxlen=_MAX_COMMANDS)
+        self._changed = threading.Condition()
+        self._pacer = Pacer()
+        self._ticks: deque[float] = deque(maxlen=4_096)
+        self._tick_count = 0
+        self._frames = 0
+        self._late = 0
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._started: Future[None] = Future()
+        self._thread: threading.Thread | None = None
+        self._batch: SlotBatch
+        self._rebuilder: Rebuilder
+
+    # -- life ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread and warm the model up; returns when frames may come.
+
+        Raises whatever kept the model from starting.
+        """
+        if self._thread is not None:
+            return
+        self._thread = threading.Thread(target=self._run, name="coda-engine", daemon=True)
+        self._thread.start()
+        self._started.result()
+
+    def close(self) -> None:
+        """Stop after the current frame; every lease ends."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    @property
+    def running(self) -> bool:
+        """Whether frames are being stepped."""
+        return self._thread is not None and self._thread.is_alive() and not self._closing
+
+    def __enter__(self) -> Engine:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- leases ----------------------------------------------------------------------------
+
+    def lease(
+        self,
+        *,
+        realtime: bool = True,
+        sampling: Sampling | None = None,
+        prompt: Prompt | None = None,
+        on_output: Callable[[], None] | None = None,
+    ) -> Slot:
+        """Lease a slot. Frames may be pushed at once; they wait for the prompt's prefill.
+
+        Raises SlotsFullError when all are leased, ConfigurationError when the checkpoint
+        takes no such prompt, ConversationError when the engine does not run.
+        """
+        self._check_running()
+        prompt = prompt or Prompt()
+        self._rebuilder.check(prompt)
+        known = self.models.capabilities
+        with self._changed:
+            row = next((i for i, slot in enumerate(self._slots) if slot is None), None)
+            if row is None:
+                raise SlotsFullError(
+                    f"all {self.options.slots} slots are leased; try again when a conversation "
+                    "has ended, or raise moshi.slots",
+                    slots=self.options.slots,
+                )
+            slot = Slot(
+                self,
+                row,
+                realtime=realtime,
+                sampling=sampling or self.options.default_sampling or self.models.sampling,
+                prompt=prompt,
+                monologue=Monologue(self.models.tokenizer, known.pad_token, known.epad_token),
+                inbox_frames=self.options.inbox_frames,
+                outbox_frames=self.options.outbox_frames,
+                on_output=on_output,
+            )
+            self._slots[row] = slot
+        self._post(lambda: self._join(slot))
+        return slot
+
+    def release(self, slot: Slot) -> None:
+        """End a lease; its slot is free at once, its neighbours notice nothing."""
+        with self._changed:
+            if slot.state is not SlotState.FAILED:
+                slot.state = SlotState.ENDED
+            if self._slots[slot.row] is slot:
+                self._slots[slot.row] = None
+            self._changed.notify()
+        slot.inbox.clear()
+
+    def wake(self) -> None:
+        """Have the thread look again whether there is something to do."""
+        with self._changed:
+            self._changed.notify()
+
+    def mute(self, slot: Slot, muted: bool) -> None:
+        """See Slot.mute."""
+        self._post(lambda: self._if_leased(slot, lambda: self._batch.mute(slot.row, muted)))
+
+    def add_references(self, slot: Slot, vectors: torch.Tensor, generation: int) -> None:
+        """See Slot.reference."""
+
+        def add() -> None:
+            if generation == slot.generation:
+                self._batch.add_references(slot.row, vectors)
+
+        self._post(lambda: self._if_leased(slot, add))
+
+    def prime(self, slot: Slot, prompt: Prompt) -> Future[Renewal]:
+        """See Slot.prime."""
+        self._rebuilder.check(prompt)
+        done: Future[Renewal] = Future()
+        self._post(lambda: self._rebuilder.request(slot, prompt, done))
+        return done
+
+    def snapshot(self, slot: Slot) -> Future[SlotSnapshot]:
+        """See Slot.snapshot."""
+        return self._ask(slot, lambda: self._batch.snapshot(slot.row))
+
+    def restore(self, slot: Slot, snapshot: SlotSnapshot) -> Future[None]:
+        """See Slot.restore."""
+
+        def restore() -> None:
+            self._rebuilder.cancel(slot)
+            self._batch.restore(slot.row, snapshot)
+            self._batch.steer(slot.row, slot.choose)
+            slot.sampling = snapshot.sampling
+
+        return self._ask(slot, restore)
+
+    def stats(self) -> EngineStats:
+        """The engine in figures."""
+        ticks = sorted(self._ticks)
+
+        def at(share: float) -> float:
+            return 1e3 * ticks[min(len(ticks) - 1, int(share * len(ticks)))] if ticks else 0.0
+
+        cache = self._rebuilder.cache
+        return EngineStats(
+            slots=self.options.slots,
+            leased=sum(slot is not None for slot in self._slots),
+            ticks=self._tick_count,
+            tick_p50_ms=at(0.5),
+            tick_p99_ms=at(0.99),
+            tick_max_ms=at(1.0),
+            frames=self._frames,
+            late_frames=self._late,
+            prompt_cache_hits=cache.hits,
+            prompt_cache_misses=cache.misses,
+        )
+
+    # -- commands: posted by anybody, run by the thread between two frames -------------------
+
+    def _check_running(self) -> None:
+        if self._failure is not None:
+            raise ConversationError(f"the engine stopped: {self._failure}") from self._failure
+        if not self.running:
+            raise ConversationError("the engine is not running; call start() first")
+
+    def _post(self, command: Callable[[], None]) -> None:
+        with self._changed:
+            if len(self._commands) == _MAX_COMMANDS:
+                raise ConversationError(
+                    "the engine has more commands waiting than it can hold; send fewer"
+                )
+            self._commands.append(command)
+            self._changed.notify()
+
+    def _ask(self, slot: Slot, answer: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if self._slots[slot.row] is slot:
+                future.set_result(answer())
+            else:
+                future.set_exception(ConversationError("the conversation has ended"))
+
+        self._post(run)
+        return future
+
+    def _if_leased(self, slot: Slot, act: Callable[[], None]) -> None:
+        if self._slots[slot.row] is slot:
+            act()
+
+    def _join(self, slot: Slot) -> None:
+        if self._slots[slot.row] is not slot:
+            return
+        self._batch.reset(slot.row, slot.sampling)
+        self._batch.steer(slot.row, slot.choose)
+        self._rebuilder.begin(slot)
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._set_up()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever called start()
+            self._failure = error
+            self._started.set_exception(error)
+            return
+        self._started.set_result(None)
+        try:
+            while self._wait_for_work():
+                self._tick()
+        except BaseException as error:
+            self._failure = error
+            logger.exception("the engine stopped")
+            raise
+        finally:
+            self._end_all()
+
+    def _set_up(self) -> None:
+        if self.models.device.type == "cpu":
+            # Per thread: more threads than free cores make small models ten times slower.
+            torch.set_num_threads(self.options.threads or default_threads(self.options.slots))
+        context = self.models.capabilities.context_frames
+        self._batch = SlotBatch(self.models, self.options.slots, history_frames=context)
+        self._rebuilder = Rebuilder(
+            self._batch, self.options.keep_seconds, self.options.prompt_cache_mb << 20
+        )
+        self._batch.warm_up()
+
+    def _wait_for_work(self) -> bool:
+        """Sleep until a tick is due; False when the engine is to close."""
+        while True:
+            while self._commands:
+                self._commands.popleft()()
+            with self._changed:
+                if self._closing:
+                    return False
+                if self._commands:
+                    continue
+                now = time.perf_counter()
+                pause = self._pacer.pause([s for s in self._slots if s is not None], now)
+                if pause is not None and pause <= 0:
+                    return True
+                if not self._rebuilder.busy:
+                    self._changed.wait(pause)
+                    continue
+            # A rebuild uses the time in which nobody is due.
+            self._rebuilder.advance(time.perf_counter())
+
+    def _tick(self) -> None:
+        started = time.perf_counter()
+        stepping: list[Slot | None] = [None] * self.options.slots
+        frames: list[Pcm | None] = [None] * self.options.slots
+        arrivals = [0.0] * self.options.slots
+        with self._changed:
+            for row, slot in enumerate(self._slots):
+                if slot is None or not slot.ready:
+                    continue
+                given = slot.inbox.get()
+                if given is not None:
+                    stepping[row], frames[row], arrivals[row] = slot, given.pcm, given.arrived
+        if not any(stepping):
+            return
+        result = self._batch.step(frames)
+        for row, slot in enumerate(stepping):
+            if slot is not None:
+                self._deliver(slot, row, result, started, arrivals[row])
+        self._rebuilder.after_step([slot for slot in stepping if slot is not None])
+        took = time.perf_counter() - started
+        self._ticks.append(took)
+        self._tick_count += 1
+        self._pacer.ticked(took)
+
+    def _deliver(
+        self, slot: Slot, row: int, result: StepResult, started: float, arrived: float
+    ) -> None:
+        if self._slots[row] is not slot:
+            return  # released while its last frame was stepped: nobody wants it
+        number = slot.counters.frames_out
+        token = result.tokens[row]
+        times = StageTimes(
+            queued=started - arrived,
+            encode=result.encode_seconds,
+            model=result.model_seconds,
+            decode=result.decode_seconds,
+        )
+        late = slot.realtime and times.total > FRAME_SECONDS
+        slot.counters.late += late
+        self._late += late
+        self._frames += 1
+        slot.context_used += 1
+        renewed, slot.renewed = slot.renewed, None
+        slot.deliver(
+            FrameOut(
+                frame=number,
+                pcm=result.pcm[row],
+                text_token=token,
+                words=slot.monologue.push(number, token),
+                forced=result.forced[row],
+                muted=self._batch.muted(row),
+                generation=slot.generation,
+                arrived=arrived,
+                times=times,
+                renewed=renewed,
+            )
+        )
+
+    def _end_all(self) -> None:
+        self._closing = True
+        reason = f"the engine stopped: {self._failure}" if self._failure else "the engine closed"
+        for slot in self._slots:
+            if slot is not None:
+                slot.error = reason
+                slot.state = SlotState.FAILED if self._failure else SlotState.ENDED
+                slot.notify()
+        self._rebuilder.cancel_all(ConversationError(reason))
+        while self._commands:
+            self._commands.popleft()()  # answers the futures somebody may be waiting for
+
+
+def default_threads(slots: int) -> int:
+    """Torch threads for so many slots on a CPU: one while a single core keeps up."""
+    return 1 if slots <= 4 else min(2, torch.get_num_threads())

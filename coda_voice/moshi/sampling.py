@@ -1,0 +1,113 @@
+"""Sampling with settings and a seed per slot, independent of who shares the batch.
+
+The moshi package samples a whole batch with one temperature, one top-k and one random
+stream. Here every row has its own, and its noise is a pure function of (seed, frame,
+stream, token): a conversation repeats itself whatever slot it got and whoever joined
+meanwhile, a snapshot needs no generator state, and CUDA graphs can hold it all.
+
+Sources: the Gumbel-max trick (Gumbel 1954; Maddison et al. 2014, "A* sampling") for drawing
+from a softmax with an argmax; the finaliser of SplitMix64 (Steele et al. 2014) as the hash.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from coda_voice.moshi.frames import Sampling
+
+# SplitMix64's constants, as signed 64-bit integers: torch has no unsigned arithmetic.
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MIX_2 = 0x94D049BB133111EB - (1 << 64)
+_STREAM = 0x632BE59BD9B4E019
+
+
+def _signed(x: int) -> int:
+    """Wrap an integer into int64's range, as the tensors' arithmetic does."""
+    return (x + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """Logical right shift of int64 (torch's own keeps the sign)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _hash(x: torch.Tensor) -> torch.Tensor:
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)
+
+
+class SlotSampler:
+    """Draws one token per slot from logits.
+
+    All per-slot settings live in tensors that are only ever written in place, so a
+    captured CUDA graph sees every change.
+    """
+
+    def __init__(self, slots: int, device: torch.device, max_top_k: int = 250) -> None:
+        self.max_top_k = max_top_k
+        self._seed = torch.zeros(slots, dtype=torch.long, device=device)
+        self._frame = torch.zeros(slots, dtype=torch.long, device=device)
+        self._temperature = torch.ones(2, slots, 1, device=device)
+        self._stochastic = torch.zeros(2, slots, 1, device=device)
+        self._top_k = torch.ones(2, slots, 1, dtype=torch.long, device=device)
+        self._greedy = [True] * slots
+        self._ranks = torch.arange(max_top_k, device=device)[None]
+        self._on_cpu = device.type == "cpu"
+
+    def configure(self, row: int, sampling: Sampling) -> None:
+        """Give ``row`` its settings and start its random stream anew."""
+        self._seed[row] = sampling.seed
+        self._frame[row] = 0
+        pairs = (
+            (sampling.text_temperature, sampling.text_top_k),
+            (sampling.temperature, sampling.top_k),
+        )
+        for kind, (temperature, top_k) in enumerate(pairs):
+            warm = temperature > 0
+            self._temperature[kind, row] = temperature if warm else 1.0
+            self._stochastic[kind, row] = float(warm)
+            self._top_k[kind, row] = min(top_k, self.max_top_k) if top_k > 0 else self.max_top_k
+        self._greedy[row] = all(temperature <= 0 for temperature, _ in pairs)
+
+    @property
+    def all_greedy(self) -> bool:
+        """Whether nothing at all is drawn, so that a plain argmax does (CPU only).
+
+        On a GPU this is always False: which kernels run must not depend on the
+        conversations once a graph has been captured.
+        """
+        return self._on_cpu and all(self._greedy)
+
+    def advance(self, mask: torch.Tensor) -> None:
+        """Move the rows of ``mask`` (bool [slots]) on by one frame."""
+        self._frame.add_(mask)
+
+    def position(self, row: int) -> int:
+        """Frames drawn so far by ``row`` (a host synchronisation: snapshots only)."""
+        return int(self._frame[row])
+
+    def rewind(self, row: int, position: int) -> None:
+        """Continue the random stream of ``row`` at ``position``."""
+        self._frame[row] = position
+
+    def draw(self, logits: torch.Tensor, stream: int) -> torch.Tensor:
+        """Draw tokens [slots] from ``logits`` [slots, card].
+
+        ``stream`` 0 is the text, 1 and up the audio codebooks: each has its own noise.
+        """
+        if self.all_greedy:
+            return logits.argmax(dim=-1)
+        kind = min(stream, 1)
+        k = min(self.max_top_k, logits.shape[-1])
+        values, tokens = logits.float().topk(k, dim=-1)
+        start = self._seed * _GOLDEN + self._frame * _MIX_1 + _signed((stream + 1) * _STREAM)
+        bits = _hash(_hash(start)[:, None] + tokens * _GOLDEN)
+        # 24 bits fill a float32's mantissa; the half keeps it away from 0 and 1.
+        uniform = (_shift(bits, 40).float() + 0.5) * 2.0**-24
+        noise = -torch.log(-torch.log(uniform))
+        scores = values / self._temperature[kind] + noise * self._stochastic[kind]
+        scores.masked_fill_(self._ranks[:, :k] >= self._top_k[kind], float("-inf"))
+        picked = scores.argmax(dim=-1, keepdim=True)
+        return tokens.gather(-1, picked)[:, 0]

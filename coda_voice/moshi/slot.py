@@ -1,0 +1,255 @@
+"""A conversation's handle on the slot it leases. Any thread may use it; nothing waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coda_voice.errors import AudioProcessingError, ConversationError
+from coda_voice.moshi.batch import SlotSnapshot
+from coda_voice.moshi.frames import FRAME_SAMPLES, FrameOut, Pcm, Renewal, Sampling
+from coda_voice.moshi.mailbox import Mailbox
+from coda_voice.moshi.monologue import Monologue
+from coda_voice.moshi.prompt import Prompt
+
+if TYPE_CHECKING:
+    from coda_voice.moshi.engine import Engine
+
+_MAX_FORCED = 4_096
+"""Tokens that may wait to be said: over five minutes of them."""
+
+
+class SlotState(Enum):
+    """Where a lease stands."""
+
+    JOINING = "joining"  # its prompt is being prefilled; frames may be pushed already
+    RUNNING = "running"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class SlotCounters:
+    """What happened to a conversation's frames so far."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    dropped_in: int = 0
+    dropped_out: int = 0
+    late: int = 0
+    renewals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _FrameIn:
+    pcm: Pcm
+    arrived: float
+
+
+class Slot:
+    """One conversation in the engine's batch.
+
+    ``realtime`` slots are paced by their audio and lose their oldest frames rather than
+    fall behind; the others (files) are stepped as fast as the machine allows and lose
+    nothing: ``push`` refuses instead, and nothing is stepped while the outbox is full.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        row: int,
+        *,
+        realtime: bool,
+        sampling: Sampling,
+        prompt: Prompt,
+        monologue: Monologue,
+        inbox_frames: int,
+        outbox_frames: int,
+        on_output: Callable[[], None] | None,
+    ) -> None:
+        self.row = row
+        self.realtime = realtime
+        self.sampling = sampling
+        self.prompt = prompt
+        self.generation = 0
+        self.counters = SlotCounters()
+        self.error: str | None = None
+        self.state = SlotState.JOINING
+        # Below: the engine's side of the lease.
+        self.inbox: Mailbox[_FrameIn] = Mailbox(inbox_frames)
+        self.outbox: Mailbox[FrameOut] = Mailbox(outbox_frames)
+        self.monologue = monologue
+        self.finished = False
+        self.last_arrival = 0.0
+        self.context_used = 0
+        self.prompt_frames = 0
+        self.renewed: Renewal | None = None
+        self._engine = engine
+        self._on_output = on_output
+        self._forced: deque[int] = deque(maxlen=_MAX_FORCED)
+        self._steer: Callable[[int], int] | None = None
+        self._lock = threading.Lock()
+
+    # -- audio -----------------------------------------------------------------------------
+
+    def push(self, pcm: Pcm, arrived: float | None = None) -> bool:
+        """Give the next 80 ms of the user's audio: float32 [1920], 24 kHz.
+
+        ``arrived`` (``time.perf_counter``) is when it reached this machine: latencies count
+        from there. False means that a frame was lost (realtime) or refused (files: try
+        again after the next output). Raises AudioProcessingError for a frame of another
+        shape or with values that are no numbers, ConversationError when the lease is over.
+        """
+        if pcm.shape != (FRAME_SAMPLES,) or pcm.dtype != np.float32:
+            raise AudioProcessingError(
+                f"a frame is float32 [{FRAME_SAMPLES}], not {pcm.dtype} {list(pcm.shape)}; "
+                "coda_voice.audio.ingest makes such frames of any audio"
+            )
+        if not np.isfinite(pcm).all():
+            raise AudioProcessingError("the frame has samples that are NaN or infinite")
+        if self.state in (SlotState.ENDED, SlotState.FAILED) or self.finished:
+            raise ConversationError(self.error or "the conversation takes no more audio")
+        frame = _FrameIn(pcm, time.perf_counter() if arrived is None else arrived)
+        if self.realtime:
+            kept = self.inbox.put_dropping(frame)
+            self.counters.dropped_in = self.inbox.dropped
+        else:
+            kept = self.inbox.put(frame)
+            if not kept:
+                return False
+        self.counters.frames_in += 1
+        self.last_arrival = frame.arrived
+        self._engine.wake()
+        return kept
+
+    def take(self) -> list[FrameOut]:
+        """Everything the engine has made since the last call, in order."""
+        frames = self.outbox.take_all()
+        if frames and not self.realtime:
+            self._engine.wake()  # there is room again
+        return frames
+
+    def finish(self) -> None:
+        """Say that no more audio comes; what was pushed is still stepped."""
+        self.finished = True
+        self._engine.wake()
+
+    @property
+    def drained(self) -> bool:
+        """Whether every frame that was pushed has come out, or none ever will."""
+        if self.state in (SlotState.ENDED, SlotState.FAILED):
+            return True
+        counters = self.counters
+        return (
+            self.finished
+            and not self.inbox
+            and counters.frames_out >= counters.frames_in - counters.dropped_in
+        )
+
+    def release(self) -> None:
+        """Give the slot back. The second time it does nothing."""
+        self._engine.release(self)
+
+    # -- what is said ----------------------------------------------------------------------
+
+    def next_generation(self) -> int:
+        """Begin a new user turn: whatever is forced or referenced for older ones dies."""
+        with self._lock:
+            self.generation += 1
+            self._forced.clear()
+            return self.generation
+
+    def force(self, tokens: Sequence[int], generation: int | None = None) -> bool:
+        """Have these text tokens said, one a frame, from the next frame on.
+
+        False, and nothing done, if ``generation`` is not the current one. Raises
+        ConversationError when more tokens wait than could be said in minutes.
+        """
+        with self._lock:
+            if generation is not None and generation != self.generation:
+                return False
+            if len(self._forced) + len(tokens) > _MAX_FORCED:
+                raise ConversationError(
+                    f"{len(self._forced)} forced tokens wait already; at most {_MAX_FORCED}"
+                )
+            self._forced.extend(tokens)
+            return True
+
+    def steer(self, steer: Callable[[int], int] | None) -> None:
+        """Let a policy see each sampled text token and say what is spoken instead.
+
+        It is called in the engine's thread, once a frame, and must neither block nor raise.
+        """
+        self._steer = steer
+
+    def choose(self, sampled: int) -> int:
+        """What the slot says in this frame (the engine's thread asks)."""
+        with self._lock:
+            if self._forced:
+                return self._forced.popleft()
+        steer = self._steer
+        return sampled if steer is None else steer(sampled)
+
+    def reference(self, vectors: torch.Tensor, generation: int | None = None) -> None:
+        """Add vectors [T, dim] to the model's input, one a frame (frame sum)."""
+        given = self.generation if generation is None else generation
+        self._engine.add_references(self, vectors, given)
+
+    def mute(self, muted: bool) -> None:
+        """Zero the agent's audio from the next frame on; the model goes on."""
+        self._engine.mute(self, muted)
+
+    # -- state -----------------------------------------------------------------------------
+
+    def prime(self, prompt: Prompt) -> Future[Renewal]:
+        """Exchange the prompt of the running conversation.
+
+        The slot is rebuilt beside the running one, with the new prompt and the last frames
+        it lived, and swapped between two frames. The future tells what it remembers then.
+        """
+        return self._engine.prime(self, prompt)
+
+    def snapshot(self) -> Future[SlotSnapshot]:
+        """Clone everything that makes the conversation go on where it is."""
+        return self._engine.snapshot(self)
+
+    def restore(self, snapshot: SlotSnapshot) -> Future[None]:
+        """Go on where a snapshot was taken."""
+        return self._engine.restore(self, snapshot)
+
+    # -- the engine's side -----------------------------------------------------------------
+
+    def deliver(self, frame: FrameOut) -> None:
+        """Put a frame out and tell the consumer (the engine's thread)."""
+        self.counters.frames_out += 1
+        self.outbox.put_dropping(frame)
+        self.counters.dropped_out = self.outbox.dropped
+        self.notify()
+
+    def notify(self) -> None:
+        """Tell the consumer that something changed."""
+        if self._on_output is None:
+            return
+        try:
+            self._on_output()
+        except RuntimeError as error:  # the consumer's event loop is closed
+            self.error = f"the consumer is gone: {error}"
+            self.state = SlotState.FAILED
+
+    @property
+    def ready(self) -> bool:
+        """Whether the slot can step: it has a frame, and room for what comes of it."""
+        return (
+            self.state is SlotState.RUNNING
+            and len(self.inbox) > 0
+            and (self.realtime or not self.outbox.full)
+        )
