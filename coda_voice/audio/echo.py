@@ -50,8 +50,8 @@ class EchoCanceller:
 
     def reset(self) -> None:
         """Forget the room and the reference that waits."""
-        self._waiting = np.zeros(0, dtype=np.float32)
-        self._tail = np.zeros(BLOCK, dtype=np.float32)
+        self._waiting: Pcm = np.zeros(0, dtype=np.float32)
+        self._tail: Pcm = np.zeros(BLOCK, dtype=np.float32)
         self._spectra = np.zeros((PARTITIONS, _BINS), dtype=np.complex64)
         self._forget_room()
         self._in_power = self._out_power = 0.0
@@ -59,8 +59,10 @@ class EchoCanceller:
 
     def _forget_room(self) -> None:
         self._filter = np.zeros((PARTITIONS, _BINS), dtype=np.complex64)
-        self._variance = np.full((PARTITIONS, _BINS), _START_VARIANCE, dtype=np.float32)
-        self._observation = np.zeros(_BINS, dtype=np.float32)
+        self._variance: NDArray[np.float32] = np.full(
+            (PARTITIONS, _BINS), _START_VARIANCE, dtype=np.float32
+        )
+        self._observation: NDArray[np.float32] = np.zeros(_BINS, dtype=np.float32)
 
     @property
     def delay_seconds(self) -> float:

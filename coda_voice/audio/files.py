@@ -23,7 +23,7 @@ from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
 
 MAX_SECONDS = 6 * 3600.0
 """Longer files are refused: a few bytes of FLAC can claim days of silence."""
-_BLOCK_SAMPLES = 1 << 18
+_BLOCK_FRAMES = 4_096
 _READABLE = "WAV, FLAC, OGG, MP3, AIFF, AU or CAF, or bare 16-bit PCM"
 
 
@@ -158,7 +158,7 @@ def _read_blocks(file: soundfile.SoundFile, container: str, truncated: bool) -> 
     bad = clipped = frames = 0
     while True:
         try:
-            block = file.read(max(1, _BLOCK_SAMPLES // channels), dtype="float32", always_2d=True)
+            block = file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError:
             # Where the file was cut off the decoder fails; what came before is good.
             truncated = True

@@ -155,6 +155,8 @@ class Ingest:
         """End of the input: the frames still inside, the last filled with silence.
 
         Bytes that make no whole sample are dropped and counted; an utterance still open ends.
+        n samples at 24 kHz give exactly ceil(n / 1920) frames in all; with noise reduction
+        the last 10 ms may remain inside.
         """
         if self._finished:
             return []
@@ -163,9 +165,6 @@ class Ingest:
         last = self._framer.flush()
         if last is not None:
             rest.append(self._frame(last))
-        if self._noise is not None and self._frames:
-            # The noise reducer still holds the last 10 ms.
-            rest.append(self._frame(np.zeros(self._framer.size, dtype=np.float32)))
         self._finished = True
         if self._vad is not None and rest:
             closing = self._on_the_users_clock(self._vad.finish())

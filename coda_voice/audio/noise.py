@@ -50,13 +50,13 @@ class NoiseReducer:
 
     def reset(self) -> None:
         """Begin a new stream, with nothing known about its noise."""
-        self._previous = np.zeros(HOP, dtype=np.float32)
-        self._overlap = np.zeros(HOP, dtype=np.float32)
-        self._noise = np.full(_BINS, _FLOOR)
-        self._speech_power = np.zeros(_BINS)
-        self._presence = np.full(_BINS, 0.5)
-        self._smoothed = np.full(_BINS, _FLOOR)
-        self._minimum = np.full(_BINS, np.inf)
+        self._previous: Pcm = np.zeros(HOP, dtype=np.float32)
+        self._overlap: Pcm = np.zeros(HOP, dtype=np.float32)
+        self._noise: NDArray[np.float64] = np.full(_BINS, _FLOOR)
+        self._speech_power: NDArray[np.float64] = np.zeros(_BINS)
+        self._presence: NDArray[np.float64] = np.full(_BINS, 0.5)
+        self._smoothed: NDArray[np.float64] = np.full(_BINS, _FLOOR)
+        self._minimum: NDArray[np.float64] = np.full(_BINS, np.inf)
         self._minima = np.full((_MINIMUM_BLOCKS, _BINS), np.inf)
         self._hops = 0
 
@@ -85,7 +85,8 @@ class NoiseReducer:
         out[1:] += shaped[:-1, HOP:]
         self._overlap = shaped[-1, HOP:].copy() if count else self._overlap
         self._previous = signal[-HOP:].astype(np.float32)
-        return out.ravel()
+        enhanced: Pcm = out.ravel()
+        return enhanced
 
     def _gain(self, power: NDArray[np.float64]) -> NDArray[np.float64]:
         self._track(power)

@@ -34,8 +34,8 @@ class Resampler:
     """A stream of mono float32 samples, from ``in_rate`` to ``out_rate`` Hz.
 
     Chunks may have any length, zero too. What comes out is time-aligned with what went
-    in: output sample n is the signal at n / out_rate seconds, it only comes a little
-    later (``pending_seconds``). After ``flush`` exactly round(n · out_rate / in_rate)
+    in: output sample n is the signal at n / out_rate seconds (to 0.25 ms), it only comes a
+    little later (``pending_seconds``). After ``flush`` exactly round(n · out_rate / in_rate)
     samples have come out for n that went in, however long the stream was.
     """
 

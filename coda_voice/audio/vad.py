@@ -202,12 +202,16 @@ class VoiceActivityDetector:
         elif self._voiced and probability < self._exit_threshold:
             self._voiced = False
             self._voice_ended = began
-        if self._voiced and not self._in_utterance:
-            if (now - self._voice_began) * 1_000 >= self.settings.min_speech_ms:
-                self._in_utterance = True
-                return VadEvent("start", self._voice_began, known)
-        elif not self._voiced and self._in_utterance:
-            if (now - self._voice_ended) * 1_000 >= self.settings.silence_duration_ms:
-                self._in_utterance = False
-                return VadEvent("end", self._voice_ended, known)
+        if self._voiced == self._in_utterance:
+            return None
+        if self._voiced and _ms(now - self._voice_began) >= self.settings.min_speech_ms:
+            self._in_utterance = True
+            return VadEvent("start", self._voice_began, known)
+        if not self._voiced and _ms(now - self._voice_ended) >= self.settings.silence_duration_ms:
+            self._in_utterance = False
+            return VadEvent("end", self._voice_ended, known)
         return None
+
+
+def _ms(seconds: float) -> float:
+    return seconds * 1_000
