@@ -86,6 +86,7 @@ class TurnTracker:
         """Finished stretches of the agent's speech."""
         self._user: Turn | None = None
         self._agent: Turn | None = None
+        self._last_user: Turn | None = None
         self._last_agent: Turn | None = None
         self._pending_words: list[str] = []
         self._loud_since: float | None = None
@@ -106,6 +107,13 @@ class TurnTracker:
     def agent_speaking(self) -> bool:
         """The agent is speaking, or in a pause too short to call it the end."""
         return self._agent is not None
+
+    @property
+    def user_last_spoke(self) -> float | None:
+        """End of the user's last speech in seconds; None before the first."""
+        if self._user is not None:
+            return self._now
+        return self._last_user.end if self._last_user else None
 
     @property
     def agent_last_spoke(self) -> float | None:
@@ -133,13 +141,18 @@ class TurnTracker:
         self._generation = generation
         events: list[Event] = []
         for change in user:
-            events += self._user_began(change.time) if change.kind == "start" else []
-            events += self._user_stopped(change.time) if change.kind == "end" else []
+            events += self.user_changed(change)
         self._frames_since_word = 0 if word_token else self._frames_since_word + 1
         events += self._agent_frame(time, agent_level > AGENT_LEVEL_DBFS)
         for word in words:
             events.append(self._word(word))
         return events
+
+    def user_changed(self, change: UserSpeech) -> list[Event]:
+        """Take in that the user began or stopped; what became known with it."""
+        if change.kind == "start":
+            return self._user_began(change.time)
+        return self._user_stopped(change.time)
 
     def finish(self) -> list[Event]:
         """No more frames: what was still open ends now."""
@@ -169,7 +182,7 @@ class TurnTracker:
         time = max(time, self._user.start)
         self._user.end = time
         events = [self._event(SpeechEnded, time, speaker="user", duration=time - self._user.start)]
-        self._user = None
+        self._last_user, self._user = self._user, None
         if self._overlap_since is not None:
             events += self._barge_in(self._overlap_since, until=time)
         answer = self._agent or self._last_agent
