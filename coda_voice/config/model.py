@@ -22,6 +22,7 @@ from coda_voice.config.sizes import Size
 Mode = Literal["moshi_only", "hybrid", "adaptive", "traditional"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+|mlx|cloud)$")]
 Dtype = Literal["auto", "bf16", "fp16", "fp32", "int8"]
+PathText = Annotated[str, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, Path) else v)]
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0, le=5)]
 
@@ -55,7 +56,7 @@ class AudioConfig(Section):
 class MoshiConfig(Section):
     """The speech model: which, where, for how many, and how it speaks."""
 
-    checkpoint: str = Field(default="coda-tiny", min_length=1)
+    checkpoint: PathText = Field(default="coda-tiny", min_length=1)
     """A known name or a folder; ``model_path`` in Coda, ``model`` beside a provider."""
     device: Device = "auto"
     optimization: Dtype = "auto"
@@ -74,7 +75,7 @@ class MoshiConfig(Section):
     seed: int | None = Field(default=None, ge=0)
     prompt: str | None = None
     """Text prompt (role, name, manner) for checkpoints that take one."""
-    voice_prompt: str | None = None
+    voice_prompt: PathText | None = None
     """Audio file whose voice the agent takes, for checkpoints that take one."""
     max_conversation_length: int | None = Field(default=None, ge=1)
     """Seconds after which a conversation is ended; empty: no limit."""
@@ -119,7 +120,7 @@ def _log_file(default_name: str) -> BeforeValidator:
     def name(value: object) -> object:
         if isinstance(value, bool):
             return default_name if value else None
-        return value
+        return os.fspath(value) if isinstance(value, Path) else value
 
     return BeforeValidator(name)
 
@@ -161,7 +162,7 @@ class VoiceConfig(Section):
     fallback_tts_model: str | None = None
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
-    _superseded: list[WithoutEffect] = PrivateAttr(default_factory=list)
+    _overruled: list[WithoutEffect] = PrivateAttr(default_factory=list)
 
     @classmethod
     def load(
@@ -198,12 +199,10 @@ class VoiceConfig(Section):
         if config.provider == "moshi-cloud" and config.moshi.device not in ("auto", "cloud"):
             raise contradiction(latest["provider"], latest["moshi.device"])
         config._origins.update({key: str(s.origin) for key, s in latest.items()})
-        config._superseded.extend(
-            WithoutEffect(
-                s.superseded.written, f"{s.written!r} is more specific and says {s.value!r}"
-            )
+        config._overruled.extend(
+            WithoutEffect(o.written, f"{s.written!r} is more specific and says {s.value!r}")
             for s in latest.values()
-            if s.superseded is not None
+            for o in s.overrules
         )
         return config
 
@@ -213,7 +212,7 @@ class VoiceConfig(Section):
 
     def settings_without_effect(self) -> list[WithoutEffect]:
         """List the settings that were made but change nothing in this build, and why."""
-        return [*self._superseded, *without_effect(self)]
+        return [*self._overruled, *without_effect(self)]
 
     def to_yaml(self) -> str:
         """Write all settings as YAML that ``load`` reads back to the same values."""

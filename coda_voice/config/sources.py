@@ -53,8 +53,8 @@ class Setting:
     value: object
     origin: Origin
     written: str
-    superseded: Setting | None = None
-    """The same setting under a more general name, which this one overrules."""
+    overrules: tuple[Setting, ...] = ()
+    """The same setting under more general names in the same source, with other values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,42 +175,41 @@ def _settings(written: Iterable[_Written], known: Sequence[str]) -> list[Setting
     names of the same rank. A key without a value is not set.
     """
     sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
-    found: dict[str, Setting] = {}
-    ranks: dict[str, int] = {}
+    found: dict[str, list[tuple[int, Setting]]] = {}
     unknown: list[_Written] = []
     for item in written:
         path = item.path[1:] if item.path[0] in WRAPPERS and len(item.path) > 1 else item.path
         name = ".".join(path)
         key = ALIASES.get(name, name)
-        is_empty_section = item.value is None and (key in sections or key in WRAPPERS)
-        if is_empty_section:
+        if item.value is None and (key in known or key in sections or key in WRAPPERS):
             continue
         if key not in known:
             unknown.append(item)
             continue
-        if item.value is None:
-            continue
         setting = Setting(key, item.value, item.origin, ".".join(item.path))
-        earlier = found.get(key)
-        if earlier is None or earlier.value == setting.value:
-            ranks[key] = max(len(path), ranks.get(key, 0))
-        elif len(path) != ranks[key]:
-            winner, loser = (setting, earlier) if len(path) > ranks[key] else (earlier, setting)
-            ranks[key] = max(len(path), ranks[key])
-            found[key] = replace(winner, superseded=loser)
-            continue
-        else:
-            raise ConfigurationError(
-                f"{setting.origin}: {setting.written!r} is {setting.value!r}, but "
-                f"{earlier.written!r} ({earlier.origin}) is the same setting and says "
-                f"{earlier.value!r}; keep one of the two",
-                key=key,
-                line=setting.origin.line,
-            )
-        found[key] = setting
+        found.setdefault(key, []).append((len(path), setting))
     if unknown:
         raise _unknown_keys(unknown, known, sections)
-    return list(found.values())
+    return [_most_specific(candidates) for candidates in found.values()]
+
+
+def _most_specific(candidates: Sequence[tuple[int, Setting]]) -> Setting:
+    """Choose among the ways one setting was made: (depth of its name, setting) each."""
+    deepest = max(depth for depth, _ in candidates)
+    first, *others = [setting for depth, setting in candidates if depth == deepest]
+    for other in others:
+        if other.value != first.value:
+            raise ConfigurationError(
+                f"{other.origin}: {other.written!r} is {other.value!r}, but {first.written!r} "
+                f"({first.origin}) is the same setting and says {first.value!r}; keep one of "
+                "the two",
+                error_code="contradicting_settings",
+                key=other.key,
+                file=other.origin.source,
+                line=other.origin.line,
+            )
+    overruled = [s for depth, s in candidates if depth < deepest and s.value != first.value]
+    return replace(first, overrules=tuple(overruled))
 
 
 def _unknown_keys(

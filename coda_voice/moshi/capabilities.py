@@ -250,8 +250,7 @@ def capabilities_of(folder: str | Path) -> Capabilities:
     folder = Path(folder)
     if not folder.is_dir():
         raise ModelLoadingError(f"{folder} is not a folder", checkpoint=str(folder))
-    config = _read_json(folder / "config.json")
-    record = replace(_from_config(config), name=str(folder))
+    record = replace(_from_config(folder / "config.json"), name=str(folder))
     extras = _read_json(folder / "coda.json")
     if extras is not None:
         record = _with_extras(record, _Fields(folder / "coda.json", extras))
@@ -259,12 +258,13 @@ def capabilities_of(folder: str | Path) -> Capabilities:
     return replace(record, download_gb=size, weights_gb=size or record.weights_gb)
 
 
-def _from_config(config: Mapping[str, object] | None) -> Capabilities:
+def _from_config(path: Path) -> Capabilities:
+    config = _read_json(path)
     if config is None:
         return replace(_MOSHI, summary="Moshi 7B (no config.json)")
     if config.get("model_type") == "personaplex":
         return next(c for c in _HUB_CHECKPOINTS if c.voice_prompt)
-    fields = _Fields(Path("config.json"), config)
+    fields = _Fields(path, config)
     codebooks, stored = fields.integer("n_q", 16), fields.integer("dep_q", 8)
     # A depformer with a step for every codebook also predicts the user's half.
     steps = codebooks // 2 if 0 < stored == codebooks else stored

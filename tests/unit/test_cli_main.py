@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from coda_voice.cli.main import main
+from coda_voice.cli.main import VERBS, command_line, main
 from coda_voice.config import VoiceConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -40,6 +42,14 @@ def test_help_is_quick_because_it_imports_none_of_the_verbs():
     assert "IMPORTED [] 0" in done.stdout
     for verb in ("doctor", "download", "config"):
         assert verb in done.stdout
+
+
+@pytest.mark.parametrize("verb", [v for v, known in VERBS.items() if find_spec(known.module)])
+def test_every_verb_explains_itself(verb: str):
+    result = CliRunner().invoke(command_line(verb), [verb, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage: " in result.output
+    assert "Stand where" not in result.output, "the listed stand-in answered instead of the verb"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):

@@ -59,6 +59,14 @@ def test_a_key_without_a_value_keeps_the_default_or_the_earlier_source(tmp_path:
     assert (config.moshi.seed, config.moshi.device) == (7, "auto")
 
 
+def test_paths_may_be_given_as_paths(tmp_path: Path):
+    config = VoiceConfig.from_dict(
+        {"moshi": {"checkpoint": tmp_path}, "logging": {"text_log": tmp_path / "text.log"}}
+    )
+    assert config.moshi.checkpoint == str(tmp_path)
+    assert config.logging.text_log == str(tmp_path / "text.log")
+
+
 def test_yaml_anchors_and_merges(tmp_path: Path):
     file = tmp_path / "one.yaml"
     file.write_text(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import psutil
+import pynvml
 import pytest
 
 from coda_voice.errors import ConfigurationError
@@ -53,6 +55,53 @@ def test_the_driver_and_nothing_else_says_what_gpus_there_are():
     for card in gpus:
         assert 0 < card.free <= card.total
         assert card.driver
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, **answers: object) -> None:
+    """Stand in for the driver's library, which a machine without a GPU does not have."""
+    normal: dict[str, object] = {
+        "nvmlInit": None,
+        "nvmlShutdown": None,
+        "nvmlSystemGetDriverVersion": b"570.124.06",
+        "nvmlDeviceGetCount": 1,
+        "nvmlDeviceGetHandleByIndex": "handle",
+        "nvmlDeviceGetName": "NVIDIA H200",
+        "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=143_771 * MIB, free=140_000 * MIB),
+        "nvmlDeviceGetCudaComputeCapability": (9, 0),
+        "nvmlDeviceGetMaxClockInfo": 3_201,
+        "nvmlDeviceGetMemoryBusWidth": 6_144,
+    }
+    for name, answer in (normal | answers).items():
+        assert hasattr(pynvml, name)
+
+        def reply(*_: object, answer: object = answer) -> object:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(pynvml, name, reply)
+
+
+def test_what_the_driver_answers_is_taken_over(monkeypatch: pytest.MonkeyPatch):
+    answering(monkeypatch)
+    (card,), note = nvidia_gpus()
+    assert note == ""
+    assert (card.name, card.driver, card.compute) == ("NVIDIA H200", "570.124.06", (9, 0))
+    assert (card.total, card.free) == (143_771 * MIB, 140_000 * MIB)
+    assert card.bandwidth == pytest.approx(4_900 * GB, rel=0.01)
+    assert choose_device("cuda", Machine.look()) == "cuda:0"
+
+
+def test_a_driver_that_does_not_tell_everything(monkeypatch: pytest.MonkeyPatch):
+    answering(monkeypatch, nvmlDeviceGetMemoryBusWidth=pynvml.NVMLError_NotSupported())
+    (card,), _ = nvidia_gpus()
+    assert card.bandwidth is None
+    answering(monkeypatch, nvmlDeviceGetMemoryInfo=pynvml.NVMLError_NoPermission())
+    gpus, note = nvidia_gpus()
+    assert gpus == ()
+    assert "refused to describe its GPUs" in note
+    answering(monkeypatch, nvmlDeviceGetCount=0)
+    assert nvidia_gpus() == ((), "the NVIDIA driver is there, but sees no GPU")
 
 
 @pytest.mark.parametrize(
