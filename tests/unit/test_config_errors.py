@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import ConfigurationError
@@ -102,3 +104,28 @@ def test_a_wrong_environment_variable_is_named():
 def test_a_wrong_keyword_argument_is_named():
     with pytest.raises(ConfigurationError, match=r"keyword argument: .*did you mean 'moshi\.seed'"):
         VoiceConfig.load(env={}, moshi={"sede": 1})
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.text() | st.sampled_from(["voice", "moshi", "audio", "seed", "mode", "model"]),
+            children,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text() | st.sampled_from(["voice", "moshi", "mode"]), ANYTHING))
+def test_whatever_is_given_it_loads_or_is_refused_in_words(data: dict[str, object]):
+    try:
+        config = VoiceConfig.from_dict(data)
+    except ConfigurationError as error:
+        assert error.message
+    else:
+        assert VoiceConfig.from_dict({"voice": config.model_dump()}).moshi == config.moshi
