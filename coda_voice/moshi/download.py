@@ -206,11 +206,12 @@ class _Hub:
     def _unreachable(self, error: BaseException) -> DownloadError:
         name = self.checkpoint.name
         folder = self.folder or Path("checkpoints") / name.rsplit("/", 1)[-1]
-        files = self.checkpoint.files or _DEFAULT_NAMES
+        files = (*(self.checkpoint.files or _DEFAULT_NAMES), *self.checkpoint.extra_files)
+        listed = f"{', '.join(files)}, and config.json if there is one"
         return DownloadError(
             f"the hub cannot be reached, or the connection broke ({_brief(error)}): run the same "
             "command again to go on where it stopped. Without a network: fetch the files of "
-            f"{self.checkpoint.licence_url}/tree/main elsewhere (config.json, {', '.join(files)}), "
+            f"{self.checkpoint.licence_url}/tree/main elsewhere ({listed}), "
             f"put them into one folder, such as {folder}, and give that folder as checkpoint",
             error_code="hub_unreachable",
             checkpoint=name,
@@ -324,9 +325,14 @@ def _disk_full(target: Path, needed: int | None, free: int | None) -> DownloadEr
 
 
 def _brief(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}"
+    """Give the innermost reason in one line: network errors come wrapped several times."""
+    inner: object = error
+    while isinstance(inner, BaseException):
+        error = inner
+        wrapped = (error.__cause__, getattr(error, "reason", None), *error.args[:1])
+        inner = next((e for e in wrapped if isinstance(e, BaseException)), None)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return reason.rpartition("): ")[2][:160]
 
 
 @contextmanager
