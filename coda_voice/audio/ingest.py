@@ -96,8 +96,9 @@ class IngestCounters:
 class Ingest:
     """The input chain of one conversation; not thread-safe, one caller at a time.
 
-    Delay: the resampler's (0 at 24 kHz, about 15 ms from 16 kHz) and 10 ms for noise
-    reduction. Raises AudioProcessingError or ConfigurationError for settings that cannot be.
+    Delay: the resampler's (0 at 24 kHz, about 15 ms from 16 kHz) and 10 ms each for echo
+    cancellation and noise reduction. Raises AudioProcessingError or ConfigurationError for
+    settings that cannot be.
     """
 
     def __init__(self, settings: AudioSettings | None = None) -> None:
@@ -113,7 +114,8 @@ class Ingest:
             if settings.vad_enabled
             else None
         )
-        self._delay = self._noise.delay_seconds if self._noise else 0.0
+        late = sum(stage.delay_samples for stage in (self._echo, self._noise) if stage)
+        self._delay = late / SAMPLE_RATE
         self._frames = 0
         self._dropped_bytes = 0
         self._heard_speech: bool | None = None
@@ -155,8 +157,8 @@ class Ingest:
         """End of the input: the frames still inside, the last filled with silence.
 
         Bytes that make no whole sample are dropped and counted; an utterance still open ends.
-        n samples at 24 kHz give exactly ceil(n / 1920) frames in all; with noise reduction
-        the last 10 ms may remain inside.
+        n samples at 24 kHz give exactly ceil(n / 1920) frames in all; what the
+        enhancing stages hold back at the end (10 ms each) may remain inside.
         """
         if self._finished:
             return []

@@ -18,7 +18,7 @@ from scipy import fft
 from scipy.special import exp1
 
 from coda_voice.errors import AudioProcessingError
-from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
+from coda_voice.moshi.frames import Pcm
 
 HOP = 240
 """Samples between windows (10 ms), which is also the delay."""
@@ -40,7 +40,6 @@ class NoiseReducer:
     """
 
     delay_samples = HOP
-    delay_seconds = HOP / SAMPLE_RATE
 
     def __init__(self, max_db: float = 18.0) -> None:
         self._gain_floor = 10 ** (-max_db / 20)

@@ -4,7 +4,7 @@ The product of four factors, each 1 where there is nothing to complain about:
 
 - signal to noise: speech level over the level of the quietest tenth of the time; 0 at 0 dB,
   1 from 35 dB on
-- clipping: share of samples on flat tops, ``exp(-share / 1 %)``
+- clipping: ``1 / (1 + share / 3 %)`` for the share of samples on flat tops
 - bandwidth: up to where speech stands above the noise; 0.8 for a telephone's 3.4 kHz, 1
   from 7 kHz on
 - level: 1 from −40 to −10 dBFS of active speech, falling to 0.2 at −70 and 0.8 at 0
@@ -90,7 +90,7 @@ class QualityMeter:
         flat = self._flat / self._samples
         score = (
             float(np.clip(snr / 35.0, 0.0, 1.0))
-            * float(np.exp(-flat / 0.01))
+            / (1.0 + flat / 0.03)
             * float(np.interp(bandwidth, [300.0, 3_400.0, 7_000.0], [0.4, 0.8, 1.0]))
             * float(np.interp(level, [-70.0, -40.0, -10.0, 0.0], [0.2, 1.0, 1.0, 0.8]))
         )
