@@ -19,7 +19,7 @@ from scipy import fft
 
 from coda_voice.audio.residual_echo import ResidualEchoSuppressor
 from coda_voice.errors import AudioProcessingError
-from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
+from coda_voice.moshi.frames import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 
 BLOCK = 480
 """Samples adapted on at a time (20 ms)."""
@@ -27,6 +27,7 @@ PARTITIONS = 22
 _SIZE = 2 * BLOCK
 _BINS = BLOCK + 1
 _MAX_WAITING = SAMPLE_RATE
+_CATCH_UP_EVERY = 2 * SAMPLE_RATE
 _FORGETTING = 0.9995
 _START_VARIANCE = 0.02
 _LEAST_VARIANCE = 1e-7
@@ -44,7 +45,8 @@ class EchoCanceller:
     ``suppress_residual``, 0 for the filter alone.
 
     At most one second of reference waits; older is dropped and counted in
-    ``reference_dropped``.
+    ``reference_dropped``. So is what keeps waiting for two seconds: then microphone samples
+    were lost on their way, and the reference would fall behind the echo.
     """
 
     def __init__(self, suppress_residual: bool = True) -> None:
@@ -61,6 +63,7 @@ class EchoCanceller:
         self._loudness = np.zeros((PARTITIONS, _BINS), dtype=np.float32)
         self._parity = 0
         self._forget_room()
+        self._watched, self._least_waiting = 0, _MAX_WAITING
         self._in_power = self._out_power = 0.0
         if self._suppressor is not None:
             self._suppressor.reset()
@@ -93,6 +96,7 @@ class EchoCanceller:
         there = min(len(pcm), len(self._waiting))
         reference[:there] = self._waiting[:there]
         self._waiting = self._waiting[there:]
+        self._catch_up(len(pcm))
         out = np.empty(len(pcm), dtype=np.float32)
         for start in range(0, len(pcm), BLOCK):
             stop = start + BLOCK
@@ -100,6 +104,16 @@ class EchoCanceller:
         if self._suppressor is None or not len(pcm):
             return out
         return self._suppressor.process(out, pcm - out)
+
+    def _catch_up(self, samples: int) -> None:
+        self._watched += samples
+        self._least_waiting = min(self._least_waiting, len(self._waiting))
+        if self._watched < _CATCH_UP_EVERY:
+            return
+        if self._least_waiting >= FRAME_SAMPLES:
+            self.reference_dropped += self._least_waiting
+            self._waiting = self._waiting[self._least_waiting :]
+        self._watched, self._least_waiting = 0, _MAX_WAITING
 
     def _block(self, pcm: Pcm, reference: Pcm) -> Pcm:
         self._spectra[1:] = self._spectra[:-1]

@@ -215,6 +215,23 @@ def test_a_moved_microphone_is_learned_anew() -> None:
     assert decibels(echo[end], left[end]) > 18
 
 
+def test_lost_microphone_packets_do_not_leave_the_reference_behind() -> None:
+    agent = spoken(*AGENT)
+    echo = echo_of(agent, room(0.05))
+    canceller = EchoCanceller()
+    lost = range(50, 55)
+    heard = []
+    for number in range(len(agent) // FRAME):
+        part = slice(number * FRAME, (number + 1) * FRAME)
+        canceller.hear(agent[part])
+        heard.append(echo[part] if number in lost else canceller.process(echo[part]))
+    late = canceller.delay_samples
+    left = np.concatenate([*heard, np.zeros(late, np.float32)])[late:]
+    end = slice(len(echo) - 5 * RATE, len(echo) - RATE)
+    assert decibels(echo[end], left[end]) > 18
+    assert 0 < canceller.reference_dropped <= len(lost) * FRAME
+
+
 # Automatic gain
 
 
