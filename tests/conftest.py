@@ -1,0 +1,49 @@
+"""What tests share: coda-tiny on an engine, and spoken audio with known texts and times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coda_voice.audio import files
+from coda_voice.moshi.checkpoint import SpeechModels, load_models
+from coda_voice.moshi.engine import Engine, EngineOptions
+from coda_voice.moshi.frames import Pcm
+
+DATA = Path(__file__).parent / "data"
+
+
+class Spoken:
+    """The spoken files of tests/data: their bytes, samples, and what is in them."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, dict[str, Any]] = json.loads((DATA / "spoken.json").read_text())
+
+    def bytes(self, name: str) -> bytes:
+        return (DATA / self.facts[name]["file"]).read_bytes()
+
+    def pcm(self, name: str, sample_rate: int = 24_000) -> Pcm:
+        return files.read(DATA / self.facts[name]["file"]).at(sample_rate)
+
+
+@pytest.fixture(scope="session")
+def spoken() -> Spoken:
+    return Spoken()
+
+
+@pytest.fixture(scope="session")
+def models() -> SpeechModels:
+    """coda-tiny; its streaming state belongs to ``engine``, other engines load their own."""
+    return load_models("coda-tiny", "cpu")
+
+
+@pytest.fixture(scope="session")
+def engine(models: SpeechModels) -> Iterator[Engine]:
+    """Three slots with small mailboxes; every test leases what it needs and gives it back."""
+    options = EngineOptions(slots=3, threads=1, inbox_frames=12, outbox_frames=12)
+    with Engine(models, options) as engine:
+        yield engine
