@@ -15,8 +15,6 @@ from typing import Any, Literal
 
 import sentencepiece
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from moshi.models import LMModel, MimiModel, loaders
 from moshi.utils.quantize import QLinear, replace_linear_with_qlinear
 from safetensors import SafetensorError, safe_open
@@ -31,6 +29,7 @@ from coda_voice.moshi.capabilities import (
     known_checkpoints,
     unknown_checkpoint,
 )
+from coda_voice.moshi.download import find_local
 from coda_voice.moshi.frames import Sampling
 
 DtypeName = Literal["auto", "bf16", "fp16", "fp32", "int8"]
@@ -129,14 +128,14 @@ def find_folder(name_or_folder: str | Path) -> Path:
         return folder
     if str(name_or_folder) not in known_checkpoints():
         raise unknown_checkpoint(str(name_or_folder))
-    try:
-        return Path(snapshot_download(str(name_or_folder), local_files_only=True))
-    except LocalEntryNotFoundError as error:
+    downloaded = find_local(str(name_or_folder))
+    if downloaded is None:
         raise ModelLoadingError(
             f"{name_or_folder} has not been downloaded; run: coda-voice download {name_or_folder}",
             error_code="not_downloaded",
             checkpoint=str(name_or_folder),
-        ) from error
+        )
+    return downloaded
 
 
 def _device(device: str) -> torch.device:
