@@ -201,7 +201,9 @@ class VoiceActivityDetector:
                 self._voice_began = began
         elif self._voiced and probability < self._exit_threshold:
             self._voiced = False
-            self._voice_ended = began
+            # The network lets go two windows late on average; one is taken back, so that no
+            # end is ever dated before the last sound by more than a window.
+            self._voice_ended = max(began - WINDOW_SECONDS, self._voice_began)
         if self._voiced == self._in_utterance:
             return None
         if self._voiced and _ms(now - self._voice_began) >= self.settings.min_speech_ms:

@@ -42,7 +42,7 @@ def test_speech_is_found_where_it_is(name: str, noise: float) -> None:
     assert [event.kind for event in events] == ["start", "end"]
     start, end = events
     assert -0.05 <= start.time - SPOKEN[name]["onset"] <= 0.1
-    assert -0.05 <= end.time - SPOKEN[name]["offset"] <= 0.13
+    assert -0.05 <= end.time - SPOKEN[name]["offset"] <= 0.1
     # Known soon: within three frames of the beginning, and once the silence has lasted.
     assert start.detected_at - SPOKEN[name]["onset"] <= 0.24
     assert 0.4 <= end.detected_at - end.time <= 0.7
@@ -59,7 +59,7 @@ def test_how_far_off_the_times_are_on_average() -> None:
                 event.time - entry["onset" if event.kind == "start" else "offset"]
             )
     assert np.mean(np.abs(late["start"])) < 0.04
-    assert np.mean(np.abs(late["end"])) < 0.08
+    assert np.mean(np.abs(late["end"])) < 0.05
 
 
 def test_quiet_speech_is_still_speech() -> None:
