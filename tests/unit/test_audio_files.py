@@ -217,3 +217,22 @@ def test_writing_clips_and_silences_what_no_file_can_hold() -> None:
 def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(AudioProcessingError, match="cannot be written"):
         write_wav(tmp_path / "no" / "where.wav", original(), 16_000)
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
+def test_damaged_bytes_give_sound_or_a_clear_error_nothing_else(container: str) -> None:
+    rng = np.random.default_rng(0)
+    whole = encoded(original()[:12_000], 16_000, container)
+    for attempt in range(60):
+        data = bytearray(whole)
+        reach = 200 if attempt % 2 else len(data)
+        for position in rng.integers(0, min(reach, len(data)), size=4):
+            data[position] = rng.integers(0, 256)
+        try:
+            audio = decode(bytes(data))
+        except AudioProcessingError as error:
+            assert error.message.endswith(".")
+        else:
+            assert len(audio.pcm)
+            assert np.isfinite(audio.pcm).all()
+            assert np.abs(audio.pcm).max() <= 1.0
