@@ -10,12 +10,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from moshi.utils.compile import no_compile
 from numpy.typing import NDArray
 
 from coda_voice.moshi.checkpoint import SpeechModels
@@ -128,16 +126,6 @@ class SlotBatch:
                 self._pcm_in[row].zero_()
             else:
                 self._pcm_in[row, 0] = torch.from_numpy(frame)
-        with self._eager():
-            return self._step(frames, started)
-
-    def _eager(self) -> AbstractContextManager[object]:
-        """Keep the package from compiling kernels on a CPU: it takes seconds in the middle
-        of a conversation, needs a C++ compiler, and changes the last bits of the results.
-        """
-        return nullcontext() if self.device.type == "cuda" else no_compile()
-
-    def _step(self, frames: Sequence[Pcm | None], started: float) -> StepResult:
         user = self.models.mimi.encode(self._pcm_in.to(self.device, non_blocking=True))
         user = user[:, : self._gen.lm_model.n_q - self._gen.lm_model.dep_q]
         encoded = time.perf_counter()

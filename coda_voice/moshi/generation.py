@@ -8,10 +8,12 @@ depformer step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from moshi.models import LMGen, LMModel
+from moshi.utils.compile import no_compile
 from torch import nn
 
 from coda_voice.moshi.sampling import SlotSampler
@@ -43,6 +45,22 @@ class SlotGen(LMGen):  # type: ignore[misc]
         self._sampler = sampler
         self._steering = steering
         self._lean = _depformer_is_plain(lm)
+
+    def eager(self) -> AbstractContextManager[object]:
+        """Keep the package from compiling kernels on a CPU: that takes seconds in the middle
+        of a conversation, needs a C++ compiler, and changes the last bits of the results.
+        """
+        return nullcontext() if self.lm_model.device.type == "cuda" else no_compile()
+
+    def step(
+        self, input_tokens: torch.Tensor, depformer_replace_tokens: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Take the user's codes [slots, codebooks, 1]; give text and agent codes
+        [slots, 1 + dep_q, 1], −2 where there is nothing yet.
+        """
+        with self.eager():
+            codes: torch.Tensor = super().step(input_tokens, depformer_replace_tokens)
+        return codes
 
     def _mark_drawn_token(self, logits: torch.Tensor) -> None:
         if self._sampler.all_greedy:

@@ -12,7 +12,6 @@ from collections import OrderedDict
 
 import torch
 from moshi.models import LMModel
-from moshi.utils.compile import no_compile
 
 from coda_voice.moshi.generation import SlotGen
 from coda_voice.moshi.prompt import Steps
@@ -85,7 +84,7 @@ class Prefiller:
             return
         inputs = self._inputs(steps, start, end)[None]
         sums = None if steps.sums is None else steps.sums[start:end][None]
-        with aside(self._lm, self._side), no_compile():
+        with aside(self._lm, self._side), self._gen.eager():
             # Eager, not through the captured graph: its shape differs from call to call.
             self._lm.forward_text(inputs, sums, None)
 
