@@ -1,0 +1,273 @@
+"""``coda-voice demo``: a spoken conversation with the model, on the screen and as files.
+
+The user's utterances are recordings; everything of the agent comes from the model, frame by
+frame, through ``VoiceManager`` as an embedding program would use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from coda_voice.audio import files
+from coda_voice.audio.pcm import decode_samples
+from coda_voice.cli import options
+from coda_voice.cli.record import Record
+from coda_voice.cli.screen import open_screen
+from coda_voice.cli.script import Script, ScriptedUser, load_script
+from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
+
+if TYPE_CHECKING:
+    from coda_voice.config import VoiceConfig
+    from coda_voice.manager import VoiceManager
+
+SPEECH_SECONDS = 1.0
+"""An agent that can be heard for less than this has not taken part in the conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A conversation that was held: its record, and what the machine needed for it."""
+
+    record: Record
+    checkpoint: str
+    device: str
+    prompt: str
+    seed: int | None
+    seconds_taken: float
+    model_ms: float
+    """Mean time of a frame in the model: encode, step, decode."""
+
+    @property
+    def real_time_factor(self) -> float:
+        """Share of the 80 ms of a frame that the model needs."""
+        return self.model_ms / 80.0
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The folder for the files.")] = Path(),
+    realtime: Annotated[
+        bool | None,
+        typer.Option(
+            "--realtime/--fast", help="In time, or as fast as it goes (default: no terminal)."
+        ),
+    ] = None,
+    seed: options.Seed = None,
+    prompt: options.PromptText = None,
+    checkpoint: options.Checkpoint = None,
+    device: options.Device = None,
+    config: options.Config = None,
+) -> None:
+    """Hold a scripted spoken conversation; leaves conversation.wav, .png and .json.
+
+    The user is a recording that says "stop talking" once while the agent speaks; what the
+    agent says is really the model's. Exits with 1 if the agent says nothing that is speech.
+    """
+    console = Console(highlight=False)
+    with options.ending_in_peace(console, "Stopped; nothing was written."):
+        _demo(console, out, realtime, seed, prompt, checkpoint, device, config)
+
+
+def _demo(
+    console: Console,
+    out: Path,
+    realtime: bool | None,
+    seed: int | None,
+    prompt: str | None,
+    checkpoint: str | None,
+    device: str | None,
+    config: Path | None,
+) -> None:
+    folder = options.writable_folder(out)
+    script = load_script()
+    given: dict[str, object] = {
+        "moshi__checkpoint": checkpoint,
+        "moshi__device": device,
+        "moshi__seed": seed,
+        "moshi__prompt": prompt,
+    }
+    settings = _settings(config, given, script.prompt)
+    in_time = console.is_interactive if realtime is None else realtime
+    held = asyncio.run(converse(settings, script, console, in_time=in_time))
+    paths = write_files(held, folder)
+    spoken = held.record.agent_speech_seconds()
+    summarise(console, held, spoken, paths)
+    if spoken < SPEECH_SECONDS:
+        Console(stderr=True, highlight=False).print(
+            f"The agent's channel holds no speech ({spoken:.1f} s of it): the checkpoint does "
+            "not speak. Try another --seed or --checkpoint.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
+
+
+def _settings(config: Path | None, given: dict[str, object], prompt: str) -> VoiceConfig:
+    """Read the settings; ``prompt`` is used where nothing else was said and one is taken."""
+    from coda_voice.moshi.capabilities import capabilities_for
+
+    given = {**options.AS_THE_MODEL_HEARS, **given}
+    defaults: dict[str, object] = {"moshi__seed": options.SEED}
+    settings = options.load_config(config, given, defaults)
+    if capabilities_for(settings.moshi.checkpoint).prompt == "none":
+        return settings
+    return options.load_config(config, given, {**defaults, "moshi__prompt": prompt})
+
+
+async def converse(
+    settings: VoiceConfig, script: Script, console: Console, *, in_time: bool
+) -> Held:
+    """Hold the conversation and show it; ``in_time`` at the speed of speech."""
+    with console.status(f"Opening {settings.moshi.checkpoint} …"):
+        # Only here, because it loads torch, which takes seconds.
+        from coda_voice.manager import VoiceManager
+
+        manager = VoiceManager(settings)
+        await manager.initialize()
+    async with manager:
+        status = await manager.get_system_status()
+        name, where = settings.moshi.checkpoint, status.device or "?"
+        told = settings.moshi.prompt or ""
+        told_what = f', told: "{told}"' if told else ""
+        console.print(escape(f"{name} on {where}{told_what}"), soft_wrap=True)
+        console.print()
+        began = time.perf_counter()
+        record = await _talk(manager, ScriptedUser(script), console, in_time=in_time)
+        taken = time.perf_counter() - began
+        model_ms = (await manager.get_analytics()).moshi_latency_ms or 0.0
+    return Held(record, name, where, told, settings.moshi.seed, taken, model_ms)
+
+
+async def _talk(
+    manager: VoiceManager, user: ScriptedUser, console: Console, *, in_time: bool
+) -> Record:
+    conversation_id = await manager.start_conversation("demo")
+    tracker = manager.conversation(conversation_id).tracker
+    record = Record(conversation_id, tracker, user.said)
+    stop_listening = manager.events.listen(record.event)
+    steps = _Steps(user, in_time=in_time)
+    try:
+        with open_screen(console, record) as screen:
+            chunks = manager.process_voice_stream(conversation_id, steps.frames())
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    if chunk.is_complete:
+                        break
+                    agent = decode_samples(chunk.audio_data, "int16")
+                    record.frame(steps.sent, agent)
+                    screen.frame(steps.sent, agent)
+                    steps.heard(chunk.agent_speaking)
+            await manager.end_conversation(conversation_id)
+    finally:
+        stop_listening()
+    return record
+
+
+class _Steps:
+    """The user's frames one at a time, each after what the agent said to the one before.
+
+    So a user who reacts to the agent hears it without delay, and the conversation is the
+    same however fast the machine is.
+    """
+
+    def __init__(self, user: ScriptedUser, *, in_time: bool) -> None:
+        self.sent: Pcm = np.zeros(FRAME_SAMPLES, dtype=np.float32)
+        self._user = user
+        self._in_time = in_time
+        self._agent_speaking = False
+        self._heard = asyncio.Event()
+
+    async def frames(self) -> AsyncIterator[Pcm]:
+        """Give the user's audio."""
+        due = time.perf_counter()
+        while (frame := self._user.next_frame(self._agent_speaking)) is not None:
+            self.sent = frame
+            self._heard.clear()
+            yield frame
+            await self._heard.wait()
+            if self._in_time:
+                due += FRAME_SECONDS
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
+    def heard(self, agent_speaking: bool) -> None:
+        """Say that the agent's frame has come."""
+        self._agent_speaking = agent_speaking
+        self._heard.set()
+
+
+def write_files(held: Held, folder: Path) -> list[Path]:
+    """Write the sound, the picture and the JSON; gives their paths."""
+    from coda_voice.cli.timeline import draw_timeline
+
+    record = held.record
+    wav, png, report = (folder / f"conversation.{kind}" for kind in ("wav", "png", "json"))
+    files.write_wav(wav, files.user_left_agent_right(record.user, record.agent))
+    facts = [f"{held.checkpoint} on {held.device}"]
+    if held.prompt:
+        facts.append(f'told: "{held.prompt}"')
+    if record.median_latency is not None:
+        facts.append(f"answers after {record.median_latency:.2f} s (median)")
+    draw_timeline(record, png, "A conversation with coda-voice", "  ·  ".join(facts))
+    found = {
+        "checkpoint": held.checkpoint,
+        "device": held.device,
+        "prompt": held.prompt,
+        "seed": held.seed,
+        "real_time_factor": round(held.real_time_factor, 4),
+        "agent_speech_seconds": round(record.agent_speech_seconds(), 2),
+        **record.as_json(),
+    }
+    options.write_text(report, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    return [wav, png, report]
+
+
+def summarise(console: Console, held: Held, spoken: float, paths: list[Path]) -> None:
+    """Print what came of it."""
+    record = held.record
+    rows = [
+        (
+            "said",
+            f"{len(record.words)} words of the agent in {record.agent_turns} turns, "
+            f"{spoken:.1f} s of speech in {record.seconds:.1f} s",
+        ),
+        ("answers", latency_words(record)),
+        (
+            "speed",
+            f"{held.model_ms:.1f} ms for each 80 ms (real-time factor "
+            f"{held.real_time_factor:.2f}); the whole took {held.seconds_taken:.1f} s",
+        ),
+        *((path.suffix.removeprefix("."), str(path)) for path in paths),
+    ]
+    rows[2:2] = [
+        (
+            "interrupted",
+            f"at {b.time:.1f} s; "
+            + (
+                "did not stop" if b.silent_after is None else f"silent {b.silent_after:.2f} s later"
+            ),
+        )
+        for b in record.barge_ins
+    ]
+    console.print()
+    for name, value in rows:
+        console.print(f"[dim]{name:>11}[/]  {escape(value)}", soft_wrap=True)
+
+
+def latency_words(record: Record) -> str:
+    """Say how fast the agent answered."""
+    seconds = sorted(event.seconds for event in record.latencies)
+    if not seconds or record.median_latency is None:
+        return "none that could be timed"
+    times = "once" if len(seconds) == 1 else f"{len(seconds)} times"
+    span = "" if len(seconds) == 1 else f", from {seconds[0]:.2f} to {seconds[-1]:.2f} s"
+    return f"{times}, {record.median_latency:.2f} s after the user (median){span}"
