@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coda_voice.analytics import Mean
-from coda_voice.audio.ingest import Ingest, IngestFrame
+from coda_voice.audio.ingest import Ingest, IngestFrame, Outlet
 from coda_voice.audio.quality import QualityMeter
 from coda_voice.conversation import Conversation, Heard
 from coda_voice.errors import ValidationError
 from coda_voice.events import SpeechStarted, TurnLatency
+from coda_voice.models import VoiceStreamChunk
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
 from coda_voice.turns import AGENT_LEVEL_DBFS, UserSpeech
 
@@ -288,3 +289,23 @@ async def _slices(pcm: Pcm, ingest: Ingest) -> AsyncIterator[AudioChunk]:
     length = round(ingest.settings.sample_rate * _SLICE_SECONDS)
     for begin in range(0, len(pcm), length):
         yield pcm[begin : begin + length]
+
+
+def chunk_of(
+    conversation: Conversation, index: int, heard: Heard, outlet: Outlet, *, first_words: bool
+) -> VoiceStreamChunk:
+    """Give a frame as the chunk a caller of the manager gets."""
+    text = heard.text
+    return VoiceStreamChunk(
+        conversation_id=conversation.id,
+        chunk_index=index,
+        audio_data=outlet.push(heard.frame.pcm),
+        text_content=text,
+        text_delta=text if first_words or not text else f" {text}",
+        chunk_type="text" if text else "audio",
+        processing_latency_ms=heard.frame.times.total * 1000.0,
+        time=heard.frame.time,
+        user_speaking=heard.user_speaking,
+        agent_speaking=heard.agent_speaking,
+        dropped_frames=conversation.dropped_frames,
+    )

@@ -22,12 +22,9 @@ from types import TracebackType
 from typing import Self
 
 from coda_voice.analytics import Analytics, milliseconds
-from coda_voice.audio import files
-from coda_voice.audio.containers import looks_like_text, recognise
-from coda_voice.audio.ingest import Ingest, Outlet
-from coda_voice.audio.pcm import Encoding, SampleReader, encode_samples
-from coda_voice.audio.resample import resample
-from coda_voice.conversation import Conversation, Heard, Surroundings
+from coda_voice.audio.ingest import Ingest
+from coda_voice.caller_audio import CallerAudio
+from coda_voice.conversation import Conversation, Surroundings
 from coda_voice.errors import (
     ComponentNotInitializedError,
     ConversationError,
@@ -36,7 +33,7 @@ from coda_voice.errors import (
     VoiceProcessingError,
 )
 from coda_voice.events import EventBus, SettingWithoutEffect
-from coda_voice.exchange import AudioChunk, answer, stream
+from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
 from coda_voice.handover import UNUSED, HandedOver
 from coda_voice.logs import Logs
 from coda_voice.models import (
@@ -48,7 +45,7 @@ from coda_voice.models import (
     VoiceStreamChunk,
 )
 from coda_voice.moshi.engine import Engine
-from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Pcm
+from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.startup import (
     ConfigLike,
@@ -64,7 +61,6 @@ REMEMBERED_ENDS = 1024
 """So many ended conversations are remembered, to tell "has ended" from "never was"."""
 AUDIO_THREADS = 2
 """For the input chains: they must not hold up the event loop."""
-_PCM: dict[int, Encoding] = {16: "int16", 24: "int24", 32: "int32"}
 
 
 class VoiceManager(HandedOver):
@@ -118,6 +114,10 @@ class VoiceManager(HandedOver):
             if config is not None:
                 self.config = as_config(config)
             refuse_what_is_not_here(self.config)
+            if self._shared_engine is not None and not self._shared_engine.running:
+                raise VoiceInitializationError(
+                    "The engine given to the manager is not running; start() it first."
+                )
             Ingest(audio_settings_of(self.config))  # settings that cannot be fail now
             self._prompt = await asyncio.to_thread(prompt_of, self.config)
             logs = Logs(self.config.logging)
@@ -307,17 +307,19 @@ class VoiceManager(HandedOver):
         conversation = self._conversation(conversation_id)
         _, pool, _ = self._running()
         with self._call_on(conversation):
-            pcm = await asyncio.get_running_loop().run_in_executor(pool, self._decode, audio_data)
+            caller = CallerAudio(self.config.audio)
+            loop = asyncio.get_running_loop()
+            pcm = await loop.run_in_executor(pool, caller.decode, audio_data)
             ingest = Ingest(audio_settings_of(self.config, SAMPLE_RATE))
             said = await answer(conversation, pcm, ingest, pool)
-        sound = resample(said.pcm, SAMPLE_RATE, self.config.audio.sample_rate)
+            sound, seconds = await loop.run_in_executor(pool, caller.encode, said.pcm)
         quality = conversation.quality
         return VoiceResponse(
             conversation_id=conversation_id,
-            audio_data=self._encode(sound),
+            audio_data=sound,
             audio_format=self.config.audio.format,
             text_content=said.text,
-            duration_ms=len(sound) / self.config.audio.sample_rate * 1000.0,
+            duration_ms=seconds * 1000.0,
             total_latency_ms=(time.perf_counter() - called) * 1000.0,
             moshi_latency_ms=milliseconds(said.model_seconds.value),
             turn_latency_ms=milliseconds(said.turn_latency),
@@ -348,16 +350,14 @@ class VoiceManager(HandedOver):
                 "bytes (an async generator, for example).",
                 "not_a_stream",
             )
-        audio = self.config.audio
-        outlet = Outlet(audio.sample_rate, _PCM[audio.bit_depth])
-        index = 0
+        outlet = CallerAudio(self.config.audio).outlet()
+        index, spoken = 0, False
         with self._call_on(conversation):
             ingest = Ingest(audio_settings_of(self.config))
             frames = stream(conversation, audio_stream, ingest, pool, finish_answer=finish_answer)
-            spoken = False
             async with aclosing(frames):
                 async for heard in frames:
-                    yield self._chunk(conversation, index, heard, outlet, spoken)
+                    yield chunk_of(conversation, index, heard, outlet, first_words=not spoken)
                     spoken = spoken or bool(heard.text)
                     index += 1
         yield VoiceStreamChunk(
@@ -369,46 +369,6 @@ class VoiceManager(HandedOver):
             time=conversation.seconds,
             dropped_frames=conversation.dropped_frames,
         )
-
-    @staticmethod
-    def _chunk(
-        conversation: Conversation, index: int, heard: Heard, outlet: Outlet, spoken: bool
-    ) -> VoiceStreamChunk:
-        text = heard.text
-        return VoiceStreamChunk(
-            conversation_id=conversation.id,
-            chunk_index=index,
-            audio_data=outlet.push(heard.frame.pcm),
-            text_content=text,
-            text_delta=f" {text}" if text and spoken else text,
-            chunk_type="text" if text else "audio",
-            processing_latency_ms=heard.frame.times.total * 1000.0,
-            time=heard.frame.time,
-            user_speaking=heard.user_speaking,
-            agent_speaking=heard.agent_speaking,
-            dropped_frames=conversation.dropped_frames,
-        )
-
-    def _decode(self, audio_data: bytes) -> Pcm:
-        """Give the utterance at 24 kHz; bare PCM is read as configured."""
-        if not isinstance(audio_data, (bytes, bytearray, memoryview)):
-            raise ValidationError(
-                f"audio_data is {type(audio_data).__name__}; give the bytes of an audio file or "
-                "of PCM.",
-                "not_audio",
-            )
-        data, audio = bytes(audio_data), self.config.audio
-        usual = audio.bit_depth == 16 and audio.channels == 1
-        if usual or recognise(data) is not None or looks_like_text(data):
-            return files.decode(data, audio.sample_rate).at(SAMPLE_RATE)
-        bare = SampleReader(_PCM[audio.bit_depth], audio.channels).read_bytes(data)
-        return resample(bare, audio.sample_rate, SAMPLE_RATE)
-
-    def _encode(self, pcm: Pcm) -> bytes:
-        audio = self.config.audio
-        if audio.format == "pcm":
-            return encode_samples(pcm, _PCM[audio.bit_depth])
-        return files.wav_bytes(pcm, audio.sample_rate)
 
     # ---- looking ----------------------------------------------------------------------
 

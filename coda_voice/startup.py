@@ -12,7 +12,12 @@ import torch
 from coda_voice.audio import files
 from coda_voice.audio.ingest import AudioSettings
 from coda_voice.config import VoiceConfig
-from coda_voice.errors import UnsupportedModeError, ValidationError, VRAMAllocationError
+from coda_voice.errors import (
+    UnsupportedModeError,
+    ValidationError,
+    VoiceInitializationError,
+    VRAMAllocationError,
+)
 from coda_voice.hardware import Machine, choose_device, choose_dtype, conversations_that_fit
 from coda_voice.moshi.checkpoint import DtypeName, SpeechModels, load_models
 from coda_voice.moshi.engine import Engine, EngineOptions
@@ -66,7 +71,7 @@ def refuse_what_is_not_here(config: VoiceConfig) -> None:
 def open_engine(config: VoiceConfig) -> Engine:
     """Load the checkpoint and start an engine on it. Blocks for as long as that takes.
 
-    Raises ModelLoadingError, ConfigurationError, VRAMAllocationError.
+    Raises ModelLoadingError, ConfigurationError, VRAMAllocationError, VoiceInitializationError.
     """
     refuse_what_is_not_here(config)
     settings = config.moshi
@@ -83,6 +88,12 @@ def open_engine(config: VoiceConfig) -> Engine:
             f"{settings.checkpoint} with {settings.slots or 'the usual number of'} slots does not "
             f"fit on {device}: lower moshi.slots, choose optimization: int8 or a smaller "
             "checkpoint; `coda-voice doctor` shows what fits.",
+            device=device,
+        ) from error
+    except RuntimeError as error:
+        raise VoiceInitializationError(
+            f"The engine did not start on {device}: {error}. `coda-voice doctor` shows what this "
+            "machine can run.",
             device=device,
         ) from error
     return engine

@@ -41,6 +41,8 @@ BARGE_IN_SECONDS = 0.32
 """The user must speak over the agent this long (4 frames); less is a backchannel."""
 ANSWER_WITHIN_SECONDS = 10.0
 """Agent speech that begins later than this after the user's is no answer to it."""
+WORDS_KEPT = 2048
+"""Of one turn, the last ones: an agent that never pauses must not fill the memory."""
 SILENCE_DBFS = -120.0
 """Level given to digital silence."""
 
@@ -68,7 +70,7 @@ class Turn:
     speaker: Speaker
     start: float
     end: float | None = None
-    words: list[str] = field(default_factory=list)
+    words: deque[str] = field(default_factory=lambda: deque(maxlen=WORDS_KEPT))
 
     @property
     def text(self) -> str:
@@ -88,7 +90,7 @@ class TurnTracker:
         self._agent: Turn | None = None
         self._last_user: Turn | None = None
         self._last_agent: Turn | None = None
-        self._pending_words: list[str] = []
+        self._pending_words: deque[str] = deque(maxlen=64)
         self._loud_since: float | None = None
         self._loud_frames = 0
         self._quiet_since: float | None = None
@@ -223,8 +225,9 @@ class TurnTracker:
         return []
 
     def _agent_began(self, time: float) -> list[Event]:
-        self._agent = Turn("agent", time, words=self._pending_words)
-        self._pending_words = []
+        self._agent = Turn("agent", time)
+        self._agent.words.extend(self._pending_words)
+        self._pending_words.clear()
         self.turns.append(self._agent)
         events = [self._event(SpeechStarted, time, speaker="agent")]
         if self._user_ended is not None and self._user is None:
@@ -258,7 +261,6 @@ class TurnTracker:
             end = self._last_agent.end
             turn = self._last_agent if end is not None and word.start <= end else None
         (turn.words if turn is not None else self._pending_words).append(word.text)
-        del self._pending_words[:-64]
         return WordSpoken(
             conversation_id=self._id,
             time=word.start,

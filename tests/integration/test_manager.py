@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+from collections import deque
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import soundfile
 
 from coda_voice import VoiceConfig, VoiceManager
+from coda_voice.audio.ingest import AudioSettings, Ingest
 from coda_voice.errors import ConversationError, SlotsFullError
 from coda_voice.events import (
     ConversationEnded,
@@ -24,6 +27,7 @@ from coda_voice.events import (
     TurnLatency,
     WordSpoken,
 )
+from coda_voice.exchange import stream
 from coda_voice.models import (
     ConversationState,
     SystemStatus,
@@ -67,8 +71,8 @@ async def chunks_of(data: bytes, size: int) -> AsyncIterator[bytes]:
 async def listen(
     manager: VoiceManager, conversation: str, data: bytes, size: int = 5000
 ) -> list[VoiceStreamChunk]:
-    stream = manager.process_voice_stream(conversation, chunks_of(data, size))
-    return [chunk async for chunk in stream]
+    talk = manager.process_voice_stream(conversation, chunks_of(data, size))
+    return [chunk async for chunk in talk]
 
 
 def frames_of(pcm: Pcm) -> list[Pcm]:
@@ -262,15 +266,51 @@ def as_int24(pcm: Pcm) -> np.ndarray:
     return np.ascontiguousarray(wide.view(np.uint8).reshape(-1, 4)[:, :3])
 
 
+class LevelsHeard(Ingest):
+    """The input chain, noting how loud it was after all its stages."""
+
+    levels: list[float]
+
+    def push(self, audio, reference=None):
+        frames = super().push(audio, reference)
+        self.levels = [*getattr(self, "levels", []), *(f.level_dbfs for f in frames)]
+        return frames
+
+
+async def test_the_agent_does_not_hear_its_own_echo(engine, spoken):
+    """Loudspeaker next to microphone: 160 ms later a third of the agent comes back."""
+    question = frames_of(spoken.pcm("hello"))
+    silence = np.zeros(FRAME_SAMPLES, dtype=np.float32)
+    played, room = deque([silence, silence]), asyncio.Event()
+
+    async def microphone() -> AsyncIterator[Pcm]:
+        for number in range(48):
+            while not played:
+                room.clear()
+                await room.wait()
+            spoken_now = question[number] if number < len(question) else silence
+            yield spoken_now + np.float32(0.3) * played.popleft()
+
+    ingest, agent = LevelsHeard(AudioSettings(echo_cancellation=True)), []
+    async with running(engine) as manager:
+        conversation = manager.conversation(await manager.start_conversation())
+        with ThreadPoolExecutor(1) as pool:
+            async for heard in stream(conversation, microphone(), ingest, pool):
+                agent.append(heard.level)
+                played.append(heard.frame.pcm)
+                room.set()
+    lost = [a - b for a, b in zip(agent, ingest.levels[2:], strict=False) if a > -25]
+    assert len(lost) >= 5, "the agent spoke"
+    assert np.median(lost) > 25, "the room alone takes 10 dB"
+
+
 async def test_finish_answer_makes_the_streams_end_the_end_of_a_turn(engine, spoken, answered):
     """And the seed makes a conversation repeatable, whichever way its audio came."""
     data = as_bytes(spoken.pcm("hello"))
     async with running(engine) as manager:
         conversation = await manager.start_conversation()
-        stream = manager.process_voice_stream(
-            conversation, chunks_of(data, 4000), finish_answer=True
-        )
-        chunks = [chunk async for chunk in stream]
+        talk = manager.process_voice_stream(conversation, chunks_of(data, 4000), finish_answer=True)
+        chunks = [chunk async for chunk in talk]
         generation = manager.conversation(conversation).slot.generation
     assert "".join(c.text_delta for c in chunks) == answered.response.text_content
     assert generation == 1, "one turn of the user"
@@ -323,10 +363,10 @@ async def test_what_a_live_side_cannot_take_is_dropped_and_counted(engine, spoke
     async with running(engine) as manager:
         events = collect(manager)
         conversation = await manager.start_conversation()
-        stream = manager.process_voice_stream(conversation, microphone())
-        got = [await anext(stream)]
+        talk = manager.process_voice_stream(conversation, microphone())
+        got = [await anext(talk)]
         await exhausted.wait()
-        got += [chunk async for chunk in stream]
+        got += [chunk async for chunk in talk]
         state = manager.get_conversation_state(conversation)
         analytics = await manager.get_analytics()
     lost = sum(event.count for event in of(FramesDropped, events))

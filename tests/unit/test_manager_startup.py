@@ -15,9 +15,11 @@ from coda_voice.errors import (
     ModelLoadingError,
     UnsupportedModeError,
     ValidationError,
+    VoiceInitializationError,
 )
 from coda_voice.events import Event, SettingWithoutEffect
 from coda_voice.moshi.capabilities import TINY_FOLDER
+from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import Sampling
 from coda_voice.protocols import MemoryManager, PersonalityManager, ToolManager, settle
 from coda_voice.startup import audio_settings_of, prompt_of, sampling_of
@@ -186,3 +188,8 @@ async def test_protocols_are_met_by_having_the_methods():
     assert isinstance(Personality(), PersonalityManager) and not isinstance(Tools(), MemoryManager)
     assert await settle(SyncMemory().search_memories("x")) == []
     assert await settle(AsyncMemory().search_memories("x")) == []
+
+
+async def test_an_engine_that_does_not_run_is_refused(models):
+    with pytest.raises(VoiceInitializationError, match=r"start\(\) it first"):
+        await VoiceManager(engine=Engine(models)).initialize()
