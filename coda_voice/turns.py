@@ -97,6 +97,7 @@ class TurnTracker:
         self._frames_since_word = WORD_MEMORY_FRAMES + 1
         self._user_ended: float | None = None
         self._overlap_since: float | None = None
+        self._overlap_silent: float | None = None
         self._now = 0.0
         self._generation = 0
 
@@ -175,7 +176,7 @@ class TurnTracker:
             self._quiet_since is None or self._quiet_since > time
         )
         if agent_sounding and self._agent is not None and self._agent.start < time:
-            self._overlap_since = time
+            self._overlap_since, self._overlap_silent = time, None
         return [self._event(SpeechStarted, time, speaker="user")]
 
     def _user_stopped(self, time: float) -> list[Event]:
@@ -196,10 +197,11 @@ class TurnTracker:
         return events
 
     def _barge_in(self, since: float, until: float) -> list[Event]:
-        self._overlap_since = None
+        """Judge an overlap when the user has stopped: only then is its length known."""
+        silent = self._overlap_silent if self._overlap_silent is not None else self._quiet_since
+        self._overlap_since = self._overlap_silent = None
         if until - since < BARGE_IN_SECONDS:
             return []
-        silent = self._quiet_since if self._agent is not None else self.agent_last_spoke
         silent_after = None if silent is None else max(0.0, silent - since)
         return [self._event(BargeIn, since, silent_after=silent_after)]
 
@@ -241,10 +243,9 @@ class TurnTracker:
         duration = time - self._agent.start
         self._last_agent, self._agent, self._quiet_since = self._agent, None, None
         self.agent_turns += 1
-        events = [self._event(SpeechEnded, time, speaker="agent", duration=duration)]
-        if self._overlap_since is not None:
-            events += self._barge_in(self._overlap_since, until=self._now)
-        return events
+        if self._overlap_since is not None and self._overlap_silent is None:
+            self._overlap_silent = time
+        return [self._event(SpeechEnded, time, speaker="agent", duration=duration)]
 
     def _latency(self, agent_start: float, since: float) -> list[Event]:
         self._user_ended = None

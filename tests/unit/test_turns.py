@@ -132,6 +132,22 @@ def test_a_backchannel_is_no_barge_in():
     assert of(BargeIn, events) == []
 
 
+def test_a_backchannel_at_the_end_of_the_agents_speech_is_no_barge_in():
+    """The detector needs a while to be sure of the end; the overlap itself was short."""
+    tracker = TurnTracker("c")
+    user = {34: [start(32 * FRAME_SECONDS)], 60: [end(35 * FRAME_SECONDS)]}
+    events = play(tracker, 80, agent=[(10, 36)], words={9: "i"}, user=user)
+    assert of(BargeIn, events) == []
+
+
+def test_an_agent_that_begins_again_was_still_silenced():
+    tracker = TurnTracker("c")
+    user = {34: [start(32 * FRAME_SECONDS)], 70: [end(62 * FRAME_SECONDS)]}
+    events = play(tracker, 90, agent=[(10, 36), (50, 80)], words={9: "i", 49: "so"}, user=user)
+    [barge] = of(BargeIn, events)
+    assert barge.silent_after == pytest.approx(4 * FRAME_SECONDS)
+
+
 def test_the_user_beginning_in_the_agents_trailing_silence_is_no_barge_in():
     tracker = TurnTracker("c")
     user = {35: [start(33 * FRAME_SECONDS)], 60: [end(52 * FRAME_SECONDS)]}
