@@ -1,0 +1,1 @@
+"""Parts of the benchmarks: each measures one thing and gives plain figures."""
