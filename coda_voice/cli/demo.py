@@ -240,7 +240,7 @@ def summarise(console: Console, held: Held, spoken: float, paths: list[Path]) ->
             f"{len(record.words)} words of the agent in {record.agent_turns} turns, "
             f"{spoken:.1f} s of speech in {record.seconds:.1f} s",
         ),
-        ("answers", latency_words(record)),
+        ("answers", record.answers()),
         (
             "speed",
             f"{held.model_ms:.1f} ms for each 80 ms (real-time factor "
@@ -261,13 +261,3 @@ def summarise(console: Console, held: Held, spoken: float, paths: list[Path]) ->
     console.print()
     for name, value in rows:
         console.print(f"[dim]{name:>11}[/]  {escape(value)}", soft_wrap=True)
-
-
-def latency_words(record: Record) -> str:
-    """Say how fast the agent answered."""
-    seconds = sorted(event.seconds for event in record.latencies)
-    if not seconds or record.median_latency is None:
-        return "none that could be timed"
-    times = "once" if len(seconds) == 1 else f"{len(seconds)} times"
-    span = "" if len(seconds) == 1 else f", from {seconds[0]:.2f} to {seconds[-1]:.2f} s"
-    return f"{times}, {record.median_latency:.2f} s after the user (median){span}"

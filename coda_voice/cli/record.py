@@ -116,6 +116,18 @@ class Record:
         seconds = [event.seconds for event in self.latencies]
         return statistics.median(seconds) if seconds else None
 
+    def answers(self) -> str:
+        """Say how fast the agent answered."""
+        seconds = sorted(event.seconds for event in self.latencies)
+        if not seconds:
+            return "none that could be timed"
+        if len(seconds) == 1:
+            return f"once, {seconds[0]:.2f} s after the user"
+        return (
+            f"{len(seconds)} times, {statistics.median(seconds):.2f} s after the user (median), "
+            f"from {seconds[0]:.2f} to {seconds[-1]:.2f} s"
+        )
+
     @property
     def agent_turns(self) -> int:
         """Count the agent's stretches of speech."""
