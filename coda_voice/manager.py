@@ -123,8 +123,10 @@ class VoiceManager(HandedOver):
             logs = Logs(self.config.logging)
             logs.open()
             try:
+                if self._shared_engine is not None:
+                    self._shared_engine.check(self._prompt or Prompt())
                 self._engine = self._shared_engine or await asyncio.to_thread(
-                    open_engine, self.config
+                    open_engine, self.config, self._prompt
                 )
             except BaseException:
                 logs.close()

@@ -13,6 +13,7 @@ from coda_voice.audio import files
 from coda_voice.audio.ingest import AudioSettings
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import (
+    ConfigurationError,
     UnsupportedModeError,
     ValidationError,
     VoiceInitializationError,
@@ -68,10 +69,12 @@ def refuse_what_is_not_here(config: VoiceConfig) -> None:
         )
 
 
-def open_engine(config: VoiceConfig) -> Engine:
+def open_engine(config: VoiceConfig, prompt: Prompt | None = None) -> Engine:
     """Load the checkpoint and start an engine on it. Blocks for as long as that takes.
 
-    Raises ModelLoadingError, ConfigurationError, VRAMAllocationError, VoiceInitializationError.
+    ``prompt``: what conversations will begin with; one the checkpoint cannot take fails
+    now. Raises ModelLoadingError, ConfigurationError, VRAMAllocationError,
+    VoiceInitializationError.
     """
     refuse_what_is_not_here(config)
     settings = config.moshi
@@ -96,6 +99,11 @@ def open_engine(config: VoiceConfig) -> Engine:
             "machine can run.",
             device=device,
         ) from error
+    try:
+        engine.check(prompt or Prompt())
+    except ConfigurationError:
+        engine.close()
+        raise
     return engine
 
 

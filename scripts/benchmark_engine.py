@@ -96,8 +96,7 @@ def main() -> None:
         results["moshi_server"] = beside
 
     if torch.cuda.is_available():
-        bandwidth = big.memory_bandwidth()
-        rows = [big.run_big(n, 200, bandwidth) for n in (1, 2, 4, 8, 16, 32, 64)]
+        rows = big.run_all((1, 2, 4, 8, 16, 32, 64), ticks=200)
         show("Moshi 7B's shape, full context (floor: bytes read over measured bandwidth)", rows)
         results["moshi_7b"] = rows
     else:

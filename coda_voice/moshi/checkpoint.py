@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,18 +92,16 @@ def load_models(
     precision: DtypeName = dtype
     if dtype == "auto":
         precision = "bf16" if where.type == "cuda" else "fp32"
-    info = _checkpoint_info(folder, capabilities)
-    try:
+    with _opening(folder):
+        info = _checkpoint_info(folder, capabilities)
+    with _opening(info.mimi_weights):
         mimi = info.get_mimi(where)
+    with _opening(info.moshi_weights):
         lm = _load_lm(info, capabilities, where, precision)
+    with _opening(info.tokenizer):
         tokenizer = info.get_text_tokenizer()
+    with _opening(folder / "coda.safetensors"):
         reference = _reference_embedding(folder, lm)
-    except (SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelLoadingError(
-            f"{folder} holds no checkpoint that can be opened: {_first_line(error)}. Fetch it "
-            "again, or check config.json against the weights",
-            folder=str(folder),
-        ) from error
     return SpeechModels(
         name=str(name_or_folder),
         folder=folder,
@@ -114,6 +114,19 @@ def load_models(
         sampling=_suggested_sampling(info.lm_gen_config),
         reference_embedding=reference,
     )
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Name the file in whatever the loaders raise about it."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelLoadingError(
+            f"{path} cannot be opened: {_first_line(error)}. Fetch the checkpoint again, or check "
+            "config.json against the weights",
+            path=str(path),
+        ) from error
 
 
 def find_folder(name_or_folder: str | Path) -> Path:

@@ -39,14 +39,15 @@ class EngineOptions:
     """How the engine is set up.
 
     ``slots`` conversations at most. ``threads``: torch's, None chooses. ``inbox_frames`` and
-    ``outbox_frames`` bound each slot's mailboxes. ``keep_seconds``: how much of its past a
-    renewed session lives through again, None a quarter of the context. ``prompt_cache_mb``
-    bounds the prefilled prompts kept.
+    ``outbox_frames`` bound each slot's mailboxes: where the machine does not keep up, the
+    inbox is also the delay a caller ends up with, so it is short. ``keep_seconds``: how much
+    of its past a renewed session lives through again, None a quarter of the context.
+    ``prompt_cache_mb`` bounds the prefilled prompts kept.
     """
 
     slots: int = 4
     threads: int | None = None
-    inbox_frames: int = 25
+    inbox_frames: int = 12
     outbox_frames: int = 50
     keep_seconds: float | None = None
     prompt_cache_mb: int = 512
@@ -142,7 +143,7 @@ class Engine:
         """
         self._check_running()
         prompt = prompt or Prompt()
-        self._rebuilder.check(prompt)
+        self.check(prompt)
         known = self.models.capabilities
         with self._changed:
             row = next((i for i, slot in enumerate(self._slots) if slot is None), None)
@@ -166,6 +167,10 @@ class Engine:
             self._slots[row] = slot
         self._post(lambda: self._join(slot))
         return slot
+
+    def check(self, prompt: Prompt) -> None:
+        """Raise ConfigurationError if the checkpoint cannot take this prompt."""
+        self._rebuilder.check(prompt)
 
     def release(self, slot: Slot) -> None:
         """End a lease; its slot is free at once, its neighbours notice nothing."""
@@ -197,7 +202,7 @@ class Engine:
 
     def prime(self, slot: Slot, prompt: Prompt) -> Future[Renewal]:
         """See Slot.prime."""
-        self._rebuilder.check(prompt)
+        self.check(prompt)
         done: Future[Renewal] = Future()
         self._post(lambda: self._rebuilder.request(slot, prompt, done))
         return done

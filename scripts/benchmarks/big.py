@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,9 +56,9 @@ def memory_bandwidth() -> float:
     return 10 * 2 * (1 << 30) / (time.perf_counter() - started)
 
 
-def run_big(slots: int, ticks: int, bandwidth: float) -> dict[str, object]:
+def run_big(models: SpeechModels, slots: int, ticks: int, bandwidth: float) -> dict[str, object]:
     """Tick percentiles at ``slots`` conversations with full context, against the floor."""
-    batch = SlotBatch(random_7b(), slots, history_frames=64)
+    batch = SlotBatch(models, slots, history_frames=64)
     batch.warm_up()
     for row in range(slots):
         batch.reset(row, Sampling(seed=row))
@@ -76,6 +78,17 @@ def run_big(slots: int, ticks: int, bandwidth: float) -> dict[str, object]:
         "floor_ms": floor,
         "times_floor": p50 / floor,
     }
+
+
+def run_all(conversations: Sequence[int], ticks: int) -> list[dict[str, object]]:
+    """Measure each number of conversations with models of its own, one after the other."""
+    bandwidth = memory_bandwidth()
+    rows = []
+    for slots in conversations:
+        rows.append(run_big(random_7b(), slots, ticks, bandwidth))
+        gc.collect()  # the batch's states and graphs, before the next one needs the room
+        torch.cuda.empty_cache()
+    return rows
 
 
 def _fill_context(batch: SlotBatch) -> None:

@@ -54,12 +54,20 @@ def run_paced(
                 if session.sent < total:
                     next_due = min(next_due, due)
                 session.take(slot.take(), time.perf_counter())
-            sent_all = all(session.sent == total for session in sessions)
-            if sent_all and (not any(slot.inbox for slot in slots) or now > begin + seconds + 5):
+            if all(session.sent == total for session in sessions):
                 break
             changed.wait(max(0.0, next_due - time.perf_counter()))
             changed.clear()
         time.sleep(2 * FRAME_SECONDS)
+        deficits = []
+        for session, slot in zip(sessions, slots, strict=True):
+            session.take(slot.take(), time.perf_counter())
+            deficits.append(session.sent - len(session.latencies))
+            slot.finish()
+        given_up = time.perf_counter() + 10
+        while not all(slot.drained for slot in slots) and time.perf_counter() < given_up:
+            changed.wait(FRAME_SECONDS)
+            changed.clear()
         for session, slot in zip(sessions, slots, strict=True):
             session.take(slot.take(), time.perf_counter())
         stats = engine.stats()
@@ -78,6 +86,7 @@ def run_paced(
         "latency_p99_ms": 1e3 * float(np.percentile(latencies, 99)),
         "late_frames": late,
         "frames": int(total * conversations),
+        "frames_behind_at_end_worst": max(deficits),
         "frames_missing_worst": max(missing),
         "frames_dropped": dropped,
         "real_time_factor_worst": max(factors),

@@ -58,6 +58,7 @@ def test_a_missing_or_corrupt_file_is_a_clear_error(
     spoil(folder / name)
     with pytest.raises(ModelLoadingError, match=str(folder)) as caught:
         load_models(folder, "cpu")
+    assert name in caught.value.message
     assert "again" in caught.value.message or "correct" in caught.value.message
 
 

@@ -17,6 +17,7 @@ import soundfile
 from coda_voice import VoiceManager
 from coda_voice.errors import (
     AudioProcessingError,
+    ConfigurationError,
     ConversationError,
     ValidationError,
     VoiceProcessingError,
@@ -280,3 +281,10 @@ async def test_an_engine_that_stops_ends_its_conversations_with_a_clear_error(qu
     assert not manager.is_healthy()
     assert (await manager.health_check()).status == "unhealthy"
     await manager.shutdown()
+
+
+async def test_a_prompt_the_checkpoint_cannot_take_fails_at_the_start() -> None:
+    manager = VoiceManager({"moshi": {"device": "cpu", "prompt": "the user likes chess. " * 300}})
+    with pytest.raises(ConfigurationError, match="shorten it"):
+        await manager.initialize()
+    assert not manager.is_healthy()

@@ -1,0 +1,35 @@
+"""The benchmarks measure what they say: each part run once, in small."""
+
+from __future__ import annotations
+
+import torch
+
+from coda_voice.moshi.checkpoint import load_models
+from scripts.benchmarks import big, paced, single
+from tests.integration.speech import spoken
+
+
+def test_one_conversation_is_compared_with_a_bare_loop_on_the_same_frames() -> None:
+    result = single.compare_one_conversation(spoken("hello")[:15], rounds=1)
+    assert result["frames"] == 15
+    assert result["engine_ms_per_frame"] > 0 and result["bare_ms_per_frame"] > 0
+
+
+def test_a_prefilled_prompt_is_several_times_faster_than_a_stepped_one() -> None:
+    result = single.compare_prefill(frames=100, rounds=1)
+    assert result["times_faster"] > 3
+
+
+def test_paced_sessions_lose_nothing_that_is_not_counted() -> None:
+    torch.set_num_threads(1)
+    result = paced.run_paced(load_models("coda-tiny", "cpu"), 2, 1.6, spoken("hello"), threads=1)
+    assert result["frames"] == 40
+    assert result["frames_missing_worst"] <= result["frames_dropped"]
+    assert 0 < result["tick_p50_ms"] <= result["tick_p99_ms"] <= result["tick_max_ms"]
+
+
+def test_the_gpu_part_runs_on_any_model() -> None:
+    """What it would do on a GPU, on the CPU with coda-tiny: the code is not left untried."""
+    result = big.run_big(load_models("coda-tiny", "cpu"), slots=2, ticks=3, bandwidth=1e10)
+    assert result["conversations"] == 2
+    assert result["tick_p50_ms"] > 0 and result["floor_ms"] > 0
