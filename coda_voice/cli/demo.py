@@ -151,7 +151,7 @@ async def converse(
 async def _talk(
     manager: VoiceManager, user: ScriptedUser, console: Console, *, in_time: bool
 ) -> Record:
-    conversation_id = await manager.start_conversation("demo")
+    conversation_id = await manager.start_conversation(conversation_id="demo")
     tracker = manager.conversation(conversation_id).tracker
     record = Record(conversation_id, tracker, user.said)
     stop_listening = manager.events.listen(record.event)

@@ -102,7 +102,7 @@ async def answer(settings: VoiceConfig, pcm: Pcm) -> Answered:
     agent: list[Pcm] = []
     frames = -(-len(pcm) // FRAME_SAMPLES)
     async with VoiceManager(settings) as manager:
-        conversation_id = await manager.start_conversation("run")
+        conversation_id = await manager.start_conversation(conversation_id="run")
         record = Record(
             conversation_id, manager.conversation(conversation_id).tracker, keep_audio=False
         )

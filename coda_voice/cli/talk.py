@@ -104,7 +104,7 @@ async def _talk(
 
 async def converse(manager: VoiceManager, duplex: Duplex, talk: Talk, console: Console) -> None:
     """Let user and agent hear each other until the microphone ends."""
-    conversation_id = await manager.start_conversation("talk")
+    conversation_id = await manager.start_conversation(conversation_id="talk")
     tracker = manager.conversation(conversation_id).tracker
     record = Record(conversation_id, tracker, keep_audio=False)
     talk.record, talk.duplex = record, duplex
