@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from coda_voice.errors import IntegrationError
 
@@ -55,6 +56,85 @@ class ToolManager(Protocol):
 
     def process_function_call(self, call: Mapping[str, object]) -> Awaitable[object] | object:
         """Run one call; the result has ``success``, ``result``, ``error``."""
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """What is known of a tool without running it.
+
+    ``parameters`` is a JSON schema of type object. ``cancellable``: a call may be dropped
+    when the user interrupts; False for side effects, which finish and are kept for the next
+    turn. ``dangerous``: the user is asked aloud first. ``timeout`` in seconds.
+    ``speak_while_running``: a sentence for the user when the call takes long.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+    cancellable: bool = True
+    dangerous: bool = False
+    timeout: float = 10.0
+    speak_while_running: str | None = None
+
+    def function_schema(self) -> dict[str, object]:
+        """The tool as OpenAI, Ollama and Coda are told of it."""
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.description,
+                "parameters": dict(self.parameters),
+            },
+        }
+
+
+ToolFault = Literal["unknown_tool", "invalid_arguments", "timeout", "failed", "busy"]
+
+
+@dataclass(frozen=True)
+class ToolOutcome:
+    """What came of one call: ``result`` is text for the LLM; ``fault`` is None on success.
+
+    ``error`` says what to do about the fault; time is in milliseconds.
+    """
+
+    call_id: str
+    tool_name: str
+    result: str = ""
+    fault: ToolFault | None = None
+    error: str | None = None
+    execution_time_ms: float = 0.0
+
+    @property
+    def success(self) -> bool:
+        """Whether the tool did what it was asked."""
+        return self.fault is None
+
+
+@runtime_checkable
+class ToolBox(Protocol):
+    """The tools the reasoner may use."""
+
+    def specs(self) -> Sequence[ToolSpec]:
+        """Give the tools there are at the moment."""
+
+    async def call(
+        self, name: str, arguments: Mapping[str, object], call_id: str = ""
+    ) -> ToolOutcome:
+        """Run one call; every fault is in the outcome, only a cancellation is raised."""
+
+
+Scheduling = Literal["interrupt", "when_idle", "silent"]
+"""How a result that arrives by itself is told: at once, in the next pause, or not aloud."""
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A result that arrives by itself: a timer that has run down, a job that is done."""
+
+    text: str
+    scheduling: Scheduling = "when_idle"
+    tool_name: str = ""
 
 
 REQUIRED_METHODS: Mapping[str, tuple[str, ...]] = {

@@ -1,0 +1,1 @@
+"""The tools every conversation has: time, arithmetic, units, timers, memory, status."""

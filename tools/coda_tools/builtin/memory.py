@@ -1,0 +1,54 @@
+"""Let the LLM store a fact in the long-term memory, and search it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from coda_tools.function_tool import tool
+from coda_tools.registry import Tool
+from coda_voice.protocols import settle
+
+
+class FactMemory(Protocol):
+    """What the tools need of a memory; coda_memory and Coda's own have it."""
+
+    def search_memories(
+        self, query: str, limit: int = 5, min_relevance: float = 0.0
+    ) -> Awaitable[Sequence[object]] | Sequence[object]:
+        """Give the memories nearest to ``query``, best first."""
+
+    def store_fact(
+        self, fact: str, source: str = "user", importance: float = 0.7
+    ) -> Awaitable[object] | object:
+        """Keep a fact and give its id."""
+
+
+def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
+    """Make the tools ``remember`` and ``recall``."""
+
+    @tool(cancellable=False, timeout=5)
+    async def remember(fact: str) -> str:
+        """Store something the user wants to be remembered, as a full sentence.
+
+        fact: for example: The user's sister is called Anna.
+        """
+        await settle(memory.store_fact(fact, source="user"))
+        return "I will remember that."
+
+    @tool(timeout=5)
+    async def recall(query: str) -> str:
+        """Search what the user has told before.
+
+        query: what to look for, for example name of the user's sister
+        """
+        found = await settle(memory.search_memories(query, limit=limit))
+        lines = [_content(item) for item in found][:limit]
+        return "\n".join(lines) if lines else "Nothing is remembered about that."
+
+    return [remember, recall]
+
+
+def _content(item: object) -> str:
+    """Read a search result, of Coda's shape (``.memory.content``) or a plain one."""
+    return str(getattr(getattr(item, "memory", item), "content", item))

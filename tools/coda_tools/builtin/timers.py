@@ -1,0 +1,149 @@
+"""Timers and reminders that speak up later.
+
+A timer belongs to one conversation. When it has run down, an Announcement is handed over;
+who speaks it, and when, is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from coda_tools.builtin.clock import Now, clock_time, local_now
+from coda_tools.function_tool import tool
+from coda_tools.registry import Tool
+from coda_voice.errors import ValidationError
+from coda_voice.protocols import Announcement, Scheduling
+
+MAX_TIMERS = 32
+MAX_SECONDS = 7 * 24 * 3_600.0
+
+
+@dataclass(frozen=True)
+class _Running:
+    number: int
+    label: str
+    due: float
+    """On the event loop's clock, seconds."""
+    handle: asyncio.TimerHandle
+
+
+def duration_text(seconds: float) -> str:
+    """Write a stretch of time as one says it: ``1 hour and 5 minutes``."""
+    left = max(1, round(seconds))
+    parts: list[str] = []
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {unit}{'s' if count != 1 else ''}")
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+class Timers:
+    """The running timers of one conversation, at most 32; ``close`` stops them all.
+
+    ``announce`` is called on the event loop and must not block.
+    """
+
+    def __init__(self, announce: Callable[[Announcement], None], now: Now = local_now) -> None:
+        self._announce = announce
+        self._now = now
+        self._running: dict[int, _Running] = {}
+        self._numbers = itertools.count(1)
+
+    def start(
+        self, seconds: float, label: str, announcement: str, scheduling: Scheduling = "when_idle"
+    ) -> int:
+        """Start a timer and give its number. Raises ValidationError if it cannot be."""
+        if not 0 < seconds <= MAX_SECONDS:
+            raise ValidationError("A timer runs for more than nothing and at most seven days.")
+        if len(self._running) >= MAX_TIMERS:
+            raise ValidationError(f"{MAX_TIMERS} timers are running; cancel one first.")
+        number = next(self._numbers)
+        loop = asyncio.get_running_loop()
+
+        def ring() -> None:
+            del self._running[number]
+            self._announce(Announcement(announcement, scheduling, "timer"))
+
+        handle = loop.call_later(seconds, ring)
+        self._running[number] = _Running(number, label, loop.time() + seconds, handle)
+        return number
+
+    def cancel(self, label: str = "") -> list[str]:
+        """Stop the timers whose label holds ``label`` (all, if empty); give their labels."""
+        chosen = [t for t in self._running.values() if label.lower() in t.label.lower()]
+        for timer in chosen:
+            timer.handle.cancel()
+            del self._running[timer.number]
+        return [timer.label for timer in chosen]
+
+    def close(self) -> None:
+        """Stop everything in silence."""
+        self.cancel()
+
+    def left(self) -> list[tuple[str, float]]:
+        """List label and seconds left of each timer, the next to ring first."""
+        clock = asyncio.get_running_loop().time()
+        timers = sorted(self._running.values(), key=lambda timer: timer.due)
+        return [(timer.label, max(0.0, timer.due - clock)) for timer in timers]
+
+    def tools(self) -> list[Tool]:
+        """Make the tools ``set_timer``, ``set_reminder``, ``list_timers``, ``cancel_timer``."""
+
+        @tool(cancellable=False, timeout=2)
+        async def set_timer(seconds: float, label: str = "") -> str:
+            """Start a timer that speaks up when the time is over.
+
+            seconds: length in seconds, so 300 for five minutes
+            label: what it is for, for example pasta; may be empty
+            """
+            name = label.strip() or duration_text(seconds)
+            self.start(seconds, f"{name} timer", f"Your {name} timer is done.", "interrupt")
+            return f"A timer for {duration_text(seconds)} is running."
+
+        @tool(cancellable=False, timeout=2)
+        async def set_reminder(text: str, in_seconds: float = 0, at_time: str = "") -> str:
+            """Remind the user of something later. Give either in_seconds or at_time.
+
+            text: what to remind of, for example call Anna
+            in_seconds: from now
+            at_time: time of day, 24 hours, for example 17:30
+            """
+            if bool(in_seconds) == bool(at_time):
+                raise ValidationError("Give either in_seconds or at_time, and not both.")
+            now = self._now()
+            seconds = in_seconds or (_next(at_time, now) - now).total_seconds()
+            self.start(seconds, text, f"You asked me to remind you: {text}.")
+            when = clock_time(now + timedelta(seconds=seconds))
+            return f"I will remind you at {when}: {text}."
+
+        @tool(timeout=2)
+        async def list_timers() -> str:
+            """Tell which timers and reminders are running, and how long they still take."""
+            running = [f"{label}: {duration_text(seconds)} left" for label, seconds in self.left()]
+            return "; ".join(running) + "." if running else "No timer is running."
+
+        @tool(cancellable=False, timeout=2)
+        async def cancel_timer(label: str = "") -> str:
+            """Stop timers or reminders.
+
+            label: a word of its name; empty for all
+            """
+            stopped = self.cancel(label)
+            return f"Stopped: {', '.join(stopped)}." if stopped else "No such timer is running."
+
+        return [set_timer, set_reminder, list_timers, cancel_timer]
+
+
+def _next(at_time: str, now: datetime) -> datetime:
+    """Give the next moment at which the clock shows ``at_time``."""
+    hour, _, minute = at_time.strip().partition(":")
+    try:
+        moment = now.replace(hour=int(hour), minute=int(minute or 0), second=0, microsecond=0)
+    except ValueError as error:
+        raise ValidationError(f"{at_time!r} is no time of day; write 17:30.") from error
+    return moment if moment > now else moment + timedelta(days=1)
