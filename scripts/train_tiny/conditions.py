@@ -1,0 +1,97 @@
+"""Recording conditions for the user's voice: level, room, noise, telephone band.
+
+All functions take and return float32 mono PCM at 24 kHz, -1...1, and draw from the NumPy
+generator they are given, so that a seed fixes the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLE_RATE = 24_000
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How hard the conditions may be; probabilities 0...1, signal-to-noise ratios in dB."""
+
+    noise: float = 0.5
+    room: float = 0.3
+    telephone: float = 0.2
+    snr_db: tuple[float, float] = (8.0, 30.0)
+    gain_db: tuple[float, float] = (-12.0, 3.0)
+
+
+def coloured_noise(
+    rng: np.random.Generator, samples: int, slope: float | None = None
+) -> np.ndarray:
+    """Noise [samples] with a power spectrum of f^-slope (0 white, 1 pink, 2 brown), RMS 1."""
+    slope = float(rng.uniform(0.0, 2.0)) if slope is None else slope
+    spectrum = np.fft.rfft(rng.standard_normal(samples).astype(np.float32))
+    frequency = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), 40.0)
+    noise = np.fft.irfft(spectrum * frequency ** (-slope / 2), samples)
+    return (noise / (noise.std() + 1e-9)).astype(np.float32)
+
+
+def hum(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Mains hum [samples]: 50 or 60 Hz and a few harmonics, RMS 1."""
+    t = np.arange(samples) / SAMPLE_RATE
+    base = rng.choice([50.0, 60.0])
+    wave = sum(rng.uniform(0.1, 1.0) / k * np.sin(2 * np.pi * base * k * t) for k in (1, 2, 3, 5))
+    return (wave / (np.std(wave) + 1e-9)).astype(np.float32)
+
+
+def background(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """One background [samples], RMS 1: coloured noise, sometimes hum, sometimes swelling slowly."""
+    noise = hum(rng, samples) if rng.random() < 0.15 else coloured_noise(rng, samples)
+    if rng.random() < 0.3:
+        t = np.arange(samples) / SAMPLE_RATE
+        noise = noise * (
+            1 + 0.8 * np.sin(2 * np.pi * rng.uniform(0.2, 2.0) * t + rng.uniform(0, 6))
+        )
+    return noise.astype(np.float32)
+
+
+def room(rng: np.random.Generator, pcm: np.ndarray) -> np.ndarray:
+    """Convolve with a synthetic room: exponentially decaying noise, T60 of 0.1...0.45 s."""
+    t60 = rng.uniform(0.1, 0.45)
+    length = int(t60 * SAMPLE_RATE)
+    decay = np.exp(-6.9 * np.arange(length) / length)
+    impulse = rng.standard_normal(length) * decay
+    impulse[: int(0.002 * SAMPLE_RATE)] = 0
+    impulse *= rng.uniform(0.15, 0.6) / np.sqrt((impulse**2).sum() + 1e-9)
+    impulse[0] = 1.0
+    size = 1 << int(np.ceil(np.log2(len(pcm) + length)))
+    wet = np.fft.irfft(np.fft.rfft(pcm, size) * np.fft.rfft(impulse, size), size)
+    return wet[: len(pcm)].astype(np.float32)
+
+
+def telephone(pcm: np.ndarray) -> np.ndarray:
+    """Limit to the telephone band (300-3400 Hz) and quantise with 8-bit mu-law."""
+    spectrum = np.fft.rfft(pcm)
+    frequency = np.fft.rfftfreq(len(pcm), 1 / SAMPLE_RATE)
+    rise = 1 / (1 + (300 / np.maximum(frequency, 1)) ** 8)
+    fall = 1 / (1 + (frequency / 3400) ** 24)
+    narrow = np.clip(np.fft.irfft(spectrum * np.sqrt(rise * fall), len(pcm)), -1, 1)
+    companded = np.sign(narrow) * np.log1p(255 * np.abs(narrow)) / np.log(256)
+    companded = np.round(companded * 127) / 127
+    expanded = np.sign(companded) * (256 ** np.abs(companded) - 1) / 255
+    return expanded.astype(np.float32)
+
+
+def apply(
+    rng: np.random.Generator, pcm: np.ndarray, conditions: Conditions = Conditions()
+) -> np.ndarray:
+    """Put one recording into a random room, noise, band and level."""
+    out = pcm
+    if rng.random() < conditions.room:
+        out = room(rng, out)
+    if rng.random() < conditions.noise:
+        loudness = float(np.sqrt((out**2).mean())) or 0.05
+        snr = rng.uniform(*conditions.snr_db)
+        out = out + background(rng, len(out)) * loudness * 10 ** (-snr / 20)
+    if rng.random() < conditions.telephone:
+        out = telephone(out)
+    return np.clip(out * 10 ** (rng.uniform(*conditions.gain_db) / 20), -1, 1).astype(np.float32)

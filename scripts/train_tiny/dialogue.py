@@ -1,0 +1,377 @@
+"""Conversations made of codes: what the language model is trained on.
+
+A conversation is a row of events on one time line of 80 ms frames: a prompt, pauses, questions
+with their answers, facts that arrive through the reference stream, interruptions, backchannels,
+sentences read aloud. Nothing is synthesized here; clips' codes are put side by side.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import sentencepiece
+
+from . import corpus
+from .corpus import Facts
+from .encode import Codes
+from .synthesis import UserLine
+from .tokenizer import EPAD, PAD, monologue
+
+PROMPT_BEFORE = PROMPT_AFTER = 4
+STOP_AFTER = 4  # frames from the user's onset to the agent's silence
+WORD_WEIGHT, COPY_WEIGHT, PAD_WEIGHT = 1.0, 3.0, 0.25
+
+
+@dataclass
+class Sample:
+    """One training sequence of T frames.
+
+    `text`, `reference` int64 [T] (reference -1: none); `agent`, `user` int64 [8, T];
+    `text_weight` float32 [T] (0: not trained on); `audio` bool [T]: the agent's codes are trained
+    on; `started`: the sequence begins a conversation (otherwise it is cut from the middle of one).
+    """
+
+    text: np.ndarray
+    reference: np.ndarray
+    agent: np.ndarray
+    user: np.ndarray
+    text_weight: np.ndarray
+    audio: np.ndarray
+    started: bool
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a conversation is made of (probabilities)."""
+
+    prompt: float = 0.82
+    noise: float = 0.5
+    read: float = 0.16
+    say: float = 0.14
+    idle_backchannel: float = 0.03
+    long_pause: float = 0.05
+    interrupt: float = 0.12
+    backchannel: float = 0.12
+    reference: float = 0.45
+    kinds: tuple[str, ...] = tuple(corpus.WEIGHTS)
+    about_user: float = 0.35
+
+
+COPYING = Mix(
+    prompt=0.95, read=0.0, say=0.0, idle_backchannel=0.0, long_pause=0.0, interrupt=0.0,
+    backchannel=0.0, kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"),
+)  # fmt: skip
+
+
+@dataclass
+class Material:
+    """All clips as codes, and ways to find them."""
+
+    agent: Codes
+    user: Codes
+    noise: Codes
+    lines: list[UserLine]
+    silence: np.ndarray
+    sine: np.ndarray
+    tokenizer: sentencepiece.SentencePieceProcessor
+    by_text: dict[str, int] = field(default_factory=dict)
+    by_kind: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_text = {text: index for index, text in enumerate(self.agent.texts)}
+        for index, line in enumerate(self.lines):
+            self.by_kind[line.kind].append(index)
+        for text in self.agent.texts:
+            words = text.split()
+            if len(words) == 5 and words[:2] == ["you", "like"] and words[3] == "and":
+                self.pairs[words[2]] = (words[2], words[4])
+        fixed = set()
+        for text in self.agent.texts:
+            first = text.split()[0]
+            fixed.add(text) if first in ("hello", "goodbye", "your", "my", "you") else None
+        self.readable = [
+            t
+            for t in self.agent.texts
+            if t not in fixed and not t.startswith(("nice", "i will rem"))
+        ]
+        self._pieces: dict[str, list[list[int]]] = {}
+
+    def pieces(self, text: str) -> list[list[int]]:
+        """The pieces of every word of `text`."""
+        if text not in self._pieces:
+            self._pieces[text] = [self.tokenizer.encode(word) for word in text.split()]
+        return self._pieces[text]
+
+    def spoken(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The agent saying `text`: monologue [n] and codes [8, n]."""
+        index = self.by_text[text]
+        codes = self.agent.clip(index).numpy()
+        frames = [round(start) for _, start, _ in self.agent.words[index]]
+        return np.array(monologue(self.pieces(text), frames, codes.shape[1])), codes
+
+
+class Conversation:
+    """Builds one sample event by event."""
+
+    def __init__(
+        self,
+        rng: random.Random,
+        material: Material,
+        words: corpus.Vocabulary,
+        mix: Mix,
+        frames: int,
+    ) -> None:
+        self.rng, self.material, self.words, self.mix, self.frames = (
+            rng,
+            material,
+            words,
+            mix,
+            frames,
+        )
+        size = frames + 600
+        self.text = np.full(size, PAD)
+        self.reference = np.full(size, -1)
+        self.agent = np.repeat(material.silence[:, None], size, 1)
+        self.user = np.repeat(material.silence[:, None], size, 1)
+        self.weight = np.full(size, PAD_WEIGHT, np.float32)
+        self.audio = np.ones(size, bool)
+        self.now = 0
+        self.facts = Facts()
+        self._room = self._draw_room()
+
+    def _draw_room(self) -> np.ndarray | None:
+        if self.rng.random() > self.mix.noise:
+            return None
+        return self.material.noise.clip(self.rng.randrange(len(self.material.noise))).numpy()
+
+    def _background(self, start: int, end: int) -> None:
+        if self._room is not None and end > start:
+            offset = self.rng.randrange(self._room.shape[1])
+            take = (offset + np.arange(end - start)) % self._room.shape[1]
+            self.user[:, start:end] = self._room[:, take]
+
+    def _write(self, target: np.ndarray, at: int, values: np.ndarray) -> int:
+        end = min(at + values.shape[-1], target.shape[-1])
+        target[..., at:end] = values[..., : end - at]
+        return end
+
+    def begin(self) -> bool:
+        """Prompt, no prompt, or the middle of an earlier conversation; True when it is a start."""
+        rng, words = self.rng, self.words
+        share = rng.random()
+        if share > self.mix.prompt:
+            return share < self.mix.prompt + (1 - self.mix.prompt) / 2
+        likes: tuple[str, ...] = ()
+        if rng.random() < 0.6:
+            like = rng.choice(words.likes)
+            likes = self.material.pairs.get(like, (like,)) if rng.random() < 0.25 else (like,)
+        self.facts = Facts(
+            rng.choice(words.agents) if rng.random() < 0.6 else rng.choice(words.names),
+            rng.choice(words.names) if rng.random() < 0.6 else None,
+            likes,
+            rng.choice(words.places) if rng.random() < 0.15 else None,
+        )
+        prompt = self.material.tokenizer.encode(
+            f"<system> {corpus.prompt_text(rng, self.facts)} <system>"
+        )
+        length = len(prompt) + PROMPT_BEFORE + PROMPT_AFTER
+        self.text[PROMPT_BEFORE : length - PROMPT_AFTER] = prompt
+        self.user[:, :length] = self.material.sine[:, None]
+        self.weight[:length] = 0
+        self.audio[:length] = False
+        self.now = length
+        return True
+
+    def pause(self) -> None:
+        """Nothing happens for 0.2...1.1 s, now and then much longer."""
+        long = self.rng.random() < self.mix.long_pause
+        length = self.rng.randint(30, 140) if long else self.rng.randint(2, 14)
+        self._background(self.now, self.now + length)
+        self.now += length
+
+    def speak(self, text: str, at: int, weigh: tuple[str, ...] = ()) -> int:
+        """The agent says `text` from frame `at`; the end. Words in `weigh` count more."""
+        text_tokens, codes = self.material.spoken(text)
+        end = self._write(self.agent, at, codes)
+        self._write(self.text, at, text_tokens)
+        said = self.text[at:end]
+        self.weight[at:end] = np.where(said == PAD, PAD_WEIGHT, WORD_WEIGHT)
+        copied = [piece for word in weigh for piece in self.material.tokenizer.encode(word)]
+        if copied:
+            self.weight[at:end][np.isin(said, copied)] = COPY_WEIGHT
+        return end
+
+    def read(self) -> None:
+        """Read a sentence nobody asked for: only its rhythm and its sound are trained on."""
+        end = self.speak(self.rng.choice(self.material.readable), self.now)
+        self._background(self.now, end)
+        said = self.text[self.now : end]
+        weight = np.where((said == PAD) | (said == EPAD), PAD_WEIGHT, 0.0)
+        words = np.flatnonzero(said == EPAD)
+        weight[: words[0] + 1] = 0  # when to begin was not the model's choice
+        weight[words[-1] + 1 :] = 0  # nor that there is no further word
+        self.weight[self.now : end] = weight
+        self.now = end
+
+    def say(self) -> None:
+        """Read a sentence that the reference stream has just spelled out: practice in copying."""
+        text = self.rng.choice(self.material.readable)
+        pieces = self.material.tokenizer.encode("say " + text)
+        start = self.now
+        self._write(self.reference, start, np.array(pieces))
+        begin = start + len(pieces) + self.rng.randint(0, 3)
+        self.now = self.speak(text, begin)
+        self._background(start, self.now)
+
+    def ask(self) -> None:
+        """The user asks, perhaps a fact arrives, the agent answers, perhaps is interrupted."""
+        rng, material = self.rng, self.material
+        kinds = self.mix.kinds
+        kind = rng.choices(kinds, [corpus.WEIGHTS[kind] for kind in kinds])[0]
+        if not material.by_kind[kind]:
+            return
+        index = rng.choice(material.by_kind[kind])
+        line = material.lines[index]
+        start, end = self._user_speaks(index, self.now)
+        facts = self._deliver(kind, start, end)
+        text = corpus.answer(corpus.Question(line.text, kind, line.item), facts)
+        copied = tuple(
+            filter(None, (line.item, facts.name, facts.agent, facts.place, *facts.likes))
+        )
+        self.facts = learned(facts, line)
+        if text and text not in material.by_text:
+            text = ""
+        if not text:
+            self.now = end + rng.randint(4, 10)
+            if kind != "stop":
+                self.weight[end : self.now] = 0
+            self._background(end, self.now)
+            return
+        begin = end + rng.randint(2, 4)
+        stop = self.speak(text, begin, copied)
+        self._background(end, stop)
+        self.now = stop
+        if rng.random() < self.mix.interrupt:
+            self._interrupt(begin, stop)
+        elif rng.random() < self.mix.backchannel:
+            self._backchannel(begin, stop)
+
+    def _user_speaks(self, index: int, at: int) -> tuple[int, int]:
+        """Write the user's clip; (first frame, frame after the last) of speech."""
+        codes = self.material.user.clip(index).numpy()
+        words = self.material.user.words[index]
+        self._write(self.user, at, codes)
+        return at + int(words[0][1]), at + int(np.ceil(words[-1][2]))
+
+    def _deliver(self, kind: str, start: int, end: int) -> Facts:
+        """Sometimes send a fact through the reference stream while the user speaks."""
+        rng, facts = self.rng, self.facts
+        if rng.random() > (self.mix.reference if kind in ("name", "likes", "place") else 0.06):
+            return facts
+        topic = (
+            kind
+            if kind in ("name", "likes", "place") and rng.random() < 0.85
+            else rng.choice(["name", "likes"])
+        )
+        if topic == "name":
+            facts = replace(facts, name=rng.choice(self.words.names))
+            message = f"the user is {facts.name}"
+        elif topic == "likes":
+            facts = replace(facts, likes=(rng.choice(self.words.likes),))
+            message = f"the user likes {facts.likes[0]}"
+        else:
+            facts = replace(facts, place=rng.choice(self.words.places))
+            message = f"the user lives in {facts.place}"
+        pieces = self.material.tokenizer.encode(message)
+        first, last = max(start - 3, 0), max(start - 3, end - len(pieces))
+        at = rng.randint(first, max(first, last))
+        self.reference[at : at + len(pieces)] = pieces
+        return facts
+
+    def _silence_agent(self, at: int, until: int) -> None:
+        self.text[at:until] = PAD
+        self.weight[at:until] = 1.0
+        self.agent[:, at:until] = self.material.silence[:, None]
+
+    def _interrupt(self, begin: int, stop: int) -> None:
+        """The user speaks over the agent, who falls silent `STOP_AFTER` frames later."""
+        rng = self.rng
+        kind = (
+            "stop"
+            if rng.random() < 0.75
+            else rng.choice(["name", "likes", "check", "moment", "greet"])
+        )
+        if stop - begin < 18 or not self.material.by_kind[kind]:
+            return
+        index = rng.choice(self.material.by_kind[kind])
+        lead = int(self.material.user.words[index][0][1])
+        onset = rng.randint(begin + 6, stop - 8)
+        start, end = self._user_speaks(index, onset - lead)
+        silent = start + STOP_AFTER
+        self._silence_agent(silent, max(stop, end))
+        line = self.material.lines[index]
+        text = corpus.answer(corpus.Question(line.text, kind, line.item), self.facts)
+        self.now = max(stop, end) if stop > end + 12 else end + rng.randint(2, 4)
+        self._background(end, self.now)
+        if text in self.material.by_text:
+            at = end + rng.randint(2, 4)
+            self.now = self.speak(
+                text, at, tuple(filter(None, (self.facts.name, *self.facts.likes)))
+            )
+            self._background(end, self.now)
+        elif kind != "stop":
+            self.weight[end : self.now] = 0
+
+    def _backchannel(self, begin: int, stop: int) -> None:
+        """The user says "mm hm" over the agent, who goes on."""
+        if stop - begin < 20 or not self.material.by_kind["backchannel"]:
+            return
+        index = self.rng.choice(self.material.by_kind["backchannel"])
+        lead = int(self.material.user.words[index][0][1])
+        onset = self.rng.randint(begin + 6, stop - 10)
+        _, end = self._user_speaks(index, onset - lead)
+        self.now = max(stop, end + 2)
+
+    def murmur(self) -> None:
+        """A backchannel while the agent is silent: it stays silent."""
+        if self.material.by_kind["backchannel"]:
+            _, end = self._user_speaks(
+                self.rng.choice(self.material.by_kind["backchannel"]), self.now
+            )
+            self.now = end + self.rng.randint(2, 8)
+            self._background(end, self.now)
+
+    def build(self) -> Sample:
+        """Fill the whole length with events."""
+        started = self.begin()
+        while self.now < self.frames:
+            self.pause()
+            share = self.rng.random()
+            if self.now >= self.frames:
+                break
+            if share < self.mix.read:
+                self.read()
+            elif share < self.mix.read + self.mix.say:
+                self.say()
+            elif share < self.mix.read + self.mix.say + self.mix.idle_backchannel:
+                self.murmur()
+            else:
+                self.ask()
+        n = self.frames
+        return Sample(
+            self.text[:n], self.reference[:n], self.agent[:, :n], self.user[:, :n],
+            self.weight[:n], self.audio[:n], started,
+        )  # fmt: skip
+
+
+def learned(facts: Facts, line: UserLine) -> Facts:
+    """What is known after the user's line."""
+    if line.kind == "remember" and line.item:
+        return replace(facts, likes=(line.item,))
+    if line.kind == "introduce" and line.item:
+        return replace(facts, name=line.item)
+    return facts

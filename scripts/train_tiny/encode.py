@@ -1,0 +1,145 @@
+"""Stage "encode": every clip to Mimi's codes, once; the language models see only codes.
+
+Clips are strung together into streams of about a minute, as the codec will hear them in a
+conversation, and cut apart again as codes. A stream of user clips shares one set of recording
+conditions; its gaps hold the same noise.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from moshi.models.compression import MimiModel
+
+from . import conditions
+from .clips import ClipStore
+
+FRAME = 1920
+RATE = 24_000
+WARM_UP = 12  # frames of silence before a stream, dropped: the codec's start is not typical
+STREAM = 700  # frames
+USER_BEFORE, USER_AFTER = 5, 6  # frames of background kept around a user's clip
+SINE_HZ, SINE_AMPLITUDE = 440, 0.5
+
+
+@dataclass
+class Codes:
+    """Codes of many clips: `flat` int16 [8, frames], clip i at `flat[:, start[i]:start[i + 1]]`.
+
+    `words[i]` holds (word, start, end) in frames from the clip's first frame, as floats.
+    """
+
+    flat: torch.Tensor
+    start: list[int]
+    texts: list[str]
+    words: list[list[tuple[str, float, float]]]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def clip(self, index: int) -> torch.Tensor:
+        """Codes int64 [8, frames] of one clip."""
+        return self.flat[:, self.start[index] : self.start[index + 1]].long()
+
+    def save(self, path: Path) -> None:
+        """Write to one file."""
+        torch.save(dict(flat=self.flat, start=self.start, texts=self.texts, words=self.words), path)
+
+    @staticmethod
+    def load(path: Path) -> Codes:
+        """Read what `save` wrote."""
+        return Codes(**torch.load(path, weights_only=True))
+
+
+@torch.no_grad()
+def encode_stream(mimi: MimiModel, pcm: np.ndarray) -> torch.Tensor:
+    """Codes int16 [8, frames] of float32 PCM, a whole number of frames, after a warm-up."""
+    padded = np.pad(pcm, (WARM_UP * FRAME, 0)).astype(np.float32)
+    device = next(mimi.parameters()).device
+    codes = mimi.encode(torch.from_numpy(padded)[None, None].to(device))[0]
+    return codes[:, WARM_UP:].to(torch.int16).cpu()
+
+
+def frames_of(pcm: np.ndarray) -> np.ndarray:
+    """Pad PCM with zeros to whole frames."""
+    return np.pad(pcm, (0, -len(pcm) % FRAME))
+
+
+def encode_agent(mimi: MimiModel, store: ClipStore) -> Codes:
+    """Encode the agent's clips, which lie on the frame grid already."""
+    return encode_clips(mimi, store, None, 0, 0, seed=0, label="agent")
+
+
+def encode_user(mimi: MimiModel, store: ClipStore, seed: int) -> Codes:
+    """Encode the users' clips in random recording conditions; 35 % of the streams stay clean."""
+    return encode_clips(
+        mimi, store, conditions.Conditions(noise=0.6), USER_BEFORE, USER_AFTER, seed, "user"
+    )
+
+
+def encode_clips(
+    mimi: MimiModel,
+    store: ClipStore,
+    how: conditions.Conditions | None,
+    before: int,
+    after: int,
+    seed: int,
+    label: str,
+) -> Codes:
+    """String clips into streams, put each stream into its conditions, encode and cut apart."""
+    rng = np.random.default_rng(seed)
+    pieces: list[torch.Tensor] = []
+    words: list[list[tuple[str, float, float]]] = []
+    index, begun = 0, time.monotonic()
+    while index < len(store):
+        parts, lengths, frames = [], [], 0
+        while index < len(store) and (frames < STREAM or not parts):
+            gap = float(rng.uniform(0, 1)) if before else 0.0  # random phase against the frames
+            pcm = frames_of(np.pad(store.pcm(index), (int((before + gap) * FRAME), after * FRAME)))
+            shift = before + gap
+            clip = store.clips[index]
+            words.append([(w, a * 12.5 + shift, b * 12.5 + shift) for w, a, b in clip.words])
+            parts.append(pcm)
+            lengths.append(len(pcm) // FRAME)
+            frames += lengths[-1]
+            index += 1
+        stream = np.concatenate(parts)
+        if how is not None and rng.random() > 0.35:
+            stream = conditions.apply(rng, stream, how)
+        elif how is not None:
+            stream = stream * 10 ** (rng.uniform(-10, 2) / 20)
+        codes = encode_stream(mimi, np.clip(stream, -1, 1))
+        pieces += list(codes.split(lengths, dim=1))
+        spent = time.monotonic() - begun
+        print(f"\rencode {label} {index}/{len(store)} {spent:.0f} s", end="", flush=True)
+    print()
+    start = [0, *np.cumsum([piece.shape[1] for piece in pieces]).tolist()]
+    return Codes(torch.cat(pieces, 1), start, [clip.text for clip in store.clips], words)
+
+
+def encode_noise(mimi: MimiModel, count: int, seed: int) -> Codes:
+    """Encode `count` stretches of 20 s of noise, from inaudible to loud (-65...-25 dB)."""
+    rng = np.random.default_rng(seed)
+    pieces = []
+    for _ in range(count):
+        noise = conditions.background(rng, 250 * FRAME) * 10 ** (rng.uniform(-65, -25) / 20)
+        if rng.random() < 0.2:
+            noise = conditions.telephone(noise)
+        pieces.append(encode_stream(mimi, noise.astype(np.float32)))
+    start = [0, *np.cumsum([piece.shape[1] for piece in pieces]).tolist()]
+    return Codes(torch.cat(pieces, 1), start, [""] * count, [[] for _ in range(count)])
+
+
+def constant_codes(mimi: MimiModel) -> dict[str, list[int]]:
+    """The codes [8] of silence and of the prompt's sine wave, in the middle of a long stretch."""
+    t = np.arange(25 * FRAME) / RATE
+    sine = (SINE_AMPLITUDE * np.sin(2 * np.pi * SINE_HZ * t)).astype(np.float32)
+    silence = encode_stream(mimi, np.zeros(25 * FRAME, np.float32))
+    return {
+        "silence_codes": silence[:, 12].tolist(),
+        "sine_codes": encode_stream(mimi, sine)[:, 12].tolist(),
+    }

@@ -1,0 +1,147 @@
+"""All bars of coda-tiny as one table and as JSON: `python -m scripts.train_tiny.run evaluate`.
+
+The judge is PocketSphinx with trigram models of the domain. Texts are held out; the users' voices
+are ones that no model of ours was trained on (a festival HTS voice, two espeak-ng variants), half
+of them clean, half in random recording conditions.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import bars_conversation, bars_listening, bars_speech
+from .clips import ClipStore
+from .codec import load_mimi
+from .corpus import Vocabulary, vocabularies
+from .encode import Codes, encode_noise, encode_user
+from .export import SAMPLING, open_lm
+from .judge import Judge, domain_sentences, write_language_model
+from .synthesis import UserLine, synthesize_held_out
+from .tokenizer import load_tokenizer
+
+__all__ = ["Bar", "Bench", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of the table; `least` or `most` is the bar where there is one."""
+
+    name: str
+    value: float
+    least: float | None = None
+    most: float | None = None
+    count: int = 0
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the bar holds; None for a figure without a bar."""
+        if self.least is None and self.most is None:
+            return None
+        return (self.least is None or self.value >= self.least) and (
+            self.most is None or self.value <= self.most
+        )
+
+
+class Bench:
+    """The exported models, the judge and the held-out recordings."""
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        torch.set_num_threads(1)
+        self.folder, self.work = folder, work
+        self.lm, _ = open_lm(folder, "moshi.safetensors")
+        self.stt = (
+            open_lm(folder / "stt", "model.safetensors")[0] if (folder / "stt").exists() else None
+        )
+        self.mimi = load_mimi(folder).eval()
+        self.tokenizer = load_tokenizer(folder)
+        from safetensors.torch import load_file
+
+        self.reference = load_file(folder / "coda.safetensors")["reference_embedding"].float()
+        constants = json.loads((folder / "coda.json").read_text())
+        self.silence = np.array(constants["silence_codes"])
+        self.sine = np.array(constants["sine_codes"])
+        self.sampling = dict(SAMPLING)
+        self.words, self.held = vocabularies()
+        self.lines: list[UserLine] = synthesize_held_out(work)
+        store = ClipStore(work, "held")
+        if not (work / "held.codes").exists():
+            encode_user(self.mimi, store, seed=77).save(work / "held.codes")
+            encode_noise(self.mimi, 24, seed=78).save(work / "held_noise.codes")
+        self.user = Codes.load(work / "held.codes")
+        self.noise = Codes.load(work / "held_noise.codes")
+        self.judge = Judge(self._model("domain", domain_sentences(20_000, self._all(), 5)))
+
+    def _all(self) -> Vocabulary:
+        return Vocabulary(self.words.names + self.held.names, self.words.likes + self.held.likes)
+
+    def _model(self, name: str, sentences: list[str]) -> Path:
+        path = self.work / f"{name}.arpa"
+        if not path.exists():
+            write_language_model(path, sentences)
+        return path
+
+    @torch.no_grad()
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """PCM [frames x 1920] of codes [8, frames]; unfinished frames become silence."""
+        known = np.where(codes < 0, self.silence[:, None], codes)
+        return self.mimi.decode(torch.from_numpy(known)[None].long())[0, 0].numpy()
+
+
+def table(bars: list[Bar]) -> str:
+    """The bars as text."""
+    lines = [f"{'figure':<58}{'value':>9}{'bar':>10}{'n':>6}"]
+    for bar in bars:
+        limit = (
+            f"≥ {bar.least:g}"
+            if bar.least is not None
+            else f"≤ {bar.most:g}"
+            if bar.most is not None
+            else ""
+        )
+        mark = {True: " ok", False: " MISSED", None: ""}[bar.holds]
+        lines.append(f"{bar.name:<58}{bar.value:>9.3f}{limit:>10}{bar.count:>6}{mark}")
+    return "\n".join(lines)
+
+
+def evaluate(
+    folder: Path, work: Path, report: Path, only: str = "", scale: float = 1.0
+) -> list[Bar]:
+    """Measure, print and write; `only` holds letters of `SECTIONS`, `scale` is their size."""
+    bench = Bench(folder, work)
+    bars: list[Bar] = []
+    for letter, section in SECTIONS.items():
+        if only and letter not in only:
+            continue
+        begun = time.monotonic()
+        bars += [Bar(**row) for row in section(bench, scale)]
+        print(f"section {letter} took {time.monotonic() - begun:.0f} s", flush=True)
+    print(table(bars))
+    version = json.loads((folder / "config.json").read_text())["model_id"]
+    result: dict[str, Any] = {
+        "model": version,
+        "bars": [bar.__dict__ | {"holds": bar.holds} for bar in bars],
+    }
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps(result, indent=1) + "\n")
+    return bars
+
+
+SECTIONS: dict[str, Callable[[Bench, float], list[dict[str, Any]]]] = {
+    "c": bars_speech.codec_bars,
+    "s": bars_speech.speaking_bars,
+    "a": bars_conversation.answer_bars,
+    "t": bars_listening.transcription_bars,
+    "p": bars_conversation.prompt_bars,
+    "f": bars_conversation.reference_bars,
+    "i": bars_conversation.interruption_bars,
+    "q": bars_conversation.quiet_bars,
+    "r": bars_listening.speed_bars,
+}

@@ -1,0 +1,137 @@
+"""The same forward pass as moshi's `LMModel`, written to train fast on a CPU.
+
+moshi's modules are made for streaming; in training most of the time goes into small operations.
+Here the temporal transformer is one function without branches, and the depformer's eight sets of
+weights are stacked so that all its steps run as one batched product. The parameters are the
+model's own; `tests/unit/test_train_tiny_fast.py` holds both passes to the same numbers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from moshi.models.lm import LMModel
+
+Layer = tuple[torch.Tensor, ...]
+
+
+def rms_norm(x: torch.Tensor, alpha: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
+    """RMSNorm as moshi has it, in float32."""
+    wide = x.float()
+    return (wide * (alpha * torch.rsqrt(eps + wide.pow(2).mean(-1, keepdim=True)))).to(x.dtype)
+
+
+@lru_cache(maxsize=8)
+def rotation(frames: int, width: int, period: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines [frames, width / 2] of the rotary embedding."""
+    speed = torch.exp(torch.arange(width // 2) * (-torch.log(torch.tensor(period)) * 2 / width))
+    angle = torch.arange(frames)[:, None] * speed
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding of interleaved pairs; x [batch, heads, frames, width]."""
+    pairs = x.float().unflatten(-1, (-1, 2))
+    real, imaginary = pairs[..., 0], pairs[..., 1]
+    turned = (real * cosine - imaginary * sine, real * sine + imaginary * cosine)
+    return torch.stack(turned, -1).flatten(-2).to(x.dtype)
+
+
+def temporal(
+    x: torch.Tensor,
+    layers: list[Layer],
+    heads: int,
+    cosine: torch.Tensor,
+    sine: torch.Tensor,
+    hidden_mask: torch.Tensor,
+) -> torch.Tensor:
+    """The temporal transformer on x [batch, frames, dim]; `hidden_mask` hides where it is true."""
+    for norm1, norm2, into, out, gate_in, gate_out in layers:
+        projected = F.linear(rms_norm(x, norm1), into)
+        q, k, v = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = rotate(q, cosine, sine), rotate(k, cosine, sine)
+        score = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+        weight = score.masked_fill(hidden_mask, float("-inf")).softmax(-1).to(v.dtype)
+        x = x + F.linear((weight @ v).transpose(1, 2).flatten(-2), out)
+        gate, value = F.linear(rms_norm(x, norm2), gate_in).chunk(2, -1)
+        x = x + F.linear(F.silu(gate) * value, gate_out)
+    return x
+
+
+def depth(x: torch.Tensor, layers: list[Layer], heads: int) -> torch.Tensor:
+    """The depformer on x [steps, frames, dim], weights [steps, out, in] of their own per step."""
+    steps, frames, _ = x.shape
+    for norm1, norm2, into, out, gate_in, gate_out in layers:
+        projected = rms_norm(x, norm1) @ into.transpose(1, 2)
+        q, k, v = projected.unflatten(-1, (3, heads, -1)).permute(2, 1, 3, 0, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + mixed.permute(2, 0, 1, 3).reshape(steps, frames, -1) @ out.transpose(1, 2)
+        gate, value = (rms_norm(x, norm2) @ gate_in.transpose(1, 2)).chunk(2, -1)
+        x = x + (F.silu(gate) * value) @ gate_out.transpose(1, 2)
+    return x
+
+
+class FastForward:
+    """Runs an `LMModel` with the functions above, compiled where `compiled` says so."""
+
+    def __init__(self, lm: LMModel, compiled: bool = True) -> None:
+        self.lm = lm
+        self.temporal = torch.compile(temporal, dynamic=False) if compiled else temporal
+        self.depth = torch.compile(depth, dynamic=False) if compiled else depth
+
+    def text(self, inputs: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
+        """Hidden states [batch, frames, dim] for inputs [batch, 1 + n_q, frames]."""
+        lm = self.lm
+        x = lm.text_emb(inputs[:, 0])
+        for index in range(lm.n_q):
+            x = x + lm.emb[index](inputs[:, index + 1])
+        if added is not None:
+            x = x + added
+        frames, heads = x.shape[1], lm.transformer.layers[0].self_attn.num_heads
+        cosine, sine = rotation(frames, lm.dim // heads, float(lm.transformer.rope.max_period))
+        mask = torch.ones(frames, frames, dtype=torch.bool).triu(1)
+        if lm.context is not None and frames > lm.context:
+            mask |= torch.ones(frames, frames, dtype=torch.bool).tril(-lm.context)
+        layers = [
+            (
+                layer.norm1.alpha,
+                layer.norm2.alpha,
+                layer.self_attn.in_projs[0].weight.to(torch.bfloat16),
+                layer.self_attn.out_projs[0].weight.to(torch.bfloat16),
+                layer.gating.linear_in.weight.to(torch.bfloat16),
+                layer.gating.linear_out.weight.to(torch.bfloat16),
+            )
+            for layer in lm.transformer.layers
+        ]
+        hidden = self.temporal(x.to(torch.bfloat16), layers, heads, cosine, sine, mask)
+        return rms_norm(hidden, lm.out_norm.alpha)
+
+    def codes(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Logits [dep_q, n, card] for chosen hidden states [n, dim] and targets [1 + n_q, n]."""
+        lm, steps = self.lm, self.lm.dep_q
+        into = torch.cat([linear.weight for linear in lm.depformer_in]).to(torch.bfloat16)
+        x = F.linear(hidden, into).unflatten(-1, (steps, -1)).transpose(0, 1)
+        tokens = [lm.depformer_text_emb(targets[0])]
+        tokens += [lm.depformer_emb[k](targets[k + 1]) for k in range(steps - 1)]
+        x = x + torch.stack(tokens).to(torch.bfloat16)
+        layers = [
+            (
+                layer.norm1.alpha,
+                layer.norm2.alpha,
+                stacked(layer.self_attn.in_projs),
+                stacked(layer.self_attn.out_projs),
+                stacked([gate.linear_in for gate in layer.gating]),
+                stacked([gate.linear_out for gate in layer.gating]),
+            )
+            for layer in lm.depformer.layers
+        ]
+        heads = lm.depformer.layers[0].self_attn.num_heads
+        out = self.depth(x, layers, heads)
+        return out @ stacked(lm.linears).transpose(1, 2)
+
+
+def stacked(linears: list[torch.nn.Linear] | torch.nn.ModuleList) -> torch.Tensor:
+    """Weights of equal linear layers as bfloat16 [layers, out, in]."""
+    return torch.stack([linear.weight for linear in linears]).to(torch.bfloat16)

@@ -1,0 +1,278 @@
+"""Stage "lm": coda-tiny's language model, Moshi's architecture at 12 M parameters.
+
+The loss is Moshi's (text, then the codebooks through the depformer); the depformer is trained
+only on frames in which the agent sounds and on a few silent ones. Reference tokens share the text
+embedding plus one learned vector, so that what is learned about copying from the prompt serves
+the reference stream too.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from moshi.models.lm import LMModel
+from safetensors.torch import load_file
+from sentencepiece import SentencePieceProcessor as Pieces
+
+from . import corpus
+from .dialogue import COPY_WEIGHT, COPYING, Conversation, Material, Mix, Sample
+from .fast import FastForward
+from .parallel import MEET_EVERY, agree, average_parameters
+from .tokenizer import PAD
+
+CARD = 512
+CODEBOOKS = 8
+DELAYS = [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
+CODEBOOK_WEIGHT = (4.0, 1.5, 1.2, 1.0, 1.0, 1.0, 1.0, 1.0)
+PEAK_RATE, WARM_UP, DECAY_SHARE = 1.2e-3, 100, 0.3
+
+
+def lm_config(text_card: int) -> dict[str, Any]:
+    """Arguments of `LMModel`."""
+    return dict(
+        dim=256, text_card=text_card, existing_text_padding_id=PAD, n_q=2 * CODEBOOKS,
+        dep_q=CODEBOOKS, card=CARD, num_heads=4, num_layers=6, hidden_scale=4.125, causal=True,
+        layer_scale=None, context=500, max_period=10_000, gating="silu", norm="rms_norm_f32",
+        positional_embedding="rope", depformer_dim=128, depformer_dim_feedforward=528,
+        depformer_num_heads=4, depformer_num_layers=2, depformer_layer_scale=None,
+        depformer_multi_linear=True, depformer_context=8, depformer_max_period=10_000,
+        depformer_gating="silu", depformer_pos_emb="none", depformer_weights_per_step=True,
+        delays=DELAYS,
+    )  # fmt: skip
+
+
+class Talker(torch.nn.Module):
+    """The language model and the reference embedding (text embedding plus one vector)."""
+
+    def __init__(self, text_card: int) -> None:
+        super().__init__()
+        self.lm = LMModel(**lm_config(text_card), dtype=torch.float32, device="cpu")
+        self.marker = torch.nn.Parameter(0.02 * torch.randn(256))
+
+    def reference_embedding(self) -> torch.Tensor:
+        """[text_card + 1, dim]; the last row, zero, means "no reference"."""
+        table = self.lm.text_emb.weight[:-1] + self.marker
+        return torch.cat([table, torch.zeros_like(table[:1])])
+
+    def reference(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Vectors [batch, frames, dim] for tokens [batch, frames], -1 for none."""
+        present = (tokens >= 0)[..., None]
+        return torch.where(present, self.lm.text_emb(tokens.clamp(min=0)) + self.marker, 0.0)
+
+
+def warm_start(model: Talker, folder: Path, tokenizer: Pieces, old_tokenizer: Pieces) -> None:
+    """Take weights of an earlier version whose codec had the same codes.
+
+    Text embeddings and text output rows move with their pieces' spelling.
+    """
+    old = load_file(folder / "moshi.safetensors")
+    new = model.lm.state_dict()
+    rows = {old_tokenizer.id_to_piece(i): i for i in range(old_tokenizer.vocab_size())}
+    for name, value in new.items():
+        if name not in old:
+            continue
+        weight = old[name].float()
+        if value.shape == weight.shape:
+            value.copy_(weight)
+        elif name in ("text_emb.weight", "text_linear.weight", "depformer_text_emb.weight"):
+            for index in range(tokenizer.vocab_size()):
+                source = rows.get(tokenizer.id_to_piece(index))
+                if source is not None:
+                    value[index] = weight[source]
+    model.lm.load_state_dict(new)
+
+
+@dataclass
+class Batch:
+    """Tensors of several samples: codes int64 [B, 17, T] and what goes with them."""
+
+    codes: torch.Tensor
+    reference: torch.Tensor
+    text_weight: torch.Tensor
+    sounding: torch.Tensor
+    trained: torch.Tensor
+    started: torch.Tensor
+
+
+def collate(samples: list[Sample], silence: np.ndarray) -> Batch:
+    """Stack samples; `sounding` marks frames whose codes are not silence, widened by three."""
+    codes = np.stack([np.concatenate([s.text[None], s.agent, s.user]) for s in samples])
+    sounding = (codes[:, 1:9] != silence[None, :, None]).mean(1) > 0.3
+    wide = sounding.copy()
+    for shift in (1, 2, 3):
+        wide[:, shift:] |= sounding[:, :-shift]
+        wide[:, :-shift] |= sounding[:, shift:]
+    return Batch(
+        torch.from_numpy(codes).long(),
+        torch.from_numpy(np.stack([s.reference for s in samples])).long(),
+        torch.from_numpy(np.stack([s.text_weight for s in samples])),
+        torch.from_numpy(wide),
+        torch.from_numpy(np.stack([s.audio for s in samples])),
+        torch.tensor([s.started for s in samples]),
+    )
+
+
+def delayed(codes: torch.Tensor, initial: torch.Tensor, started: torch.Tensor) -> torch.Tensor:
+    """Model inputs and targets in one tensor [B, 17, T + 1]: position 0 is the initial token.
+
+    Samples that are cut from the middle of a conversation get their own first frame there.
+    """
+    first = torch.where(started[:, None, None], initial, codes[:, :, :1])
+    late = torch.cat([first, codes[:, :, :-1]], 2)
+    shifted = torch.tensor(DELAYS, dtype=torch.bool)[None, :, None]
+    return torch.cat([first, torch.where(shifted, late, codes)], 2)
+
+
+@dataclass
+class Written:
+    """The temporal half of a pass: hidden states, targets [B, 17, T], the text loss."""
+
+    hidden: torch.Tensor
+    targets: torch.Tensor
+    loss: torch.Tensor
+    figures: dict[str, torch.Tensor]
+
+
+def text_loss(model: Talker, fast: FastForward, batch: Batch) -> Written:
+    """Run the temporal transformer and weigh the monologue."""
+    lm = model.lm
+    sequence = delayed(batch.codes, lm._get_initial_token(), batch.started)
+    inputs, targets = sequence[:, :, :-1], sequence[:, :, 1:]
+    hidden = fast.text(inputs, model.reference(batch.reference))
+    logits = F.linear(hidden, lm.text_linear.weight.to(hidden.dtype)).flatten(0, 1).float()
+    target, weight = targets[:, 0].flatten(), batch.text_weight.flatten()
+    entropy = F.cross_entropy(logits, target, reduction="none")
+    with torch.no_grad():
+        right = (logits.argmax(-1) == target).float()
+        word, copied = (weight >= 1) & (target > PAD), weight == COPY_WEIGHT
+        figures = {"words": right[word].mean(), "copied": right[copied].mean()}
+    return Written(hidden, targets, (entropy * weight).sum() / weight.sum(), figures)
+
+
+def losses(
+    model: Talker, fast: FastForward, batch: Batch, generator: torch.Generator
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The whole loss and its figures."""
+    written = text_loss(model, fast, batch)
+    hidden, targets = written.hidden, written.targets
+    lottery = torch.rand(batch.sounding.shape, generator=generator) < 0.04
+    chosen = (batch.sounding | lottery) & batch.trained
+    picked = targets.transpose(1, 2)[chosen].T.contiguous()
+    logits = fast.codes(hidden[chosen], picked).float()
+    audio_target = picked[1:9]
+    valid = audio_target < CARD
+    entropy = F.cross_entropy(
+        logits.flatten(0, 1), audio_target.clamp(max=CARD - 1).flatten(), reduction="none"
+    )
+    share = torch.tensor(CODEBOOK_WEIGHT)[:, None] * valid
+    audio_loss = (entropy.view_as(share) * share).sum() / share.sum()
+    with torch.no_grad():
+        hits = (logits.argmax(-1) == audio_target).float().mean(1)
+        figures = written.figures | {
+            "text": written.loss.detach(), "audio": audio_loss.detach(),
+            "code0": hits[0], "code1": hits[1], "code7": hits[7],
+        }  # fmt: skip
+    return written.loss + audio_loss, figures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and on what to train; lengths in frames, `rows` per process."""
+
+    minutes: float
+    frames: int = 200
+    rows: int = 4
+    mix: Mix = field(default_factory=Mix)
+    copy_rows: int = 0
+    copy_frames: int = 80
+    peak_rate: float = PEAK_RATE
+    seed: int = 0
+
+
+def rate_at(step: int, done: float, peak: float) -> float:
+    """Warm-up over steps, constant, linear decay over the last `DECAY_SHARE` of the time."""
+    return peak * min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - done) / DECAY_SHARE))
+
+
+def train(
+    rank: int, workers: int, model: Talker, material: Material, folder: Path, plan: Plan,
+    device: torch.device, total: float | None = None,
+) -> None:  # fmt: skip
+    """Train until `plan.minutes`; resumes from and writes `folder/lm.pt`.
+
+    The learning rate decays towards `total` minutes, the end of the last plan. The minutes of
+    earlier plans count: a plan whose time is over returns at once.
+    """
+    words, _ = corpus.vocabularies()
+    model.to(device).train()
+    fast = FastForward(model.lm, compiled=device.type == "cuda")
+    parameters = list(model.parameters())
+    matrices = [p for p in parameters if p.ndim == 2]
+    others = [p for p in parameters if p.ndim != 2]
+    optimizer = torch.optim.AdamW(
+        [dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
+        lr=plan.peak_rate, betas=(0.9, 0.95), fused=True,
+    )  # fmt: skip
+    step, before, mean = 0, 0.0, {}
+    path = folder / "lm.pt"
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, before = state["step"], state["minutes"]
+    rng = random.Random(plan.seed * 1000 + rank + step * 7)
+    generator = torch.Generator().manual_seed(rank + step)
+    started, saved = time.monotonic(), time.monotonic()
+    elapsed = before
+    while True:
+        if step % MEET_EVERY == 0:
+            elapsed = agree(before + (time.monotonic() - started) / 60, workers)
+        done = elapsed / plan.minutes
+        if rank == 0 and (done >= 1 or (step % MEET_EVERY == 0 and time.monotonic() - saved > 120)):
+            state = dict(
+                model=model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                step=step,
+                minutes=elapsed,
+            )
+            torch.save(state, path.with_suffix(".part"))
+            path.with_suffix(".part").rename(path)
+            saved = time.monotonic()
+        if done >= 1:
+            return
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, elapsed / (total or plan.minutes), plan.peak_rate)
+        samples = [
+            Conversation(rng, material, words, plan.mix, plan.frames).build()
+            for _ in range(plan.rows)
+        ]
+        batch = collate(samples, material.silence)
+        loss, figures = losses(model, fast, batch, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if plan.copy_rows:
+            practice = [
+                Conversation(rng, material, words, COPYING, plan.copy_frames).build()
+                for _ in range(plan.copy_rows)
+            ]
+            written = text_loss(model, fast, collate(practice, material.silence))
+            (0.5 * written.loss).backward()
+            figures["practice"] = written.figures["copied"]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        step += 1
+        if step % MEET_EVERY == 0:
+            average_parameters(parameters, workers)
+        for name, value in figures.items():
+            if value.isfinite():
+                mean[name] = 0.97 * mean.get(name, value.item()) + 0.03 * value.item()
+        if rank == 0 and step % 25 == 0:
+            report = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
+            print(f"lm step {step} {elapsed:.1f}/{plan.minutes:.0f} min {report}", flush=True)

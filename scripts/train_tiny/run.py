@@ -1,0 +1,233 @@
+"""The whole recipe of coda-tiny: `python -m scripts.train_tiny.run`.
+
+Stages: corpus, synthesis, codec, encode, lm, stt, decoder, export, evaluate. Each keeps what it
+made in the work folder and is skipped or resumed when run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+from moshi.models import loaders
+from moshi.models.lm import LMModel
+
+from . import clips, codec, decoder, encode, export, lm, stt, synthesis
+from .corpus import vocabularies
+from .dialogue import Material, Mix
+from .parallel import launch, pick_device
+from .synthesis import UserLine
+from .tokenizer import load_tokenizer, train_tokenizer
+
+STAGES = ("corpus", "synthesis", "codec", "encode", "lm", "stt", "decoder", "export", "evaluate")
+
+
+def material(work: Path) -> Material:
+    """Everything that the language models are trained on."""
+    constants = json.loads((work / "constants.json").read_text())
+    with (work / "user_lines.jsonl").open() as rows:
+        lines = [UserLine(**json.loads(row)) for row in rows]
+    return Material(
+        encode.Codes.load(work / "agent.codes"),
+        encode.Codes.load(work / "user.codes"),
+        encode.Codes.load(work / "noise.codes"),
+        lines,
+        np.array(constants["silence_codes"]),
+        np.array(constants["sine_codes"]),
+        load_tokenizer(work),
+    )
+
+
+def stage_corpus(options: argparse.Namespace) -> None:
+    """The text vocabulary."""
+    if not (options.work / "tokenizer.model").exists():
+        train_tokenizer(options.work)
+
+
+def stage_synthesis(options: argparse.Namespace) -> None:
+    """All recordings."""
+    synthesis.synthesize(options.work, options.sentences, options.users, options.workers)
+
+
+def stage_codec(options: argparse.Namespace) -> None:
+    """The codec, from nothing, or an earlier one with `--warm-start`."""
+    folder = options.work / "codec"
+    if (folder / "done").exists():
+        return
+    folder.mkdir(exist_ok=True)
+    if options.warm_start:
+        for name in ("mimi.json", "mimi.safetensors"):
+            shutil.copyfile(options.warm_start / name, folder / name)
+    else:
+        mimi = loaders.get_mimi(None, codec.mimi_config(), num_codebooks=8)
+        crops = codec.Crops(
+            clips.ClipStore(options.work, "agent"),
+            clips.ClipStore(options.work, "user"),
+            seed=options.seed,
+        )
+        codec.train(mimi, crops, folder, options.codec_minutes, options.device)
+    (folder / "done").touch()
+
+
+def stage_encode(options: argparse.Namespace) -> None:
+    """Codes of every clip."""
+    work = options.work
+    mimi = codec.load_mimi(work / "codec", options.device).eval()
+    (work / "constants.json").write_text(json.dumps(encode.constant_codes(mimi)))
+    if not (work / "noise.codes").exists():
+        encode.encode_noise(mimi, 60, seed=5).save(work / "noise.codes")
+    if not (work / "user.codes").exists():
+        encode.encode_user(mimi, clips.ClipStore(work, "user"), seed=4).save(work / "user.codes")
+    if not (work / "agent.codes").exists():
+        encode.encode_agent(mimi, clips.ClipStore(work, "agent")).save(work / "agent.codes")
+
+
+def new_talker(options: argparse.Namespace) -> lm.Talker:
+    """A language model, fresh or from an earlier version's weights."""
+    torch.manual_seed(options.seed)
+    tokenizer = load_tokenizer(options.work)
+    model = lm.Talker(tokenizer.vocab_size())
+    if options.warm_start:
+        old = sentencepiece.SentencePieceProcessor(str(options.warm_start / "tokenizer.model"))
+        lm.warm_start(model, options.warm_start, tokenizer, old)
+    return model
+
+
+def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
+    """One process of the language model's training: first copying and reading, then everything."""
+    data = material(options.work)
+    model = new_talker(options)
+    scale = options.lm_minutes
+    long, scale = max(1, options.rows // 3), options.lm_minutes
+    plans = [
+        lm.Plan(
+            scale * options.lm_first, 160, options.rows, Mix(say=0.25, prompt=0.9), 2 * options.rows
+        ),
+        lm.Plan(scale * options.lm_long, 220, options.rows, Mix(), options.rows),
+        lm.Plan(scale, 480, long, Mix(long_pause=0.12), options.rows),
+    ]
+    for plan in plans:
+        lm.train(rank, workers, model, data, options.work, plan, options.device, scale)
+
+
+def stage_lm(options: argparse.Namespace) -> None:
+    """The language model."""
+    launch(lm_worker, options.workers, options.work / "meeting", options)
+
+
+def new_stt(options: argparse.Namespace) -> LMModel:
+    """A fresh transcription model."""
+    torch.manual_seed(options.seed)
+    size = load_tokenizer(options.work).vocab_size()
+    return LMModel(**stt.stt_config(size), dtype=torch.float32, device="cpu")
+
+
+def stt_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
+    """One process of the transcription model's training."""
+    data, model = material(options.work), new_stt(options)
+    stt.train(rank, workers, model, data, options.work, options.stt_minutes, options.device)
+
+
+def stage_stt(options: argparse.Namespace) -> None:
+    """The transcription model."""
+    launch(stt_worker, options.workers, options.work / "meeting_stt", options)
+
+
+def stage_decoder(options: argparse.Namespace) -> None:
+    """More training of the codec's decoder alone; no code changes."""
+    folder = options.work / "decoder"
+    if (folder / "done").exists():
+        return
+    mimi = codec.load_mimi(options.work / "codec")
+    crops = decoder.CodeCrops(
+        encode.Codes.load(options.work / "agent.codes"),
+        clips.ClipStore(options.work, "agent"),
+        seed=options.seed + 1,
+    )
+    torch.set_num_threads(1 if options.workers > 1 else torch.get_num_threads())
+    decoder.train(mimi, crops, folder, options.decoder_minutes, options.device)
+    (folder / "done").touch()
+
+
+def stage_export(options: argparse.Namespace) -> None:
+    """The folder `--out` from the newest checkpoints."""
+    work, out = options.work, options.out
+    constants = json.loads((work / "constants.json").read_text())
+    finished = work / "decoder" / "mimi.safetensors"
+    model = new_talker(options)
+    model.load_state_dict(torch.load(work / "lm.pt", weights_only=True)["model"])
+    export.export_talker(
+        model, work, finished.parent if finished.exists() else work / "codec", constants, out
+    )
+    if (work / "stt.pt").exists():
+        listener = new_stt(options)
+        listener.load_state_dict(torch.load(work / "stt.pt", weights_only=True)["model"])
+        export.export_stt(listener, out)
+
+
+def stage_evaluate(options: argparse.Namespace) -> None:
+    """All bars as one table and as JSON."""
+    from .evaluate import evaluate
+
+    evaluate(options.out, options.work, options.report)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "stages", nargs="*", default=list(STAGES), metavar="stage", help=" ".join(STAGES)
+    )
+    parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "coda-tiny")
+    parser.add_argument("--out", type=Path, default=root / "coda_voice" / "tiny")
+    parser.add_argument("--report", type=Path, default=root / "benchmarks" / "tiny_eval.json")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--workers", type=int, default=2, help="processes; 1 on a GPU")
+    parser.add_argument(
+        "--warm-start", type=Path, help="folder of an earlier version: codec and weights"
+    )
+    parser.add_argument(
+        "--sentences", type=int, default=7500, help="sentences that the agent reads"
+    )
+    parser.add_argument("--users", type=int, default=9000, help="utterances of users")
+    parser.add_argument("--codec-minutes", type=float, default=90)
+    parser.add_argument("--lm-minutes", type=float, default=120)
+    parser.add_argument("--lm-first", type=float, default=0.35, help="share spent on copying first")
+    parser.add_argument(
+        "--lm-long", type=float, default=0.85, help="share after which sequences are long"
+    )
+    parser.add_argument("--rows", type=int, default=4, help="sequences per process and step")
+    parser.add_argument("--stt-minutes", type=float, default=25)
+    parser.add_argument("--decoder-minutes", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.device = pick_device(options.device)
+    if options.device.type == "cuda":
+        options.workers = 1
+    unknown = set(options.stages) - set(STAGES)
+    if unknown:
+        parser.error(f"unknown stages: {', '.join(sorted(unknown))}")
+    return options
+
+
+def main() -> None:
+    """Run the chosen stages in order."""
+    options = parse()
+    options.work.mkdir(parents=True, exist_ok=True)
+    vocabularies()
+    for stage in STAGES:
+        if stage in options.stages:
+            print(f"== {stage}", flush=True)
+            globals()[f"stage_{stage}"](options)
+
+
+if __name__ == "__main__":
+    main()

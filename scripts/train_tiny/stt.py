@@ -1,0 +1,181 @@
+"""Stage "stt": streaming transcription of the user, Kyutai's delayed streams in small.
+
+Audio codes in, text out, no depformer (Zeghidour et al. 2025, "Streaming Sequence-to-Sequence
+Learning with Delayed Streams Modeling"). A word is written 6 frames (0.48 s) after it began, or
+one frame after it ended where that is later. Four extra heads tell whether the user will stay
+silent for the next 0.5, 1, 2 and 3 s (class 0) or speak (class 1).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from moshi.models.lm import LMModel
+
+from .dialogue import Material
+from .parallel import MEET_EVERY, agree, average_parameters
+from .tokenizer import EPAD, PAD, TEXT_LEAD, monologue
+
+DELAY_FRAMES = 6
+HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
+PEAK_RATE, WARM_UP, DECAY_SHARE = 2e-3, 100, 0.4
+
+
+def stt_config(text_card: int) -> dict[str, Any]:
+    """Arguments of `LMModel`."""
+    return dict(
+        dim=192, text_card=text_card, existing_text_padding_id=PAD, n_q=8, dep_q=0, card=512,
+        num_heads=4, num_layers=5, hidden_scale=4.125, causal=True, layer_scale=None, context=125,
+        max_period=10_000, gating="silu", norm="rms_norm_f32", positional_embedding="rope",
+        depformer_dim=128, extra_heads_num_heads=4, extra_heads_dim=6, delays=[0] * 9,
+    )  # fmt: skip
+
+
+def word_frames(words: list[tuple[str, float, float]]) -> list[int]:
+    """The frame in which each word is written, counted as the word times are."""
+    return [max(round(start) + DELAY_FRAMES, int(np.ceil(end)) + 1) for _, start, end in words]
+
+
+class Listening:
+    """Builds sequences: pauses and noise, users' clips, their delayed transcript."""
+
+    def __init__(self, rng: random.Random, material: Material, frames: int) -> None:
+        self.rng, self.material, self.frames = rng, material, frames
+
+    def build(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Codes int [9, T] with the text first, text weights [T], pause classes [4, T]."""
+        rng, material, size = self.rng, self.material, self.frames + 200
+        text = np.full(size, PAD)
+        audio = np.repeat(material.silence[:, None], size, 1)
+        speech = np.zeros(size, bool)
+        room = None
+        if rng.random() < 0.6:
+            room = material.noise.clip(rng.randrange(len(material.noise))).numpy()
+        now = 0
+        while now < self.frames:
+            gap = rng.randint(40, 160) if rng.random() < 0.12 else rng.randint(0, 12)
+            if room is not None and gap:
+                take = (rng.randrange(room.shape[1]) + np.arange(gap)) % room.shape[1]
+                audio[:, now : now + gap] = room[:, take][:, : size - now]
+            now += gap
+            if now >= self.frames:
+                break
+            index = rng.randrange(len(material.user))
+            codes, words = material.user.clip(index).numpy(), material.user.words[index]
+            end = min(now + codes.shape[1], size)
+            audio[:, now:end] = codes[:, : end - now]
+            speech[now + int(words[0][1]) : now + int(np.ceil(words[-1][2]))] = True
+            at = [now + frame + TEXT_LEAD for frame in word_frames(words)]
+            pieces = [material.tokenizer.encode(word) for word, _, _ in words]
+            written = np.array(monologue(pieces, at, size))
+            text = np.where(written != PAD, written, text)
+            now = end
+        n = self.frames
+        weight = np.where(text == PAD, 0.3, 1.0).astype(np.float32)
+        count = np.concatenate([[0], np.cumsum(speech)])
+        ends = [np.minimum(np.arange(size) + 1 + horizon, size) for horizon in HORIZONS]
+        later = np.stack(
+            [(count[end] - count[np.arange(size)] > 0).astype(np.int64) for end in ends]
+        )
+        return np.concatenate([text[None], audio])[:, :n], weight[:n], later[:, :n]
+
+
+def train(
+    rank: int, workers: int, model: LMModel, material: Material, folder: Path, minutes: float,
+    device: torch.device, rows: int = 8, frames: int = 150,
+) -> None:  # fmt: skip
+    """Train for `minutes`; resumes from and writes `folder/stt.pt`."""
+    model.to(device).train()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05, fused=True
+    )
+    step, before, mean = 0, 0.0, {}
+    path = folder / "stt.pt"
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, before = state["step"], state["minutes"]
+    listening = Listening(random.Random(rank + 10 * step), material, frames)
+    started = saved = time.monotonic()
+    elapsed = before
+    while True:
+        if step % MEET_EVERY == 0:
+            elapsed = agree(before + (time.monotonic() - started) / 60, workers)
+        done = elapsed / minutes
+        if rank == 0 and (done >= 1 or (step % MEET_EVERY == 0 and time.monotonic() - saved > 120)):
+            state = dict(
+                model=model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                step=step,
+                minutes=elapsed,
+            )
+            torch.save(state, path.with_suffix(".part"))
+            path.with_suffix(".part").rename(path)
+            saved = time.monotonic()
+        if done >= 1:
+            return
+        for group in optimizer.param_groups:
+            group["lr"] = (
+                PEAK_RATE
+                * min(1, (step + 1) / WARM_UP)
+                * min(1, max(0.02, (1 - done) / DECAY_SHARE))
+            )
+        built = [listening.build() for _ in range(rows)]
+        codes, weight, later = (
+            torch.from_numpy(np.stack(part)).to(device) for part in zip(*built, strict=False)
+        )
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss, figures = losses(model, drop_codes(codes.long()), codes.long(), weight, later)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        step += 1
+        if step % MEET_EVERY == 0:
+            average_parameters(parameters, workers)
+        for name, value in figures.items():
+            mean[name] = 0.97 * mean.get(name, value) + 0.03 * value
+        if rank == 0 and step % 50 == 0:
+            report = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
+            print(f"stt step {step} {elapsed:.1f}/{minutes:.0f} min {report}", flush=True)
+
+
+def drop_codes(codes: torch.Tensor, share: float = 0.12) -> torch.Tensor:
+    """Hide random input codes (-1 embeds as zero), so that no single code is trusted too far."""
+    hidden = torch.rand(codes[:, 1:].shape, device=codes.device) < share
+    return torch.cat([codes[:, :1], codes[:, 1:].masked_fill(hidden, -1)], 1)
+
+
+def losses(
+    model: LMModel,
+    given: torch.Tensor,
+    codes: torch.Tensor,
+    weight: torch.Tensor,
+    later: torch.Tensor,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Text and pause losses for codes [B, 9, T]; `given` is what the model sees of them."""
+    initial = model._get_initial_token().expand(len(codes), -1, -1)
+    inputs = torch.cat([initial, given[:, :, :-1]], 2)
+    hidden, logits = model.forward_text(inputs)
+    target = codes[:, 0]
+    flat = logits[:, 0].float().flatten(0, 1)
+    entropy = F.cross_entropy(flat, target.flatten(), reduction="none").view_as(weight)
+    text_loss = (entropy * weight).sum() / weight.sum()
+    pause = torch.stack([head(hidden) for head in model.extra_heads], 1).float()
+    pause_loss = F.cross_entropy(pause.flatten(0, 2), later.flatten())
+    with torch.no_grad():
+        word = (target != PAD) & (target != EPAD)
+        right = logits[:, 0].argmax(-1) == target
+        figures = {
+            "text": float(text_loss), "words": float(right[word].float().mean()),
+            "pause": float((pause.argmax(-1) == later).float().mean()),
+        }  # fmt: skip
+    return text_loss + 0.2 * pause_loss, figures

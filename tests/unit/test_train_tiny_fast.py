@@ -1,0 +1,21 @@
+"""The fast forward pass gives what moshi's own gives."""
+
+import torch
+from moshi.models.lm import LMModel
+
+from scripts.train_tiny.fast import FastForward
+from scripts.train_tiny.lm import lm_config
+
+
+def test_both_passes_agree():
+    torch.manual_seed(1)
+    lm = LMModel(**lm_config(60), dtype=torch.float32, device="cpu").eval()
+    inputs = torch.randint(0, 50, (2, 17, 30))
+    added = torch.randn(2, 30, 256) * 0.1
+    with torch.no_grad():
+        hidden, _ = lm.forward_text(inputs, added)
+        fast = FastForward(lm, compiled=False)
+        assert (fast.text(inputs, added).float() - hidden).abs().mean() < 0.03 * hidden.abs().mean()
+        logits = lm.forward_depformer_training(inputs, hidden)[0]
+        chosen = fast.codes(hidden[0].to(torch.bfloat16), inputs[0])
+        assert (chosen.float() - logits).abs().mean() < 0.03 * logits.abs().mean()
