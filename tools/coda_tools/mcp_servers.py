@@ -105,8 +105,9 @@ class _Connection:
             self._leave.clear()
             opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
             holder = asyncio.create_task(self._hold(opened), name=f"mcp {self.name}")
+            either: set[asyncio.Task[None] | asyncio.Future[Client]] = {holder, opened}
             await asyncio.wait(
-                {holder, opened},
+                either,
                 timeout=self._server.connect_timeout,
                 return_when=asyncio.FIRST_COMPLETED,
             )

@@ -1,0 +1,174 @@
+"""The built-in tools, as the LLM calls them."""
+
+import asyncio
+from datetime import datetime
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import pytest
+from coda_tools import ToolRegistry
+from coda_tools.builtin.arithmetic import calculate, compute, number_text
+from coda_tools.builtin.clock import clock_tools
+from coda_tools.builtin.memory import memory_tools
+from coda_tools.builtin.status import status_tools
+from coda_tools.builtin.timers import Timers, duration_text
+from coda_tools.builtin.units import convert_units
+
+from coda_voice.errors import ValidationError
+
+NOON = datetime(2026, 11, 21, 12, 5, tzinfo=ZoneInfo("Europe/Berlin"))
+CLOCK = ToolRegistry(clock_tools(lambda: NOON))
+
+
+async def ask(registry, name, **arguments):
+    outcome = await registry.call(name, arguments)
+    assert outcome.success, outcome.error
+    return outcome.result
+
+
+async def test_time_and_date_here_and_elsewhere():
+    assert await ask(CLOCK, "get_time") == "It is 12:05 PM."
+    assert await ask(CLOCK, "get_time", place="tokyo") == "In Tokyo it is 8:05 PM on Saturday."
+    assert "6:05 AM" in await ask(CLOCK, "get_time", place="New York")
+    assert await ask(CLOCK, "get_date") == "Today is Saturday, 21 November 2026."
+    assert "Sunday, 22" in await ask(CLOCK, "get_date", days_from_today=1)
+    assert "Yesterday was Friday" in await ask(CLOCK, "get_date", days_from_today=-1)
+    unknown = await CLOCK.call("get_time", {"place": "Tokio"})
+    assert unknown.fault == "failed" and "Tokyo" in unknown.error
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("3 + 4", "7"),
+        ("2 ^ 10", "1024"),
+        ("15% of 80", "12"),
+        ("200 * 10%", "20"),
+        ("17 % 5", "2"),
+        ("10 percent of 5", "0.5"),
+        ("1,234,567 + 1", "1234568"),
+        ("sqrt(2) * (7 - 1)", "8.48528"),
+        ("-(3 - 5) // 2", "1"),
+        ("6 × 7 ÷ 2", "21"),
+        ("max(3, 9, 4)", "9"),
+    ],
+)
+def test_arithmetic(expression, value):
+    assert number_text(compute(expression)) == value
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').system('true')",
+        "(1).__class__",
+        "[1, 2]",
+        "9 ** 9 ** 9 ** 9",
+        "10 ** 201",
+        "(-8) ** 0.5",
+        "1 / 0",
+        "3 +",
+        "True + 1",
+        "lambda: 1",
+        "x + 1",
+        "round(2.5, ndigits=1)",
+        "sqrt(-1)",
+        "sqrt(1, 2)",
+        "1" * 400,
+        "(" * 200 + "1" + ")" * 200,
+    ],
+)
+def test_what_is_no_arithmetic_is_refused_in_words(expression):
+    with pytest.raises(ValidationError):
+        compute(expression)
+
+
+async def test_units():
+    units = ToolRegistry([convert_units, calculate])
+    say = lambda value, a, b: ask(units, "convert_units", value=value, from_unit=a, to_unit=b)  # noqa: E731
+    assert await say(20, "celsius", "fahrenheit") == "20 celsius is 68 fahrenheit."
+    assert await say(10, "miles", "kilometers") == "10 miles is 16.09 kilometers."
+    assert "0.45 kilograms" in await say(1, "pound", "kilograms")
+    assert "96.56 km/h" in await say(60, "mph", "km/h")
+    assert "2.11 liters" not in await say(2, "cups", "liters")
+    for a, b, reason in [
+        ("miles", "kilograms", "cannot be converted"),
+        ("smoots!", "m", "no unit"),
+    ]:
+        wrong = await units.call("convert_units", {"value": 1, "from_unit": a, "to_unit": b})
+        assert wrong.fault == "failed" and reason in wrong.error
+
+
+async def test_timers_speak_up_in_order_and_can_be_cancelled():
+    heard = asyncio.Queue(8)
+    timers = Timers(heard.put_nowait, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    assert await ask(registry, "list_timers") == "No timer is running."
+    await ask(registry, "set_timer", seconds=0.04, label="pasta")
+    await ask(registry, "set_reminder", text="call Anna", in_seconds=0.02)
+    await ask(registry, "set_timer", seconds=600, label="bread")
+    five = await ask(registry, "set_reminder", text="leave", at_time="17:30")
+    assert five == "I will remind you at 5:30 PM: leave."
+    async with asyncio.timeout(10):
+        first, second = await heard.get(), await heard.get()
+    assert (first.text, first.scheduling) == ("You asked me to remind you: call Anna.", "when_idle")
+    assert (second.text, second.scheduling) == ("Your pasta timer is done.", "interrupt")
+    assert "bread timer: 10 minutes left; leave: 5 hours" in await ask(registry, "list_timers")
+    assert await ask(registry, "cancel_timer", label="bread") == "Stopped: bread timer."
+    assert await ask(registry, "cancel_timer", label="bread") == "No such timer is running."
+    timers.close()
+    assert timers.left() == []
+
+
+async def test_timers_that_cannot_be():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    for name, arguments in [
+        ("set_timer", {"seconds": 0}),
+        ("set_timer", {"seconds": 1e9}),
+        ("set_timer", {"seconds": float("nan")}),
+        ("set_reminder", {"text": "x"}),
+        ("set_reminder", {"text": "x", "in_seconds": 5, "at_time": "10:00"}),
+        ("set_reminder", {"text": "x", "at_time": "25:99"}),
+    ]:
+        assert (await registry.call(name, arguments)).fault == "failed"
+    for _ in range(32):
+        assert (await registry.call("set_timer", {"seconds": 100})).success
+    full = await registry.call("set_timer", {"seconds": 100})
+    assert "cancel one first" in full.error
+    timers.close()
+
+
+def test_durations_are_said_as_one_says_them():
+    assert duration_text(300) == "5 minutes"
+    assert duration_text(3_661) == "1 hour, 1 minute and 1 second"
+    assert duration_text(0.2) == "1 second"
+
+
+async def test_status_tells_memory_and_what_the_program_adds():
+    registry = ToolRegistry(status_tools(lambda: {"conversations": "2 of 8"}))
+    status = await ask(registry, "get_system_status")
+    assert "gigabytes used" in status and status.endswith("conversations: 2 of 8.")
+
+
+class Notebook:
+    """A memory as Coda has it: results are wrapped, methods are coroutines."""
+
+    def __init__(self):
+        self.facts = []
+
+    async def store_fact(self, fact, source="user", importance=0.7):
+        self.facts.append(fact)
+        return len(self.facts)
+
+    async def search_memories(self, query, limit=5, min_relevance=0.0):
+        words = set(query.lower().split())
+        found = [fact for fact in self.facts if words & set(fact.lower().split())]
+        return [SimpleNamespace(memory=SimpleNamespace(content=fact)) for fact in found]
+
+
+async def test_memory_is_stored_and_searched():
+    registry = ToolRegistry(memory_tools(Notebook()))
+    assert await ask(registry, "recall", query="sister") == "Nothing is remembered about that."
+    await ask(registry, "remember", fact="The user's sister is called Anna.")
+    assert await ask(registry, "recall", query="sister") == "The user's sister is called Anna."

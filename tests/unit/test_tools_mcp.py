@@ -1,0 +1,103 @@
+"""MCP servers: real processes over stdio and HTTP, good and broken ones side by side."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from coda_tools import ToolRegistry, tool
+from coda_tools.mcp_servers import McpServers
+
+from coda_voice.errors import ConfigurationError
+
+SERVER = str(Path(__file__).parent.parent / "data" / "mcp_server.py")
+STDIO = {"command": sys.executable, "args": [SERVER], "timeout": 10.0}
+
+
+@contextlib.asynccontextmanager
+async def http_server() -> AsyncIterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, SERVER, str(port), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    await writer.wait_closed()
+                    break
+                await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def test_the_tools_of_a_stdio_server_are_called_checked_and_survive_its_death():
+    @tool
+    def add(first: str) -> str:
+        """Add a name to the list."""
+        return first
+
+    registry = ToolRegistry([add])
+    broken = {"command": "/nowhere/such-server"}
+    async with McpServers({"mcpServers": {"sums": STDIO, "broken": broken}}, registry) as servers:
+        assert "broken" in servers.failures and "cannot be used" in servers.failures["broken"]
+        by_name = {spec.name: spec for spec in registry.specs()}
+        assert by_name["sums_add"].description == "Add two numbers."
+        assert by_name["sums_add"].cancellable and not by_name["sums_add"].dangerous
+        assert by_name["erase"].dangerous and not by_name["erase"].cancellable
+
+        good = await registry.call("sums_add", {"a": 3, "b": 4})
+        assert (good.success, good.result) == (True, "7")
+        wrong = await registry.call("sums_add", {"a": "three", "b": 4})
+        assert wrong.fault == "invalid_arguments" and "a: 'three' is not" in (wrong.error or "")
+        failed = await registry.call("fail", {})
+        assert failed.fault == "failed" and "sensor is broken" in (failed.error or "")
+
+        dead = await registry.call("die", {})
+        assert dead.fault == "failed" and "sums" in (dead.error or "")
+        again = await registry.call("sums_add", {"a": 20, "b": 22})
+        assert again.result == "42"
+    assert [spec.name for spec in registry.specs()] == ["add"]
+
+
+async def test_an_http_server_serves_and_a_call_that_hangs_is_given_up():
+    async with http_server() as url:
+        registry = ToolRegistry()
+        async with McpServers({"home": {"url": url, "timeout": 1.0}}, registry) as servers:
+            assert servers.failures == {}
+            results = await asyncio.gather(
+                registry.call("hang", {}), registry.call("add", {"a": 1, "b": 2})
+            )
+            assert results[0].fault in ("timeout", "failed")
+            assert results[1].result == "3"
+            assert (await registry.call("add", {"a": 5, "b": 6})).result == "11"
+
+
+async def test_an_http_server_that_is_not_there_is_named_and_the_rest_goes_on():
+    registry = ToolRegistry()
+    config = {"gone": {"url": "http://127.0.0.1:9/mcp", "connect_timeout": 5.0}}
+    async with McpServers(config, registry) as servers:
+        assert "gone" in servers.failures["gone"]
+    assert list(registry.specs()) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"a": {"command": "x", "url": "http://y"}}, "either a command or a url"),
+        ({"a": {"comand": "x"}}, "mcpServers.a"),
+        ({"mcpServers": ["x"]}, "mapping"),
+    ],
+)
+def test_a_wrong_configuration_says_what_is_wrong(config, says):
+    with pytest.raises(ConfigurationError, match=says):
+        McpServers(config, ToolRegistry())
