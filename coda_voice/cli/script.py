@@ -30,7 +30,7 @@ PATIENCE_AFTER_STOP = 20
 INTERRUPTS_AFTER = 8
 """Frames the agent has been speaking when the user interrupts it."""
 TALKED_OVER = 125
-"""After so many frames of uninterrupted answer, anybody would cut in."""
+"""After so many frames, whatever the agent does, anybody would go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,12 @@ class ScriptedUser:
 
     def _may_speak(self, agent_speaking: bool) -> bool:
         if not self.said:
-            return self._waited > BEFORE_FIRST and not agent_speaking
+            return self._waited > BEFORE_FIRST
+        if self._waited >= TALKED_OVER:
+            return True
         if agent_speaking:
             interrupts = bool(self._coming) and self._coming[0].interrupts
-            return self._agent_speaks >= (INTERRUPTS_AFTER if interrupts else TALKED_OVER)
+            return interrupts and self._agent_speaks >= INTERRUPTS_AFTER
         if self._answered:
             return self._quiet >= PAUSE
         return self._waited >= (PATIENCE_AFTER_STOP if self._stopped else PATIENCE)
