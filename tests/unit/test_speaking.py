@@ -1,0 +1,166 @@
+"""Scripts are spoken in the model's rhythm, politely, and end when the user speaks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from coda_voice.moshi.speaking import Manners, ScriptState, Speaker
+
+PAD, EPAD = 3, 0
+VOCABULARY: dict[str, list[int]] = {}
+
+
+def encode(word: str) -> list[int]:
+    """Two pieces a word, for words of over three letters; made up as they come."""
+    base = 100 + 10 * len(VOCABULARY)
+    return VOCABULARY.setdefault(word, [base, base + 1] if len(word) > 3 else [base])
+
+
+def spell(tokens: Iterable[int]) -> list[str]:
+    known = {tuple(pieces): word for word, pieces in VOCABULARY.items()}
+    words, run = [], []
+    for token in [*tokens, PAD]:
+        if token in (PAD, EPAD):
+            run = []
+            continue
+        run.append(token)
+        if tuple(run) in known:
+            words.append(known[tuple(run)])
+            run = []
+    return words
+
+
+def pads(step: int) -> int:
+    return PAD
+
+
+def eager(step: int) -> int:
+    """A model that announces a word every third frame."""
+    return EPAD if step % 3 == 0 else PAD
+
+
+@pytest.fixture
+def speaker() -> Speaker:
+    return Speaker(encode, PAD, EPAD, Manners(longest_pause=4))
+
+
+def run(
+    speaker: Speaker,
+    frames: int,
+    model: Callable[[int], int] = eager,
+    voiced: Callable[[int], bool] = lambda step: False,
+) -> list[int]:
+    said = []
+    for step in range(frames):
+        speaker.heard(voiced(step))
+        said.append(speaker.choose(model(step)))
+    return said
+
+
+@pytest.mark.parametrize("model", [pads, eager])
+def test_every_word_is_said_once_in_order_and_led_by_epad(
+    speaker: Speaker, model: Callable[[int], int]
+) -> None:
+    script = speaker.say("the answer is seven")
+    said = run(speaker, 60, model)
+    assert spell(said) == ["the", "answer", "is", "seven"]
+    assert script.state is ScriptState.DONE
+    for word in script.said:
+        first = encode(word.text)[0]
+        assert said[word.step - 1] == first, "the account says in which step"
+        assert said[word.step - 2] == EPAD
+
+
+def test_the_model_keeps_its_rhythm_up_to_a_longest_pause(speaker: Speaker) -> None:
+    speaker.say("one two ten")
+    said = run(speaker, 60, pads)
+    starts = [i for i, token in enumerate(said) if token not in (PAD, EPAD)]
+    assert {b - a for a, b in itertools.pairwise(starts)} == {6}
+
+
+def test_without_a_script_the_model_says_what_it_wants(speaker: Speaker) -> None:
+    assert run(speaker, 5, lambda step: 700 + step) == [700, 701, 702, 703, 704]
+
+
+def test_it_begins_only_when_the_user_has_been_quiet(speaker: Speaker) -> None:
+    speaker.say("hello there")
+    said = run(speaker, 40, pads, voiced=lambda step: step < 20)
+    first = next(i for i, token in enumerate(said) if token != PAD)
+    assert first >= 20 + speaker.manners.quiet_before - 1
+
+
+def test_it_does_not_cut_the_model_off_in_a_word(speaker: Speaker) -> None:
+    speaker.say("hello there")
+    own = [900, 901, 902, 903, 904, 905, 906, 907, 908]
+    said = run(speaker, 40, lambda step: own[step] if step < len(own) else PAD)
+    assert said[: len(own)] == own
+    assert spell(said) == ["hello", "there"]
+
+
+def test_the_user_speaking_over_it_drops_the_rest_within_four_frames(speaker: Speaker) -> None:
+    script = speaker.say("one two three four five six seven eight nine ten")
+    run(speaker, 24)
+    before = [word.text for word in script.said]
+    assert 1 <= len(before) < 10
+    said = run(speaker, 20, voiced=lambda step: True)
+    assert script.state is ScriptState.INTERRUPTED
+    assert script.words_left == 0
+    later = [word.text for word in script.said[len(before) :]]
+    assert len(later) <= 1, "at most the word that had begun"
+    assert said[4 : 4 + 5] == [PAD] * 5
+
+
+def test_a_backchannel_is_no_interruption(speaker: Speaker) -> None:
+    script = speaker.say("one two three")
+    run(speaker, 15)
+    run(speaker, 60, voiced=lambda step: step < 3)
+    assert script.state is ScriptState.DONE
+
+
+def test_one_that_comes_too_late_is_not_begun(speaker: Speaker) -> None:
+    script = speaker.say("old news")
+    run(speaker, 120, voiced=lambda step: True)
+    said = run(speaker, 40)
+    assert script.state is ScriptState.STALE
+    assert spell(said) == []
+
+
+def test_a_newer_one_replaces_one_that_has_not_begun(speaker: Speaker) -> None:
+    old = speaker.say("it will rain")
+    new = speaker.say("it will snow")
+    said = run(speaker, 60)
+    assert old.state is ScriptState.REPLACED and new.state is ScriptState.DONE
+    assert spell(said) == ["it", "will", "snow"]
+    assert not speaker.append(old, "tomorrow")
+
+
+def test_it_speaks_while_the_rest_is_still_being_written(speaker: Speaker) -> None:
+    script = speaker.say("first part", complete=False)
+    said = run(speaker, 40)
+    assert spell(said) == ["first", "part"]
+    assert script.state is ScriptState.SPEAKING
+    speaker.append(script, "second part", complete=True)
+    assert spell(run(speaker, 40)) == ["second", "part"]
+    assert script.state is ScriptState.DONE
+
+
+def test_a_new_turn_ends_scripts_of_older_ones_only(speaker: Speaker) -> None:
+    old = speaker.say("about yesterday", generation=1)
+    speaker.turn_began(2)
+    assert old.state is ScriptState.CANCELLED
+    new = speaker.say("about today", generation=2)
+    speaker.turn_began(2)
+    run(speaker, 60)
+    assert new.state is ScriptState.DONE
+
+
+def test_a_word_once_begun_is_finished_when_the_script_is_cancelled(speaker: Speaker) -> None:
+    speaker.say("wonderful things")
+    for _ in range(30):
+        if run(speaker, 1, pads) == [encode("wonderful")[0]]:
+            break
+    speaker.cancel()
+    assert run(speaker, 1, pads) == [encode("wonderful")[1]]
