@@ -8,6 +8,7 @@
     ├── ConversationError             unknown id, ended twice, stream that cannot go on
     │   └── SlotsFullError            every slot of the engine is leased
     ├── IntegrationError              a memory, personality or tool manager that misbehaves
+    ├── LlmError                      the LLM cannot be reached, stalls, or breaks its protocol
     ├── ConfigurationError            a setting that is unknown, impossible, or contradicts another
     │   └── UnsupportedModeError      a mode this build does not have yet
     ├── VoiceTimeoutError             something did not answer in time
@@ -77,6 +78,16 @@ class IntegrationError(VoiceProcessingError):
     """A memory, personality or tool manager behaved against its interface."""
 
     default_code = "integration"
+
+
+class LlmError(VoiceProcessingError):
+    """The LLM could not answer; ``error_code`` says why.
+
+    llm_unreachable, llm_model_missing, llm_refused, llm_server_error, llm_stalled,
+    llm_disconnected, llm_stream_error, llm_bad_answer, llm_prompt_too_long.
+    """
+
+    default_code = "llm"
 
 
 class ConfigurationError(VoiceProcessingError):

@@ -1,0 +1,1 @@
+"""Decide what needs thought, and think: router, reasoner, LLM clients, speakable text."""

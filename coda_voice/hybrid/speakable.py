@@ -1,0 +1,114 @@
+"""Turn what an LLM writes into sentences that can be spoken, while it is still writing.
+
+Markdown, links, code and emoji go; numbers and units become words; a sentence is given as
+soon as it is complete. What an inline ``<think>`` block holds is never spoken.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from coda_voice.hybrid.spoken_numbers import with_numbers_as_words
+
+MAX_SENTENCE = 240
+"""Characters after which a sentence is broken at a comma, or at a space."""
+
+_ABBREVIATIONS = {
+    "mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "no", "approx", "a.m", "p.m",
+    "u.s", "jr", "sr", "inc",
+}  # fmt: skip
+_END = re.compile(r"([.!?…]+[\"')\]*_]*)(\s+)|\n+|;\s+")
+_FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_REWRITES = (
+    (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"\1"),
+    (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),
+    (re.compile(r"https?://(?:www\.)?([\w.-]+)\S*"), r"\1"),
+    (re.compile(r"^\s{0,3}#{1,6}\s+", re.MULTILINE), ""),
+    (re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)])\s+", re.MULTILINE), ""),
+    (re.compile(r"^\s*>\s?", re.MULTILINE), ""),
+    (re.compile(r"^\s*[-*_=|: ]{3,}\s*$", re.MULTILINE), ""),
+    (re.compile(r"(\*\*|__|~~|`)"), ""),
+    (re.compile(r"(?<![\w*])\*(?=\S)|(?<=[^\s*])\*(?![\w*])"), ""),
+    (re.compile(r"(?<!\w)_(?=\w)|(?<=\w)_(?!\w)"), ""),
+    (re.compile(r"\s*\|\s*"), ", "),
+    (re.compile(r"</?[a-zA-Z][^>]{0,80}>"), ""),
+    (re.compile(r"\s*→\s*"), " to "),
+    (re.compile(r"\s*&\s*"), " and "),
+    (re.compile(r"≈|~(?=\d)"), "about "),
+    (re.compile(r"\be\.g\.,?"), "for example"),
+    (re.compile(r"\bi\.e\.,?"), "that is"),
+    (re.compile(r"\betc\."), "and so on"),
+    (re.compile(r"\bDr\.\s"), "Doctor "),
+    (re.compile(r"\bMr\.\s"), "Mister "),
+    (re.compile(r"\bMrs\.\s"), "Missus "),
+    (re.compile(r"\bvs\.?\s"), "versus "),
+)
+
+
+def speakable(text: str) -> str:
+    """Give ``text`` without markup, numbers as words, on one line; "" if nothing is left."""
+    text = _FENCE.sub(" ", _THINK.sub(" ", text))
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    text = with_numbers_as_words(text)
+    kept = "".join(c for c in text if unicodedata.category(c) not in ("So", "Sk", "Cs", "Co", "Cf"))
+    kept = re.sub(r"\s+", " ", kept)
+    kept = re.sub(r"\s+([,.!?;:])", r"\1", kept).strip(" ,;|*#_")
+    return kept if any(c.isalnum() for c in kept) else ""
+
+
+class SentenceStream:
+    """Takes text in pieces, gives speakable sentences as they become complete."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def feed(self, piece: str) -> list[str]:
+        """Add ``piece``; give the sentences that it completes."""
+        self._text += piece
+        sentences: list[str] = []
+        while (end := self._next_end()) is not None:
+            sentence = speakable(self._text[:end])
+            self._text = self._text[end:]
+            if sentence:
+                sentences.append(sentence)
+        return sentences
+
+    def flush(self) -> list[str]:
+        """Give what is left, complete or not."""
+        rest, self._text = speakable(self._text), ""
+        return [rest] if rest else []
+
+    def _next_end(self) -> int | None:
+        """Where the first sentence ends, or None while that is not certain."""
+        closed = self._drop_blocks()
+        for match in _END.finditer(self._text, 0, closed):
+            if match[1] and match[1].startswith(".") and self._is_abbreviation(match.start()):
+                continue
+            return match.end()
+        if closed > MAX_SENTENCE:
+            comma = self._text.rfind(", ", 40, MAX_SENTENCE)
+            space = self._text.rfind(" ", 40, MAX_SENTENCE)
+            return (comma if comma > 0 else space if space > 0 else MAX_SENTENCE - 1) + 1
+        return None
+
+    def _drop_blocks(self) -> int:
+        """Take out complete blocks of code and thinking; give where the readable text ends."""
+        for opening, closing in (("```", "```"), ("<think>", "</think>")):
+            while (start := self._text.find(opening)) >= 0:
+                end = self._text.find(closing, start + len(opening))
+                if end < 0:
+                    break
+                self._text = self._text[:start] + "\n" + self._text[end + len(closing) :]
+        starts = [self._text.find(mark) for mark in ("```", "<think>")]
+        return min((start for start in starts if start >= 0), default=len(self._text))
+
+    def _is_abbreviation(self, dot: int) -> bool:
+        word = self._text[:dot].split()[-1:] or [""]
+        last = word[0].lower().strip("(\"'*_")
+        listed = last.isdigit() and self._text[:dot].strip() == last
+        return (
+            last in _ABBREVIATIONS or (len(last) == 1 and last.isalpha() and last != "i") or listed
+        )

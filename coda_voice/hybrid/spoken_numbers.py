@@ -1,0 +1,253 @@
+"""Write numbers, times, dates, money and units as words; and read numbers from words.
+
+Moshi speaks what its text stream holds, and that knows words rather than digits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from num2words import num2words  # type: ignore[import-untyped]
+
+UNITS = {
+    "km/h": "kilometers per hour",
+    "mph": "miles per hour",
+    "m/s": "meters per second",
+    "km": "kilometers",
+    "cm": "centimeters",
+    "mm": "millimeters",
+    "m": "meters",
+    "kg": "kilograms",
+    "mg": "milligrams",
+    "g": "grams",
+    "lbs": "pounds",
+    "lb": "pounds",
+    "oz": "ounces",
+    "ft": "feet",
+    "l": "liters",
+    "ml": "milliliters",
+    "°C": "degrees Celsius",
+    "°F": "degrees Fahrenheit",
+    "°": "degrees",
+    "ms": "milliseconds",
+    "s": "seconds",
+    "min": "minutes",
+    "h": "hours",
+    "kWh": "kilowatt hours",
+    "kW": "kilowatts",
+    "W": "watts",
+    "V": "volts",
+    "GHz": "gigahertz",
+    "MHz": "megahertz",
+    "Hz": "hertz",
+    "TB": "terabytes",
+    "GB": "gigabytes",
+    "MB": "megabytes",
+    "KB": "kilobytes",
+    "%": "percent",
+}
+SINGULAR = {"feet": "foot", "hertz": "hertz", "gigahertz": "gigahertz", "megahertz": "megahertz"}
+CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+
+_UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+_LEFT = r"(?<![\w.,])"
+
+
+def number_words(text: str) -> str:
+    """Write ``"1,234.5"`` as ``one thousand two hundred and thirty-four point five``."""
+    digits = text.replace(",", "")
+    whole = digits.partition(".")[0]
+    if len(whole) > 15 or (len(whole) > 1 and whole.startswith("0")):
+        return " ".join("point" if d == "." else str(num2words(int(d))) for d in digits)
+    value = float(digits) if "." in digits else int(digits)
+    if isinstance(value, int):
+        return str(num2words(value)).replace(",", "")
+    fraction = digits.partition(".")[2]
+    return f"{number_words(whole)} point {' '.join(num2words(int(d)) for d in fraction)}"
+
+
+def year_words(year: int) -> str:
+    """Write 1984 as ``nineteen eighty-four``."""
+    return str(num2words(year, to="year")).replace(",", "")
+
+
+def ordinal_words(number: int) -> str:
+    """Write 23 as ``twenty-third``."""
+    return str(num2words(number, to="ordinal")).replace(",", "")
+
+
+def _time(match: re.Match[str]) -> str:
+    hour, minute, half = int(match[1]), int(match[2]), (match[3] or "").replace(".", "").upper()
+    if minute == 0:
+        said = "" if half or hour > 12 else " o'clock"
+        said = said or ("" if half else " hundred" if hour > 12 else "")
+    else:
+        said = (
+            f" oh {number_words(str(minute))}" if minute < 10 else f" {number_words(str(minute))}"
+        )
+    return f"{number_words(str(hour))}{said}{' ' + ' '.join(half) if half else ''}"
+
+
+def _iso_date(match: re.Match[str]) -> str:
+    year, month, day = int(match[1]), int(match[2]), int(match[3])
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return match[0]
+    return f"{MONTHS[month - 1]} {ordinal_words(day)}, {year_words(year)}"
+
+
+def _date(match: re.Match[str]) -> str:
+    """``21 November 2026`` and ``November 21, 2026``, the year being optional."""
+    if match["month"]:
+        month, day, year = match["month"], match["day"], match["year"]
+    else:
+        month, day, year = match["month2"], match["day2"], match["year2"]
+    return f"{month} {ordinal_words(int(day))}{', ' + year_words(int(year)) if year else ''}"
+
+
+def _money(match: re.Match[str]) -> str:
+    name, part = CURRENCIES[match[1]]
+    whole, _, cents = match[2].replace(",", "").partition(".")
+    if match[3]:
+        return f"{number_words(match[2])} {match[3]} {name}s"
+    words = [f"{number_words(whole)} {name}{'' if whole == '1' else 's'}"] if int(whole) else []
+    if cents and int(cents):
+        count = int(cents.ljust(2, "0")[:2])
+        many = "pence" if part == "penny" else f"{part}s"
+        words.append(f"{number_words(str(count))} {part if count == 1 else many}")
+    return " and ".join(words) or f"zero {name}s"
+
+
+def _unit(match: re.Match[str]) -> str:
+    name = UNITS[match["unit"]]
+    number = match["number"]
+    if number == "1" and name != "percent":
+        first, _, rest = name.partition(" ")
+        single = SINGULAR.get(first, first.removesuffix("s"))
+        name = f"{single} {rest}".strip()
+    return f"{(match['minus'] and 'minus ') or ''}{number_words(number)} {name}"
+
+
+def _signed(match: re.Match[str]) -> str:
+    return f"{'minus ' if match[1] else ''}{number_words(match[2])}"
+
+
+_MONTH = "|".join(MONTHS)
+_RULES = (
+    (
+        re.compile(rf"{_LEFT}(\d{{1,2}}):([0-5]\d)(?::\d\d)?(?:\s*([AaPp][Mm]\b|[AaPp]\.[Mm]\.))?"),
+        _time,
+    ),
+    (re.compile(rf"{_LEFT}(\d{{4}})-(\d{{2}})-(\d{{2}})\b"), _iso_date),
+    (
+        re.compile(
+            rf"\b(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<month>{_MONTH})"
+            rf"(?:,? (?P<year>\d{{4}}))?|(?P<month2>{_MONTH}) (?P<day2>\d{{1,2}})"
+            rf"(?:st|nd|rd|th)?(?!\d)(?:,? (?P<year2>\d{{4}}))?)\b"
+        ),
+        _date,
+    ),
+    (re.compile(rf"([$€£])\s?({_NUMBER})(?:\s(thousand|million|billion|trillion))?"), _money),
+    (
+        re.compile(
+            rf"(?<![\w.,])(?P<minus>[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})(?![\w°])"
+        ),
+        _unit,
+    ),
+    (re.compile(rf"{_LEFT}(\d+)(?:st|nd|rd|th)\b"), lambda m: ordinal_words(int(m[1]))),
+    (
+        re.compile(
+            r"\b([Ii]n|[Ss]ince|[Oo]f|[Ff]rom|[Uu]ntil|[Bb]y|[Yy]ear)\s(1[1-9]\d\d|20\d\d)\b"
+        ),
+        lambda m: f"{m[1]} {year_words(int(m[2]))}",
+    ),
+    (re.compile(rf"({_NUMBER})(?:[–-]|\s–\s)({_NUMBER})"), lambda m: f"{m[1]} to {m[2]}"),
+    (re.compile(r"(?<=[\d)])\s+[-−]\s+(?=[\d(])"), lambda m: " minus "),
+    (re.compile(r"(?<=\d)\s*[×x*]\s*(?=\d)"), lambda m: " times "),
+    (re.compile(r"(?<=\d)\s*[÷/]\s*(?=\d)"), lambda m: " over "),
+    (re.compile(r"(?<=[\d)])\s*\+\s*(?=[\d(])"), lambda m: " plus "),
+    (re.compile(r"\s*=\s*(?=[-−]?\d)"), lambda m: " is "),
+    (re.compile(rf"(?<![\w.])([-−])?({_NUMBER})(?![\d])"), _signed),
+)
+
+
+def with_numbers_as_words(text: str) -> str:
+    """Write every number in ``text`` as one says it."""
+    for pattern, say in _RULES:
+        text = pattern.sub(say, text)
+    beside_letters = re.sub(_NUMBER, lambda m: f" {number_words(m[0])} ", text)
+    return re.sub(r"  +", " ", beside_letters).strip()
+
+
+_SMALL = {str(num2words(n)): n for n in range(20)} | {
+    str(num2words(n)): n for n in range(20, 100, 10)
+}
+_SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
+
+
+def parse_number(words: Sequence[str]) -> tuple[float, int] | None:
+    """Read a number from the beginning of ``words``: its value and how many words it took.
+
+    Takes digits ("3.5"), words ("two hundred and five"), "a" and "an" before a scale, and
+    "half". None if there is no number.
+    """
+    total = current = 0.0
+    used = 0
+    seen = False
+    ceiling = 100.0
+    while used < len(words):
+        word = words[used].lower().strip(",.?!").replace(",", "")
+        if re.fullmatch(r"\d+(\.\d+)?", word) and not seen:
+            current, seen, ceiling = float(word), True, 0.0
+        elif "-" in word and all(part in _SMALL for part in word.split("-")) and ceiling > 10:
+            current += sum(_SMALL[part] for part in word.split("-"))
+            seen, ceiling = True, 0.0
+        elif word in _SMALL and (not seen or ceiling > _SMALL[word]):
+            value = _SMALL[word]
+            current += value
+            seen, ceiling = True, 10.0 if value >= 20 else 0.0
+        elif word in _SCALES and seen:
+            scale = _SCALES[word]
+            if scale == 100:
+                current, ceiling = current * scale, 100.0
+            else:
+                total, current, ceiling = total + current * scale, 0.0, 100.0
+        elif (
+            word in ("a", "an")
+            and not seen
+            and used + 1 < len(words)
+            and words[used + 1] in _SCALES
+        ):
+            current, seen, ceiling = 1.0, True, 0.0
+        elif word == "and" and seen and ceiling == 100.0 and _follows(words, used + 1):
+            pass
+        elif word == "point" and seen and _follows(words, used + 1):
+            digits = ""
+            used += 1
+            while used < len(words) and _SMALL.get(words[used].lower(), 99) < 10:
+                digits += str(_SMALL[words[used].lower()])
+                used += 1
+            return total + current + float(f"0.{digits or '0'}"), used
+        else:
+            break
+        used += 1
+    return (total + current, used) if seen else None
+
+
+def _follows(words: Sequence[str], at: int) -> bool:
+    return at < len(words) and words[at].lower().split("-")[0] in _SMALL
