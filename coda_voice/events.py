@@ -119,6 +119,85 @@ class SettingWithoutEffect(Event):
     reason: str
 
 
+class RouteDecided(Event):
+    """The router chose who answers, on a partial or a final transcript.
+
+    ``milliseconds`` is what the decision took; ``reasons`` name the rules and scores.
+    """
+
+    type: Literal["route_decided"] = "route_decided"
+    text: str
+    partial: bool
+    target: Literal["moshi", "llm", "stop", "wait"]
+    kind: str
+    confidence: float
+    reasons: tuple[str, ...]
+    milliseconds: float
+
+
+class ReasoningStarted(Event):
+    """An LLM, or the offline brain in its place, was asked."""
+
+    type: Literal["reasoning_started"] = "reasoning_started"
+    llm: str
+    offline: bool
+
+
+class SentenceReady(Event):
+    """A sentence is ready to be spoken, ``seconds`` after its reasoning started.
+
+    ``kind`` filler: said while a tool runs; question: asks leave for a dangerous tool;
+    apology: says that something went wrong.
+    """
+
+    type: Literal["sentence_ready"] = "sentence_ready"
+    text: str
+    kind: Literal["answer", "filler", "question", "apology"]
+    seconds: float
+    offline: bool
+
+
+class ReasoningEnded(Event):
+    """The reasoning is over; ``code`` and ``detail`` say what went wrong, if something did.
+
+    ``first_text`` is seconds from the start to the LLM's first text; ``offline`` tells
+    whether the offline brain gave the answer.
+    """
+
+    type: Literal["reasoning_ended"] = "reasoning_ended"
+    outcome: Literal["answered", "failed", "interrupted", "asked"]
+    llm: str
+    offline: bool
+    rounds: int
+    seconds: float
+    first_text: float | None = None
+    code: str | None = None
+    detail: str | None = None
+
+
+class ToolStarted(Event):
+    """A tool call began."""
+
+    type: Literal["tool_started"] = "tool_started"
+    call_id: str
+    tool: str
+    arguments: str
+
+
+class ToolEnded(Event):
+    """A tool call is over, or will never start.
+
+    ``kept``: it ended after its turn had been interrupted, and is told in the next one.
+    """
+
+    type: Literal["tool_ended"] = "tool_ended"
+    call_id: str
+    tool: str
+    outcome: Literal["done", "failed", "cancelled", "never_started", "kept"]
+    milliseconds: float = 0.0
+    error: str | None = None
+
+
 class ConversationFailed(Event):
     """Something went wrong in one conversation; the others go on."""
 
@@ -138,6 +217,12 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     FramesDropped,
     SessionRenewed,
     SettingWithoutEffect,
+    RouteDecided,
+    ReasoningStarted,
+    SentenceReady,
+    ReasoningEnded,
+    ToolStarted,
+    ToolEnded,
     ConversationFailed,
 )
 """All event classes, for documentation and codecs."""
