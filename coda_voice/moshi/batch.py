@@ -281,6 +281,10 @@ class SlotBatch:
         state.references_dropped += dropped
         return dropped
 
+    def drop_references(self, row: int) -> None:
+        """Forget the vectors that wait to be added to the slot's input."""
+        self._rows[row].references.clear()
+
     def recent(self, row: int, frames: int) -> Steps:
         """The last steps a slot took, at most ``frames`` of them."""
         return self._history.recent(row, frames)

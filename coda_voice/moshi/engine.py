@@ -19,14 +19,14 @@ from typing import TypeVar
 import torch
 
 from coda_voice.errors import ConversationError, SlotsFullError, VoiceInitializationError
-from coda_voice.moshi.batch import SlotBatch, SlotSnapshot, StepResult
+from coda_voice.moshi.batch import SlotBatch, StepResult
 from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Pcm, Renewal, Sampling, StageTimes
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.pacing import Pacer
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.rebuild import Rebuilder
-from coda_voice.moshi.slot import Slot, SlotState
+from coda_voice.moshi.slot import Slot, SlotState, Snapshot
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -200,6 +200,10 @@ class Engine:
 
         self._post(lambda: self._if_leased(slot, add))
 
+    def drop_references(self, slot: Slot) -> None:
+        """Forget what was to be told by frame sum (a new turn began)."""
+        self._post(lambda: self._if_leased(slot, lambda: self._batch.drop_references(slot.row)))
+
     def prime(self, slot: Slot, prompt: Prompt) -> Future[Renewal]:
         """See Slot.prime."""
         self.check(prompt)
@@ -207,18 +211,25 @@ class Engine:
         self._post(lambda: self._rebuilder.request(slot, prompt, done))
         return done
 
-    def snapshot(self, slot: Slot) -> Future[SlotSnapshot]:
+    def snapshot(self, slot: Slot) -> Future[Snapshot]:
         """See Slot.snapshot."""
-        return self._ask(slot, lambda: self._batch.snapshot(slot.row))
+        return self._ask(
+            slot,
+            lambda: Snapshot(
+                self._batch.snapshot(slot.row), slot.prompt, slot.prompt_frames, slot.context_used
+            ),
+        )
 
-    def restore(self, slot: Slot, snapshot: SlotSnapshot) -> Future[None]:
+    def restore(self, slot: Slot, snapshot: Snapshot) -> Future[None]:
         """See Slot.restore."""
 
         def restore() -> None:
             self._rebuilder.cancel(slot)
-            self._batch.restore(slot.row, snapshot)
+            self._batch.restore(slot.row, snapshot.slot)
             self._batch.steer(slot.row, slot.choose)
-            slot.sampling = snapshot.sampling
+            slot.sampling, slot.prompt = snapshot.slot.sampling, snapshot.prompt
+            slot.prompt_frames, slot.context_used = snapshot.prompt_frames, snapshot.context_used
+            slot.state = SlotState.RUNNING
 
         return self._ask(slot, restore)
 
@@ -264,10 +275,15 @@ class Engine:
         future: Future[T] = Future()
 
         def run() -> None:
-            if self._slots[slot.row] is slot:
-                future.set_result(answer())
-            else:
+            if not future.set_running_or_notify_cancel():
+                return
+            if self._slots[slot.row] is not slot:
                 future.set_exception(ConversationError("the conversation has ended"))
+                return
+            try:
+                future.set_result(answer())
+            except (RuntimeError, KeyError) as error:  # a snapshot of another model, say
+                future.set_exception(error)
 
         self._post(run)
         return future
@@ -299,7 +315,6 @@ class Engine:
         except BaseException as error:
             self._failure = error
             logger.exception("the engine stopped")
-            raise
         finally:
             self._end_all()
 
@@ -395,14 +410,16 @@ class Engine:
     def _end_all(self) -> None:
         self._closing = True
         reason = f"the engine stopped: {self._failure}" if self._failure else "the engine closed"
-        for slot in self._slots:
-            if slot is not None:
-                slot.error = reason
-                slot.state = SlotState.FAILED if self._failure else SlotState.ENDED
-                slot.notify()
-        self._rebuilder.cancel_all(ConversationError(reason))
+        with self._changed:
+            leased = [slot for slot in self._slots if slot is not None]
+            self._slots = [None] * self.options.slots
+        for slot in leased:
+            slot.error = reason
+            slot.state = SlotState.FAILED if self._failure else SlotState.ENDED
+            slot.notify()
         while self._commands:
             self._commands.popleft()()  # answers the futures somebody may be waiting for
+        self._rebuilder.cancel_all(ConversationError(reason))
 
 
 def default_threads(slots: int) -> int:

@@ -34,7 +34,7 @@ _LEAD_FRAMES = 32
 """A renewal begins this long before the context is full."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     """A rebuild that waits or runs."""
 
@@ -104,9 +104,11 @@ class Rebuilder:
     def request(self, slot: Slot, prompt: Prompt, done: Future[Renewal] | None) -> None:
         """Ask for a running slot to be rebuilt with ``prompt``."""
         self.cancel(slot)
+        if slot.state in (SlotState.ENDED, SlotState.FAILED):
+            self._settle(done, ConversationError("the conversation has ended"))
+            return
         if len(self._jobs) == self._jobs.maxlen:
-            if done is not None:
-                done.set_exception(ConversationError("too many rebuilds are waiting"))
+            self._settle(done, ConversationError("too many rebuilds are waiting"))
             return
         joining = slot.state is SlotState.JOINING
         if joining:
@@ -117,17 +119,22 @@ class Rebuilder:
         """Forget what is under way for a slot."""
         for job in [job for job in self._jobs if job.slot is slot]:
             self._jobs.remove(job)
-            self._refuse(job, ConversationError("replaced by a newer rebuild"))
+            self._settle(job.done, ConversationError("replaced by a newer rebuild"))
 
     def cancel_all(self, error: ConversationError) -> None:
         """Forget everything that is under way."""
         while self._jobs:
-            self._refuse(self._jobs.popleft(), error)
+            self._settle(self._jobs.popleft().done, error)
 
     @staticmethod
-    def _refuse(job: _Job, error: ConversationError) -> None:
-        if job.done is not None:
-            job.done.set_exception(error)
+    def _settle(done: Future[Renewal] | None, outcome: Renewal | ConversationError) -> None:
+        """Answer whoever waits, unless they have turned away."""
+        if done is None or not done.set_running_or_notify_cancel():
+            return
+        if isinstance(outcome, ConversationError):
+            done.set_exception(outcome)
+        else:
+            done.set_result(outcome)
 
     # -- the engine's thread -------------------------------------------------------------------
 
@@ -145,7 +152,7 @@ class Rebuilder:
         job = self._jobs[0]
         if job.slot.state in (SlotState.ENDED, SlotState.FAILED):
             self._jobs.popleft()
-            self._refuse(job, ConversationError("the conversation has ended"))
+            self._settle(job.done, ConversationError("the conversation has ended"))
             return
         if job.prefill is None:
             job.prefill = self._start(job)
@@ -189,8 +196,7 @@ class Rebuilder:
             self._batch.swap_model(row, state)
             slot.counters.renewals += 1
             slot.renewed = Renewal(job.prompt_frames, job.kept)
-        if job.done is not None:
-            job.done.set_result(Renewal(job.prompt_frames, job.kept))
+        self._settle(job.done, Renewal(job.prompt_frames, job.kept))
 
     def _adapt(self, seconds: float) -> None:
         """Keep chunks near their time budget on whatever machine this is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from coda_voice.errors import AudioProcessingError, ConversationError
+from coda_voice.errors import AudioProcessingError, ConversationError, ValidationError
 from coda_voice.moshi.batch import SlotSnapshot
 from coda_voice.moshi.frames import FRAME_SAMPLES, FrameOut, Pcm, Renewal, Sampling
 from coda_voice.moshi.mailbox import Mailbox
@@ -24,8 +25,20 @@ from coda_voice.moshi.prompt import Prompt
 if TYPE_CHECKING:
     from coda_voice.moshi.engine import Engine
 
+logger = logging.getLogger(__name__)
+
 _MAX_FORCED = 4_096
 """Tokens that may wait to be said: over five minutes of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A conversation as it was between two frames; another slot can go on from it."""
+
+    slot: SlotSnapshot
+    prompt: Prompt
+    prompt_frames: int
+    context_used: int
 
 
 class SlotState(Enum):
@@ -83,6 +96,7 @@ class Slot:
         self.generation = 0
         self.counters = SlotCounters()
         self.error: str | None = None
+        self.policy_error: str | None = None
         self.state = SlotState.JOINING
         # Below: the engine's side of the lease.
         self.inbox: Mailbox[_FrameIn] = Mailbox(inbox_frames)
@@ -166,7 +180,9 @@ class Slot:
         with self._lock:
             self.generation += 1
             self._forced.clear()
-            return self.generation
+            generation = self.generation
+        self._engine.drop_references(self)
+        return generation
 
     def force(self, tokens: Sequence[int], generation: int | None = None) -> bool:
         """Have these text tokens said, one a frame, from the next frame on.
@@ -187,7 +203,8 @@ class Slot:
     def steer(self, steer: Callable[[int], int] | None) -> None:
         """Let a policy see each sampled text token and say what is spoken instead.
 
-        It is called in the engine's thread, once a frame, and must neither block nor raise.
+        It is called in the engine's thread, once a frame, and must not block. One that
+        raises is not asked again; the conversation goes on without it.
         """
         self._steer = steer
 
@@ -197,10 +214,27 @@ class Slot:
             if self._forced:
                 return self._forced.popleft()
         steer = self._steer
-        return sampled if steer is None else steer(sampled)
+        if steer is None:
+            return sampled
+        try:
+            return steer(sampled)
+        except Exception as error:
+            logger.exception("a steering policy failed and is dropped")
+            self._steer = None
+            self.policy_error = f"{type(error).__name__}: {error}"
+            return sampled
 
     def reference(self, vectors: torch.Tensor, generation: int | None = None) -> None:
-        """Add vectors [T, dim] to the model's input, one a frame (frame sum)."""
+        """Add vectors [T, dim] to the model's input, one a frame (frame sum).
+
+        Raises ValidationError for vectors of another shape.
+        """
+        dim = self._engine.models.lm.dim
+        if vectors.dim() != 2 or vectors.shape[1] != dim:
+            raise ValidationError(
+                f"reference vectors are [frames, {dim}] for this checkpoint, not "
+                f"{list(vectors.shape)}; SpeechModels.reference_vectors makes them of tokens"
+            )
         given = self.generation if generation is None else generation
         self._engine.add_references(self, vectors, given)
 
@@ -218,11 +252,11 @@ class Slot:
         """
         return self._engine.prime(self, prompt)
 
-    def snapshot(self) -> Future[SlotSnapshot]:
+    def snapshot(self) -> Future[Snapshot]:
         """Clone everything that makes the conversation go on where it is."""
         return self._engine.snapshot(self)
 
-    def restore(self, snapshot: SlotSnapshot) -> Future[None]:
+    def restore(self, snapshot: Snapshot) -> Future[None]:
         """Go on where a snapshot was taken."""
         return self._engine.restore(self, snapshot)
 
@@ -241,8 +275,9 @@ class Slot:
             return
         try:
             self._on_output()
-        except RuntimeError as error:  # the consumer's event loop is closed
-            self.error = f"the consumer is gone: {error}"
+        except Exception as error:
+            logger.exception("the consumer of a conversation failed")
+            self.error = f"the consumer is gone: {type(error).__name__}: {error}"
             self.state = SlotState.FAILED
 
     @property

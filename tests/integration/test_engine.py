@@ -15,6 +15,7 @@ from coda_voice.errors import (
     ConfigurationError,
     ConversationError,
     SlotsFullError,
+    ValidationError,
 )
 from coda_voice.moshi.checkpoint import load_models
 from coda_voice.moshi.engine import Engine, EngineOptions
@@ -234,10 +235,64 @@ def test_a_snapshot_is_restored_into_another_conversation(engine: Engine) -> Non
     other = Talk(engine, sampling=GREEDY)
     other.feed(silence(3))
     other.slot.restore(snapshot).result(60)
+    assert other.slot.prompt == PROMPT, "the next renewal needs it"
     again = other.feed(question[15:])
     other.close()
     assert [f.text_token for f in rest] == [f.text_token for f in again]
     np.testing.assert_allclose(audio(rest), audio(again), atol=1e-4)
+
+
+def test_a_policy_that_fails_is_dropped_and_everybody_goes_on(engine: Engine) -> None:
+    def broken(sampled: int) -> int:
+        raise KeyError("no such word")
+
+    good, bad = Talk(engine, sampling=GREEDY), Talk(engine, sampling=GREEDY)
+    bad.slot.steer(broken)
+    assert len(bad.feed(silence(4))) == 4
+    assert len(good.feed(silence(4))) == 4
+    assert "no such word" in (bad.slot.policy_error or "")
+    good.close()
+    bad.close()
+
+
+def test_a_consumer_that_fails_ends_its_own_conversation_only(engine: Engine) -> None:
+    def broken() -> None:
+        raise OSError("the socket is gone")
+
+    good = Talk(engine, sampling=GREEDY)
+    bad = engine.lease(realtime=False, on_output=broken)
+    bad.push(silence(1)[0])
+    assert len(good.feed(silence(5))) == 5
+    assert bad.drained and "the socket is gone" in (bad.error or "")
+    bad.release()
+    good.close()
+
+
+def test_what_nobody_waits_for_any_more_does_not_disturb(engine: Engine) -> None:
+    talk = Talk(engine, sampling=GREEDY, prompt=PROMPT)
+    talk.slot.prime(Prompt("your name is echo")).cancel()
+    talk.slot.snapshot().cancel()
+    assert len(talk.feed(silence(30))) == 30
+    talk.close()
+
+
+def test_vectors_of_another_model_are_refused(engine: Engine) -> None:
+    talk = Talk(engine)
+    with pytest.raises(ValidationError, match="256"):
+        talk.slot.reference(torch.zeros(5, 4096))
+    assert len(talk.feed(silence(2))) == 2
+    talk.close()
+
+
+def test_references_of_an_older_turn_die_with_it(engine: Engine) -> None:
+    vectors = engine.models.reference_vectors(engine.models.encode_text("the user likes chess"))
+    plain, told = Talk(engine, sampling=GREEDY), Talk(engine, sampling=GREEDY)
+    told.slot.reference(20 * vectors)
+    told.slot.next_generation()
+    question = spoken("what_do_i_like")[:15]
+    assert np.array_equal(audio(plain.feed(question)), audio(told.feed(question)))
+    plain.close()
+    told.close()
 
 
 @pytest.mark.parametrize(
