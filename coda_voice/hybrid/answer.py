@@ -1,0 +1,99 @@
+"""What goes into the reasoner and comes out of it: a turn, its limits, its sentences."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from coda_voice.hybrid.llm import Message
+from coda_voice.hybrid.reasoning_prompt import SPEAKING_STYLE
+
+Kind = Literal["answer", "filler", "question", "apology"]
+"""Filler: said while waiting; question: asks leave for a dangerous tool."""
+
+MAX_SENTENCES = 256
+
+
+@dataclass(frozen=True)
+class ReasonerSettings:
+    """Limits of a turn; times in seconds."""
+
+    first_timeout: float = 12.0
+    """Until the first chunk of an answer."""
+    stall_timeout: float = 6.0
+    """Between two chunks."""
+    turn_timeout: float = 60.0
+    max_rounds: int = 4
+    """Rounds of tool calls before the LLM must answer without."""
+    max_words: int = 150
+    """Words of an answer that are spoken."""
+    filler_after: float = 2.0
+    waiting_phrases: tuple[str, ...] = ("Let me think about that.", "One moment.")
+    """Said by turns when nothing else is ready after ``filler_after``; may be empty."""
+    style: str = SPEAKING_STYLE
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the user said, and what is known: ``history`` holds only what was heard.
+
+    ``time`` is seconds on the frame clock, for the events.
+    """
+
+    generation: int
+    text: str
+    history: Sequence[Message] = ()
+    context: str = ""
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence to be spoken."""
+
+    text: str
+    generation: int
+    kind: Kind = "answer"
+    offline: bool = False
+
+
+class Answer:
+    """The sentences of one turn, as they become ready; iterate once."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.spoken = 0
+        """Sentences so far that are no filler."""
+        self._sentences: deque[Sentence] = deque(maxlen=MAX_SENTENCES)
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    def add(self, sentence: Sentence) -> None:
+        """Append a sentence; none is taken once the answer has ended."""
+        if self._ended:
+            return
+        self.spoken += sentence.kind != "filler"
+        self._sentences.append(sentence)
+        self._changed.set()
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        self._ended = True
+        self._changed.set()
+
+    def drop(self) -> None:
+        """Forget what has not been taken yet, and end."""
+        self._sentences.clear()
+        self.end()
+
+    async def __aiter__(self) -> AsyncIterator[Sentence]:
+        while True:
+            self._changed.clear()
+            while self._sentences:
+                yield self._sentences.popleft()
+            if self._ended:
+                return
+            await self._changed.wait()

@@ -1,0 +1,45 @@
+"""Ask before something dangerous is done, and understand the reply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from coda_voice.hybrid.llm import ToolCall
+from coda_voice.hybrid.speakable import speakable
+from coda_voice.protocols import ToolSpec
+
+_YES = re.compile(
+    r"^(?:(?:oh|well|um|uh|ok|okay)\s+)*(?:yes|yeah|yep|yup|sure|please do|do it|go ahead|"
+    r"go for it|okay|ok|of course|absolutely|definitely|certainly|confirm|confirmed|right|"
+    r"correct|i do)\b"
+)
+_NO = re.compile(
+    r"\b(?:no|nope|nah|don't|do not|stop|cancel|never|not now|rather not|wait|forget it|leave it)\b"
+)
+
+
+def consent(reply: str) -> bool | None:
+    """Tell whether ``reply`` allows what was asked; None if it says neither.
+
+    A reply with both, as in "yes, no, wait", is a refusal.
+    """
+    words = re.sub(r"[^a-z' ]", " ", reply.lower().replace("’", "'")).strip()
+    words = re.sub(r"\s+", " ", words)
+    if _NO.search(words) and len(words.split()) <= 12:
+        return False
+    return True if _YES.match(words) and len(words.split()) <= 12 else None
+
+
+def question_before(calls: Sequence[ToolCall], specs: Sequence[ToolSpec]) -> str | None:
+    """Put the question to ask before ``calls``, or None if none of them is dangerous."""
+    by_name = {spec.name: spec for spec in specs}
+    parts: list[str] = []
+    for call in calls:
+        spec = by_name.get(call.name)
+        if spec is None or not spec.dangerous:
+            continue
+        what = spec.description.split(". ")[0].rstrip(".")
+        values = ", ".join(f"{name.replace('_', ' ')} {v}" for name, v in call.arguments.items())
+        parts.append(f"{what[:1].lower()}{what[1:]}" + (f", {values:.120}" if values else ""))
+    return speakable(f"Shall I really do this: {'; and '.join(parts)}?") if parts else None

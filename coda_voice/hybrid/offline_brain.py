@@ -1,0 +1,291 @@
+"""Answer without any LLM: a client of fixed rules that calls the same tools.
+
+It understands time and date, arithmetic, units, timers and reminders, memory and status,
+says what the tools said, and refuses everything else. ``offline`` is True wherever its
+answers show, so that nobody takes it for a model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+from coda_voice.errors import LlmError
+from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall, ToolCallRequest
+from coda_voice.hybrid.spoken_numbers import parse_number
+from coda_voice.protocols import ToolSpec
+
+Arguments = Mapping[str, object]
+Rule = tuple[str, re.Pattern[str], Callable[[re.Match[str]], Arguments | None]]
+
+_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
+_OPERATORS = (
+    (r"(?:to the power of|raised to)", "**"),
+    (r"(?:multiplied by|times|x)", "*"),
+    (r"(?:divided by|over)", "/"),
+    (r"(?:plus|and|added to)", "+"),
+    (r"(?:minus|less|take away)", "-"),
+    (r"percent of", "/100*"),
+)
+_ASKING = r"(?:what(?:'s| is|s)|how much is|calculate|compute|work out|tell me|and)"
+_DURATION = (
+    r"((?:[\w.-]+ ){1,6}?(?:seconds?|minutes?|hours?|days?)"
+    r"(?: and (?:a half|[\w.-]+ (?:seconds?|minutes?)))?)"
+)
+_UNIT_NAME = r"[a-z]+(?: per [a-z]+)?"
+
+
+def _expression(match: re.Match[str]) -> Arguments | None:
+    """Turn "three plus four" into "3+4"; None if something in it is no number."""
+    text = match[1]
+    root = re.match(r"(?:the )?square root of (.+)$", text)
+    if root:
+        inner = parse_number(root[1].split())
+        return {"expression": f"sqrt({inner[0]:g})"} if inner else None
+    parts: list[str] = []
+    words = text.split()
+    at = 0
+    while at < len(words):
+        number = parse_number(words[at:])
+        if number:
+            parts.append(f"{number[0]:.15g}")
+            at += number[1]
+            continue
+        rest = " ".join(words[at:])
+        for pattern, sign in _OPERATORS:
+            found = re.match(rf"{pattern}\b", rest)
+            if found and parts:
+                parts.append(sign)
+                at += len(found[0].split())
+                break
+        else:
+            if words[at] in ("+", "-", "*", "/") and parts:
+                parts.append(words[at])
+                at += 1
+            elif words[at] == "squared" and parts:
+                parts.append("**2")
+                at += 1
+            else:
+                return None
+    return {"expression": "".join(parts)} if len(parts) >= 2 else None
+
+
+def duration_seconds(text: str) -> float | None:
+    """Read "an hour and a half" or "two minutes and ten seconds" as seconds."""
+    total = 0.0
+    length = 0.0
+    words = text.replace("half an hour", "thirty minutes").replace("half a", "0.5").split()
+    at = 0
+    while at < len(words):
+        number = parse_number(words[at:])
+        count = number[0] if number else 1.0 if words[at] in ("a", "an", "one") else None
+        if words[at : at + 3] == ["and", "a", "half"]:
+            total, at = total + length / 2, at + 3
+        elif words[at] == "and":
+            at += 1
+        elif count is None:
+            return None
+        else:
+            at += number[1] if number else 1
+            unit = words[at].rstrip("s") if at < len(words) else ""
+            if words[at : at + 3] == ["and", "a", "half"]:
+                count, at = count + 0.5, at + 3
+                unit = words[at].rstrip("s") if at < len(words) else ""
+            if unit not in _SECONDS:
+                return None
+            length = _SECONDS[unit]
+            total, at = total + count * length, at + 1
+    return total or None
+
+
+def _timer(match: re.Match[str]) -> Arguments | None:
+    groups = match.groupdict()
+    seconds = duration_seconds(groups["length"].strip())
+    label = (groups.get("label") or "").strip()
+    return {"seconds": seconds, "label": label} if seconds else None
+
+
+def _reminder(match: re.Match[str]) -> Arguments | None:
+    seconds = duration_seconds(match["length"].strip())
+    return {"text": _second_person(match["what"]), "in_seconds": seconds} if seconds else None
+
+
+def _units(match: re.Match[str]) -> Arguments | None:
+    number = parse_number(match["value"].split())
+    if number is None or number[1] != len(match["value"].split()):
+        return None
+    return {"value": number[0], "from_unit": match["source"], "to_unit": match["target"]}
+
+
+def _fact(match: re.Match[str]) -> Arguments:
+    return {"fact": f"The user said: {match['fact']}."}
+
+
+def _second_person(text: str) -> str:
+    swaps = {"my": "your", "me": "you", "i": "you", "mine": "yours", "am": "are"}
+    return " ".join(swaps.get(word, word) for word in text.split())
+
+
+def _fixed(**arguments: object) -> Callable[[re.Match[str]], Arguments]:
+    return lambda match: arguments
+
+
+def _rule(tool: str, pattern: str, read: Callable[[re.Match[str]], Arguments | None]) -> Rule:
+    return tool, re.compile(pattern), read
+
+
+_PLACE = r"(?: is it)?(?: now| right now)? in (?P<place>[a-z ]+?)(?: now| right now)?"
+RULES: Sequence[Rule] = (
+    _rule("get_time", rf"\btime{_PLACE}$", lambda m: {"place": m["place"].title()}),
+    _rule("get_time", r"\bwhat(?:'s| is|s)? (?:the )?time\b|\btime is it\b|\bthe time\b", _fixed()),
+    _rule("get_date", r"\b(?:day|date)\b.*\btomorrow\b", _fixed(days_from_today=1)),
+    _rule("get_date", r"\b(?:day|date)\b.*\byesterday\b", _fixed(days_from_today=-1)),
+    _rule(
+        "get_date",
+        r"\b(?:what|which) (?:day|date)\b|\b(?:today's|the) date\b|\bdate today\b",
+        _fixed(),
+    ),
+    _rule(
+        "set_timer",
+        rf"\btimer\b.*?\bfor (?P<length>{_DURATION})"
+        r"(?: for (?:the |my )?(?P<label>[a-z ]+))?$",
+        _timer,
+    ),
+    _rule(
+        "set_timer",
+        r"\bset an? (?P<length>[\w. -]+?)(?: (?P<label>(?!min|sec|hour|day)[a-z]+))?? timer\b",
+        _timer,
+    ),
+    _rule(
+        "set_reminder",
+        rf"\bremind me in (?P<length>{_DURATION}) (?:to|that|about) (?P<what>.+)$",
+        _reminder,
+    ),
+    _rule(
+        "set_reminder",
+        rf"\bremind me (?:to|that|about) (?P<what>.+?) in (?P<length>{_DURATION})$",
+        _reminder,
+    ),
+    _rule(
+        "cancel_timer", r"\b(?:cancel|stop|delete|clear)\b.*\b(?:timers?|reminders?)\b", _fixed()
+    ),
+    _rule(
+        "list_timers",
+        r"\b(?:timers?|reminders?)\b.*\b(?:left|running|have)\b|"
+        r"\bhow (?:long|much time)\b.*\btimer\b|\bwhich timers\b",
+        _fixed(),
+    ),
+    _rule(
+        "convert_units",
+        rf"convert (?P<value>.+?) (?P<source>{_UNIT_NAME}) (?:to|into|in) "
+        rf"(?P<target>{_UNIT_NAME})$",
+        _units,
+    ),
+    _rule(
+        "convert_units",
+        rf"{_ASKING} (?P<value>.+?) (?:degrees )?(?P<source>{_UNIT_NAME}) in "
+        rf"(?:degrees )?(?P<target>{_UNIT_NAME})$",
+        _units,
+    ),
+    _rule(
+        "convert_units",
+        r"how many (?P<target>[a-z]+) (?:are|is) (?:there )?(?:in )?(?P<value>.+?) "
+        r"(?P<source>[a-z]+)$",
+        _units,
+    ),
+    _rule("calculate", rf"(?:{_ASKING} )?(.+)$", _expression),
+    _rule(
+        "remember",
+        r"\b(?:remember|note|keep in mind|don't forget) (?:that )?(?P<fact>(?!what|who|where|"
+        r"when|how|if)\w+ .+)$",
+        _fact,
+    ),
+    _rule(
+        "recall",
+        r"\b(?:do you (?:remember|know)|what did i (?:say|tell you)|remind me) (?:about "
+        r")?(?P<query>(?:what|who|where|when|my|about).+)$",
+        lambda m: {"query": m["query"]},
+    ),
+    _rule(
+        "recall",
+        r"\b(?P<query>(?:what|who|where|when)(?:'s| is|s| are| was| do| did)? (?:my|i) .+)$",
+        lambda m: {"query": m["query"]},
+    ),
+    _rule(
+        "get_system_status",
+        r"\b(?:system|computer|machine|battery|memory|processor) (?:status|doing|usage|level|"
+        r"load)\b|\bhow (?:busy|full) (?:is|are) (?:you|the)\b",
+        _fixed(),
+    ),
+)
+"""The first rule that fits and whose tool is there wins."""
+
+
+class OfflineBrain:
+    """The rules above as an LLM client. Raises LlmError (llm_not_understood) for all else."""
+
+    name = "offline/rules"
+    offline = True
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Chunk, None]:
+        """Ask a tool, or say what the tools have said."""
+        said = _results(messages)
+        if said:
+            yield TextDelta(" ".join(said))
+            yield StreamEnd()
+            return
+        words = next((m.content for m in reversed(messages) if m.role == "user"), "")
+        found = understand(words, {tool.name for tool in tools})
+        if found is None:
+            raise LlmError(
+                f"The offline brain has no rule for {words!r:.100}. Start an LLM, for example "
+                "`ollama serve`, and set external_llm.",
+                "llm_not_understood",
+            )
+        name, arguments = found
+        yield ToolCallRequest(ToolCall(f"offline_{next(self._numbers)}", name, arguments))
+        yield StreamEnd()
+
+
+def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
+    """Find the tool call that ``text`` asks for, among ``tools``."""
+    plain = text.lower().replace("’", "'")
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
+    plain = re.sub(r"(?<=[\d)])\s*([+*/-])\s*(?=\d)", r" \1 ", plain).replace("%", " percent")
+    plain = re.sub(r"[?!;:\"]|[.,](?!\d)", " ", plain)
+    plain = re.sub(
+        r"^(?:\s*(?:hey|hi|ok|okay|so|well|um|uh|please|coda|could you|can you|would you)\b)+",
+        "",
+        plain,
+    )
+    plain = re.sub(r"\b(?:please|thanks|thank you)\b", "", plain)
+    plain = " ".join(plain.split())
+    for tool, pattern, read in RULES:
+        match = pattern.search(plain) if tool != "calculate" else pattern.match(plain)
+        if tool in tools and match:
+            arguments = read(match)
+            if arguments is not None:
+                return tool, arguments
+    return None
+
+
+def _results(messages: Sequence[Message]) -> list[str]:
+    """Give what the tools said since the user's last words."""
+    said: list[str] = []
+    for message in reversed(messages):
+        if message.role == "user":
+            break
+        if message.role == "tool":
+            text = message.content
+            failed = text.startswith("Error: ")
+            said.append(f"That did not work: {text.removeprefix('Error: ')}" if failed else text)
+    return list(reversed(said))

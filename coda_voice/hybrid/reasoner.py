@@ -1,0 +1,361 @@
+"""Think about a turn: ask the LLM, run its tools, give sentences as they become ready.
+
+One reasoner serves one conversation. A turn has a generation number; a newer turn, or
+``interrupt``, ends the thinking of the older ones. Whatever goes wrong, the caller gets
+sentences, of which at most one is an apology, and events that say what happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
+
+from coda_voice.errors import LlmError, ValidationError
+from coda_voice.events import Event, ReasoningEnded, ReasoningStarted, SentenceReady
+from coda_voice.hybrid.answer import Answer, Kind, ReasonerSettings, Sentence, Turn
+from coda_voice.hybrid.consent import consent, question_before
+from coda_voice.hybrid.llm import (
+    LlmClient,
+    Message,
+    StreamEnd,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolCallRequest,
+)
+from coda_voice.hybrid.reasoning_prompt import (
+    NO_MORE_TOOLS,
+    REFUSED,
+    prompt_messages,
+    tool_message,
+)
+from coda_voice.hybrid.speakable import SentenceStream
+from coda_voice.hybrid.tool_runner import ToolRunner
+from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
+
+Outcome = Literal["answered", "failed", "interrupted", "asked"]
+
+APOLOGIES = {
+    "llm_stalled": "Sorry, that takes me too long just now.",
+    "llm_disconnected": "Sorry, I lost my thread there.",
+    "llm_stream_error": "Sorry, I lost my thread there.",
+    "llm_prompt_too_long": "Sorry, that is more than I can keep in mind at once.",
+    "llm_tool_loop": "Sorry, I could not work that out.",
+    "llm_not_understood": "Sorry, I can only answer that with a language model, and none is there.",
+}
+OTHER_APOLOGY = "Sorry, I cannot think about that right now."
+MORE = "There is more, if you want to hear it."
+
+
+@dataclass
+class _Thinking:
+    """The state of one turn's thinking."""
+
+    turn: Turn
+    answer: Answer
+    started: float
+    client: LlmClient
+    rounds: int = 0
+    words: int = 0
+    bad_rounds: int = 0
+    tools_ran: bool = False
+    first_text: float | None = None
+    detail: str | None = None
+    messages: list[Message] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """Calls that wait for the user's leave, and the prompt they belong to."""
+
+    messages: list[Message]
+    calls: tuple[ToolCall, ...]
+
+
+class _Enough(Exception):
+    """The answer has as many words as are worth hearing."""
+
+
+class Reasoner:
+    """Thinks for one conversation; ``fallback`` answers where ``client`` cannot."""
+
+    def __init__(
+        self,
+        client: LlmClient,
+        publish: Callable[[Event], None],
+        conversation_id: str = "",
+        *,
+        tools: ToolBox | None = None,
+        fallback: LlmClient | None = None,
+        settings: ReasonerSettings | None = None,
+    ) -> None:
+        self._client = client
+        self._fallback = fallback
+        self._publish = publish
+        self._conversation_id = conversation_id
+        self._settings = settings or ReasonerSettings()
+        self._runner = ToolRunner(tools, publish, conversation_id)
+        self._phrases = itertools.cycle(self._settings.waiting_phrases or ("",))
+        self._generation = -1
+        self._pending: _Pending | None = None
+        self._current: tuple[asyncio.Task[None], Answer] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def start(self, turn: Turn) -> Answer:
+        """Begin to think; the thinking of older turns ends.
+
+        Raises ValidationError for a turn that is older than one already known.
+        """
+        if turn.generation < self._generation:
+            raise ValidationError(
+                f"Turn {turn.generation} is stale: turn {self._generation} has begun. Give each "
+                "user turn a higher generation than the last."
+            )
+        self.interrupt(turn.generation)
+        answer = Answer(turn.generation)
+        loop = asyncio.get_running_loop()
+        state = _Thinking(turn, answer, loop.time(), self._client)
+        task = loop.create_task(self._think(state), name=f"reasoner turn {turn.generation}")
+        # A task cancelled before its first step never runs, so the end is told from outside.
+        task.add_done_callback(lambda done: self._end(done, state))
+        self._current = task, answer
+        return answer
+
+    def interrupt(self, generation: int) -> None:
+        """Make everything before ``generation`` stale, at once.
+
+        Also ends a running answer of this same generation: it is about to be replaced.
+        """
+        self._generation = max(self._generation, generation)
+        if self._current is None:
+            return
+        task, answer = self._current
+        self._current = None
+        answer.drop()
+        if not task.done():
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def close(self) -> None:
+        """End all thinking and stop the tools."""
+        self.interrupt(self._generation)
+        if self._ending:
+            await asyncio.wait(set(self._ending))
+        await self._runner.close()
+
+    async def _think(self, state: _Thinking) -> None:
+        loop = asyncio.get_running_loop()
+        filler = loop.call_later(self._settings.filler_after, self._fill, state)
+        self._tell_start(state)
+        try:
+            await self._answer(state)
+        except LlmError as error:
+            await self._fail(state, error)
+        finally:
+            filler.cancel()
+
+    async def _answer(self, state: _Thinking) -> None:
+        limit = self._settings.turn_timeout
+        try:
+            async with asyncio.timeout(limit):
+                if not state.messages:
+                    await self._open(state)
+                outcome = await self._rounds(state)
+        except TimeoutError as error:
+            raise LlmError(f"The turn was not over within {limit:g} s.", "llm_stalled") from error
+        if outcome == "answered" and not state.answer.spoken:
+            raise LlmError(f"{state.client.name} ended without a word to speak.", "llm_bad_answer")
+        self._tell_end(state, outcome)
+
+    async def _open(self, state: _Thinking) -> None:
+        """Write the prompt; if leave was asked for and this is the reply, act on it."""
+        turn, pending = state.turn, self._pending
+        self._pending = None
+        said = consent(turn.text) if pending else None
+        if pending is None or said is None:
+            kept = self._runner.take_kept()
+            state.messages = prompt_messages(
+                turn.text, turn.history, turn.context, kept, self._settings.style
+            )
+            return
+        state.messages = pending.messages
+        if said:
+            await self._run_tools(state, pending.calls)
+        else:
+            refusals = [ToolOutcome(call.call_id, call.name, REFUSED) for call in pending.calls]
+            state.messages += [tool_message(refusal) for refusal in refusals]
+
+    async def _rounds(self, state: _Thinking) -> Outcome:
+        """Let the LLM write and call tools by turns until it has answered."""
+        while True:
+            last = state.rounds >= self._settings.max_rounds or state.bad_rounds > 1
+            if last:
+                state.messages.append(Message("system", NO_MORE_TOOLS))
+            specs = () if last else self._runner.specs()
+            try:
+                text, thinking, calls = await self._listen(state, specs)
+            except _Enough:
+                state.detail = f"the answer was ended after {state.words} words"
+                return "answered"
+            if not calls:
+                return "answered"
+            if last:
+                raise LlmError(
+                    f"{state.client.name} went on calling tools after {state.rounds} rounds.",
+                    "llm_tool_loop",
+                )
+            state.rounds += 1
+            state.messages.append(Message("assistant", text, tuple(calls), thinking))
+            if question := question_before(calls, specs):
+                self._pending = _Pending(state.messages, tuple(calls))
+                self._say(state, question, "question")
+                return "asked"
+            await self._run_tools(state, calls)
+
+    async def _run_tools(self, state: _Thinking, calls: Sequence[ToolCall]) -> None:
+        outcomes = await self._runner.run(calls, state.turn.generation)
+        bad = any(o.fault in ("invalid_arguments", "unknown_tool") for o in outcomes)
+        state.bad_rounds += bad
+        state.tools_ran = True
+        state.messages += [tool_message(outcome) for outcome in outcomes]
+
+    async def _listen(
+        self, state: _Thinking, specs: Sequence[ToolSpec]
+    ) -> tuple[str, str, list[ToolCall]]:
+        """Take one answer of the LLM; say its sentences; give its text, thoughts and calls."""
+        sentences = SentenceStream()
+        text: list[str] = []
+        thinking: list[str] = []
+        calls: list[ToolCall] = []
+        limit = self._settings.first_timeout
+        async with aclosing(state.client.stream(state.messages, specs)) as stream:
+            while True:
+                try:
+                    async with asyncio.timeout(limit):
+                        chunk = await anext(stream, None)
+                except TimeoutError as error:
+                    raise LlmError(
+                        f"{state.client.name} was silent for {limit:g} s.", "llm_stalled"
+                    ) from error
+                limit = self._settings.stall_timeout
+                match chunk:
+                    case TextDelta(piece):
+                        text.append(piece)
+                        self._note_text(state)
+                        for sentence in sentences.feed(piece):
+                            self._say_counted(state, sentence)
+                    case ThinkingDelta(piece):
+                        thinking.append(piece)
+                    case ToolCallRequest(call):
+                        calls.append(call)
+                    case StreamEnd(dropped_messages=dropped, cut=cut):
+                        told = [cut] if cut else []
+                        told += [f"{dropped} old messages were left out"] if dropped else []
+                        state.detail = "; ".join(told) or state.detail
+                    case None:
+                        break
+        for sentence in sentences.flush():
+            self._say_counted(state, sentence)
+        return "".join(text), "".join(thinking), calls
+
+    def _note_text(self, state: _Thinking) -> None:
+        if state.first_text is None:
+            state.first_text = asyncio.get_running_loop().time() - state.started
+
+    def _say_counted(self, state: _Thinking, sentence: str) -> None:
+        if state.words and state.words + len(sentence.split()) > self._settings.max_words:
+            self._say(state, MORE, "answer")
+            raise _Enough
+        words = sentence.split()
+        state.words += len(words)
+        self._say(state, " ".join(words[: self._settings.max_words]), "answer")
+
+    def _say(self, state: _Thinking, text: str, kind: Kind) -> None:
+        turn, offline = state.turn, state.client.offline
+        state.answer.add(Sentence(text, turn.generation, kind, offline))
+        self._publish(
+            SentenceReady(
+                conversation_id=self._conversation_id,
+                time=turn.time,
+                generation=turn.generation,
+                text=text,
+                kind=kind,
+                seconds=asyncio.get_running_loop().time() - state.started,
+                offline=offline,
+            )
+        )
+
+    def _fill(self, state: _Thinking) -> None:
+        """Say something while the user waits, unless the answer has begun."""
+        if state.answer.spoken:
+            return
+        own = [spec.speak_while_running for spec in self._runner.running()]
+        phrase = next((words for words in own if words), None) or next(self._phrases)
+        if phrase:
+            self._say(state, phrase, "filler")
+
+    async def _fail(self, state: _Thinking, error: LlmError) -> None:
+        """Let the fallback answer if nothing has been said yet; else apologise, once."""
+        if self._fallback is not None and not state.answer.spoken:
+            state.client, state.detail = self._fallback, None
+            try:
+                await self._rounds_of_fallback(state, error)
+            except LlmError:
+                state.client = self._client
+            else:
+                return
+        self._say(state, APOLOGIES.get(error.error_code, OTHER_APOLOGY), "apology")
+        self._tell_end(state, "failed", error)
+
+    async def _rounds_of_fallback(self, state: _Thinking, error: LlmError) -> None:
+        state.rounds = state.bad_rounds = 0
+        outcome = await self._rounds(state)
+        if not state.answer.spoken:
+            raise LlmError("The fallback had nothing to say.", "llm_not_understood")
+        self._tell_end(state, outcome, error)
+
+    def _tell_start(self, state: _Thinking) -> None:
+        self._publish(
+            ReasoningStarted(
+                conversation_id=self._conversation_id,
+                time=state.turn.time,
+                generation=state.turn.generation,
+                llm=state.client.name,
+                offline=state.client.offline,
+            )
+        )
+
+    def _tell_end(self, state: _Thinking, outcome: Outcome, error: LlmError | None = None) -> None:
+        self._publish(
+            ReasoningEnded(
+                conversation_id=self._conversation_id,
+                time=state.turn.time,
+                generation=state.turn.generation,
+                outcome=outcome,
+                llm=state.client.name,
+                offline=state.client.offline,
+                rounds=state.rounds,
+                seconds=asyncio.get_running_loop().time() - state.started,
+                first_text=state.first_text,
+                code=error.error_code if error else None,
+                detail=error.message if error else state.detail,
+            )
+        )
+
+    def _end(self, task: asyncio.Task[None], state: _Thinking) -> None:
+        """Close the answer however its task ended."""
+        if task.cancelled():
+            self._tell_end(state, "interrupted")
+        elif (raised := task.exception()) is not None:
+            # A fault of ours, not of the LLM: asyncio's handler reports it with its traceback.
+            self._say(state, OTHER_APOLOGY, "apology")
+            self._tell_end(state, "failed", LlmError(f"internal fault: {raised!r}", "internal"))
+            task.get_loop().call_exception_handler(
+                {"message": "reasoner failed", "exception": raised, "task": task}
+            )
+        state.answer.end()

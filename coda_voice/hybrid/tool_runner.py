@@ -1,0 +1,161 @@
+"""Run the tool calls of a turn, and do right by those whose turn is over.
+
+A stale call that has not started never starts; a running one that may be cancelled is;
+one with side effects finishes, and its outcome is kept for the next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from coda_voice.events import Event, ToolEnded, ToolStarted
+from coda_voice.hybrid.llm import ToolCall
+from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
+
+MAX_PARALLEL = 4
+MAX_KEPT = 16
+
+
+class ToolRunner:
+    """The tool calls of one conversation; at most four run at once.
+
+    ``kept`` holds outcomes that came after their turn was over, oldest dropped first.
+    """
+
+    def __init__(
+        self, tools: ToolBox | None, publish: Callable[[Event], None], conversation_id: str
+    ) -> None:
+        self._tools = tools
+        self._publish = publish
+        self._conversation_id = conversation_id
+        self._places = asyncio.Semaphore(MAX_PARALLEL)
+        self._detached: set[asyncio.Task[ToolOutcome]] = set()
+        self._running: dict[asyncio.Task[ToolOutcome], ToolSpec] = {}
+        self.kept: deque[ToolOutcome] = deque(maxlen=MAX_KEPT)
+
+    def specs(self) -> Sequence[ToolSpec]:
+        """List the tools there are at the moment."""
+        return self._tools.specs() if self._tools else ()
+
+    def running(self) -> Sequence[ToolSpec]:
+        """List the tools at work for the turn that is under way."""
+        return list(self._running.values())
+
+    def take_kept(self) -> list[ToolOutcome]:
+        """Give the outcomes that came too late for their turn, once."""
+        kept = list(self.kept)
+        self.kept.clear()
+        return kept
+
+    async def run(self, calls: Sequence[ToolCall], generation: int) -> list[ToolOutcome]:
+        """Run ``calls`` beside each other; outcomes in the order of the calls.
+
+        When cancelled, calls are dropped or left to finish as the module says.
+        """
+        specs = {spec.name: spec for spec in self.specs()}
+        started: set[str] = set()
+        tasks = [
+            (call, asyncio.create_task(self._one(call, specs.get(call.name), generation, started)))
+            for call in calls
+        ]
+        try:
+            await asyncio.wait([task for _, task in tasks])
+        except asyncio.CancelledError:
+            for call, task in tasks:
+                self._abandon(call, task, specs.get(call.name), call.call_id in started, generation)
+            raise
+        return [task.result() for _, task in tasks]
+
+    async def _one(
+        self, call: ToolCall, spec: ToolSpec | None, generation: int, started: set[str]
+    ) -> ToolOutcome:
+        async with self._places:
+            if call.malformed is not None:
+                return ToolOutcome(
+                    call.call_id,
+                    call.name,
+                    fault="invalid_arguments",
+                    error=f"{call.name}: the arguments are no JSON object: {call.malformed:.200}",
+                )
+            if self._tools is None:
+                return ToolOutcome(
+                    call.call_id, call.name, fault="unknown_tool", error="There are no tools."
+                )
+            task = asyncio.current_task()
+            started.add(call.call_id)
+            self._tell(
+                ToolStarted(
+                    conversation_id=self._conversation_id,
+                    generation=generation,
+                    call_id=call.call_id,
+                    tool=call.name,
+                    arguments=json.dumps(call.arguments, ensure_ascii=False, default=str),
+                )
+            )
+            if task is not None and spec is not None:
+                self._running[task] = spec
+            try:
+                outcome = await self._tools.call(call.name, call.arguments, call.call_id)
+            finally:
+                if task is not None:
+                    self._running.pop(task, None)
+            if task in self._detached:
+                self._detached.discard(task)
+                self.kept.append(outcome)
+                self._ended(call, "kept", generation, outcome)
+            else:
+                self._ended(call, "done" if outcome.success else "failed", generation, outcome)
+            return outcome
+
+    def _abandon(
+        self,
+        call: ToolCall,
+        task: asyncio.Task[ToolOutcome],
+        spec: ToolSpec | None,
+        started: bool,
+        generation: int,
+    ) -> None:
+        if task.done():
+            outcome = task.result()
+            if spec is not None and not spec.cancellable:
+                self.kept.append(outcome)
+        elif not started:
+            task.cancel()
+            self._ended(call, "never_started", generation)
+        elif spec is None or spec.cancellable:
+            task.cancel()
+            self._ended(call, "cancelled", generation)
+        else:
+            self._running.pop(task, None)
+            self._detached.add(task)
+
+    def _ended(
+        self, call: ToolCall, how: str, generation: int, outcome: ToolOutcome | None = None
+    ) -> None:
+        self._tell(
+            ToolEnded.model_validate(
+                {
+                    "conversation_id": self._conversation_id,
+                    "generation": generation,
+                    "call_id": call.call_id,
+                    "tool": call.name,
+                    "outcome": how,
+                    "milliseconds": outcome.execution_time_ms if outcome else 0.0,
+                    "error": outcome.error if outcome else None,
+                }
+            )
+        )
+
+    def _tell(self, event: Event) -> None:
+        self._publish(event)
+
+    async def close(self) -> None:
+        """Stop what is still running."""
+        for task in self._detached:
+            task.cancel()
+        if self._detached:
+            await asyncio.wait(self._detached)
+        self._detached.clear()

@@ -1,0 +1,149 @@
+"""A stand-in for an LLM server, over real HTTP.
+
+Speaks Ollama's wire protocol (``/api/chat``, NDJSON) and OpenAI's (``/v1/chat/completions``,
+server-sent events), in the shapes recorded from real servers. What it answers is a script:
+one list of steps per request, taken in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+Step = dict[str, Any] | float | str
+"""A frame to send; seconds to wait; ``"disconnect"``, ``"stall"``, or ``"end"`` (of stream)."""
+
+
+class LlmServer:
+    """Listens on a free port; ``requests`` holds the bodies that came."""
+
+    def __init__(self, *answers: list[Step] | int) -> None:
+        self.answers = list(answers)
+        self.requests: list[dict[str, Any]] = []
+        self.broken_off = asyncio.Event()
+        """Set when a client went away in mid-answer."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = next(
+                int(line.split(":")[1])
+                for line in head.lower().splitlines()
+                if line.startswith("content-length")
+            )
+            self.requests.append(json.loads(await reader.readexactly(length)))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, int):
+                error = json.dumps({"error": f"it is a {answer}"}).encode()
+                writer.write(
+                    f"HTTP/1.1 {answer} X\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {len(error)}\r\nConnection: close\r\n\r\n".encode()
+                    + error
+                )
+                await writer.drain()
+            else:
+                await self._stream(reader, writer, answer, sse="/v1/" in head)
+        writer.close()
+
+    async def _stream(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        steps: list[Step],
+        sse: bool,
+    ) -> None:
+        kind = "text/event-stream" if sse else "application/x-ndjson"
+        writer.write(
+            f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        gone = asyncio.create_task(reader.read())
+        for step in steps:
+            if step == "disconnect":
+                gone.cancel()
+                return
+            if step == "end":
+                break
+            if step == "stall" or isinstance(step, float):
+                await asyncio.wait({gone}, timeout=60.0 if step == "stall" else step)
+                if gone.done():
+                    self.broken_off.set()
+                    return
+                continue
+            line = step if isinstance(step, str) else json.dumps(step)
+            data = (f"data: {line}\n\n" if sse else f"{line}\n").encode()
+            writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            await writer.drain()
+        gone.cancel()
+        if sse:
+            writer.write(b"e\r\ndata: [DONE]\n\n\r\n")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    async def __aenter__(self) -> LlmServer:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._server.close()
+
+
+def text(*pieces: str, **last: Any) -> list[Step]:
+    """An Ollama answer of text; ``last`` goes into its last frame."""
+    frames: list[Step] = [frame(content=piece) for piece in pieces]
+    return [*frames, done(**last)]
+
+
+def frame(**message: Any) -> dict[str, Any]:
+    return {
+        "model": "qwen3:8b",
+        "created_at": "2026-08-21T10:00:00.1Z",
+        "message": {"role": "assistant", "content": "", **message},
+        "done": False,
+    }
+
+
+def done(message: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    return {
+        **frame(**(message or {})),
+        "done": True,
+        "done_reason": "stop",
+        "total_duration": 1_234_567,
+        "load_duration": 1_000,
+        "prompt_eval_count": 40,
+        "prompt_eval_duration": 1_000,
+        "eval_count": 12,
+        "eval_duration": 1_000,
+        **fields,
+    }
+
+
+def calls(*calls: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"function": {"name": name, "arguments": arguments}} for name, arguments in calls]
+
+
+def sse(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+
+
+@contextlib.asynccontextmanager
+async def closing(client: Any) -> AsyncIterator[Any]:
+    """Give ``client`` and close it."""
+    try:
+        yield client
+    finally:
+        await client.close()
