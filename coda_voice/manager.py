@@ -333,7 +333,7 @@ class VoiceManager(HandedOver):
         conversation_id: str,
         audio_stream: AsyncIterable[AudioChunk],
         *,
-        finish_answer: bool = False,
+        finish_answer: bool | None = None,
     ) -> AsyncGenerator[VoiceStreamChunk, None]:
         """Talk in full duplex: the agent's chunks come out while the user's audio goes in.
 
@@ -341,7 +341,8 @@ class VoiceManager(HandedOver):
         length. One chunk comes out for each 80 ms, aligned in time; the last one has
         ``is_complete``. Live audio is never held up (what does not fit is dropped and
         counted); faster audio is only asked for when there is room. With ``finish_answer``
-        the end of the stream is the end of a turn, and the agent finishes its answer.
+        the end of the stream is the end of a turn, and the agent finishes its answer; None
+        takes it from ``conversation_mode``: so in all but full_duplex.
         Breaking off leaves the conversation as it is, ready for the next call.
         """
         conversation = self._conversation(conversation_id)
@@ -356,6 +357,8 @@ class VoiceManager(HandedOver):
         index, spoken = 0, False
         with self._call_on(conversation):
             ingest = Ingest(audio_settings_of(self.config))
+            if finish_answer is None:
+                finish_answer = self.config.conversation_mode != "full_duplex"
             frames = stream(conversation, audio_stream, ingest, pool, finish_answer=finish_answer)
             async with aclosing(frames):
                 async for heard in frames:

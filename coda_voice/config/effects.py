@@ -14,6 +14,7 @@ from pydantic import BaseModel
 ACTS: dict[str, str] = {
     "mode": "coda_voice/startup.py",
     "provider": "coda_voice/config/model.py",
+    "conversation_mode": "coda_voice/manager.py",
     "audio.sample_rate": "coda_voice/startup.py",
     "audio.channels": "coda_voice/startup.py",
     "audio.bit_depth": "coda_voice/startup.py",
@@ -64,10 +65,6 @@ _FIXED_VRAM = (
 _NO_PIPELINE = "there is no pipeline of separate recogniser and synthesiser: Moshi does both"
 
 NO_EFFECT: dict[str, NoEffect] = {
-    "conversation_mode": NoEffect(
-        "Moshi always listens and speaks at once; process_voice_input takes whole turns",
-        already="full_duplex",
-    ),
     "endpoint": NoEffect("a remote Moshi is not part of this build yet"),
     "audio.chunk_size": NoEffect(
         "audio may come in chunks of any size; the model's frame is 80 ms"

@@ -304,12 +304,12 @@ async def test_the_agent_does_not_hear_its_own_echo(engine, spoken):
     assert np.median(lost) > 25, "the room alone takes 10 dB"
 
 
-async def test_finish_answer_makes_the_streams_end_the_end_of_a_turn(engine, spoken, answered):
+async def test_in_turns_the_end_of_a_stream_is_the_end_of_a_turn(engine, spoken, answered):
     """And the seed makes a conversation repeatable, whichever way its audio came."""
     data = as_bytes(spoken.pcm("hello"))
-    async with running(engine) as manager:
+    async with running(engine, conversation_mode="turn_based") as manager:
         conversation = await manager.start_conversation()
-        talk = manager.process_voice_stream(conversation, chunks_of(data, 4000), finish_answer=True)
+        talk = manager.process_voice_stream(conversation, chunks_of(data, 4000))
         chunks = [chunk async for chunk in talk]
         generation = manager.conversation(conversation).slot.generation
     assert "".join(c.text_delta for c in chunks) == answered.response.text_content

@@ -35,7 +35,6 @@ def test_codas_section_reports_all_that_it_asks_for_in_vain():
     config = VoiceConfig.from_dict(yaml.safe_load(CODA_SECTION))
     reported = dict(config.settings_without_effect())
     for key in (
-        "conversation_mode",
         "external_llm.model",
         "integration.memory_enabled",
         "dynamic_allocation",
@@ -43,7 +42,12 @@ def test_codas_section_reports_all_that_it_asks_for_in_vain():
         "moshi.vram_allocation",
     ):
         assert reported[key]
-    for key in ("moshi.checkpoint", "audio.vad_threshold", "moshi.max_conversation_length"):
+    for key in (
+        "conversation_mode",
+        "moshi.checkpoint",
+        "audio.vad_threshold",
+        "moshi.max_conversation_length",
+    ):
         assert key not in reported
 
 
@@ -55,7 +59,6 @@ def test_what_was_not_set_is_not_reported():
 def test_asking_for_what_happens_anyway_is_not_reported():
     config = VoiceConfig.from_dict(
         {
-            "conversation_mode": "full_duplex",
             "dynamic_allocation": False,
             "enable_traditional_pipeline": False,
             "moshi": {"inner_monologue_enabled": True, "external_llm_enabled": False},
