@@ -23,6 +23,8 @@ class LlmServer:
     def __init__(self, *answers: list[Step] | int) -> None:
         self.answers = list(answers)
         self.requests: list[dict[str, Any]] = []
+        self._serving: set[asyncio.Task[None] | None] = set()
+        self._closing = asyncio.Event()
         self.broken_off = asyncio.Event()
         """Set when a client went away in mid-answer."""
 
@@ -31,6 +33,7 @@ class LlmServer:
         return f"http://127.0.0.1:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = next(
@@ -51,6 +54,8 @@ class LlmServer:
             else:
                 await self._stream(reader, writer, answer, sse="/v1/" in head)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     async def _stream(
         self,
@@ -72,8 +77,14 @@ class LlmServer:
             if step == "end":
                 break
             if step == "stall" or isinstance(step, float):
-                await asyncio.wait({gone}, timeout=60.0 if step == "stall" else step)
-                if gone.done():
+                closing = asyncio.create_task(self._closing.wait())
+                await asyncio.wait(
+                    {gone, closing},
+                    timeout=60.0 if step == "stall" else step,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                closing.cancel()
+                if gone.done() or self._closing.is_set():
                     self.broken_off.set()
                     return
                 continue
@@ -94,6 +105,9 @@ class LlmServer:
 
     async def __aexit__(self, *error: object) -> None:
         self._server.close()
+        self._closing.set()
+        if self._serving:
+            await asyncio.wait({task for task in self._serving if task})
 
 
 def text(*pieces: str, **last: Any) -> list[Step]:
