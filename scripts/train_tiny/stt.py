@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from moshi.models.lm import LMModel
 
 from .dialogue import Material
+from .fast import FastForward
 from .parallel import MEET_EVERY, agree, average_parameters
 from .tokenizer import EPAD, PAD, TEXT_LEAD, monologue
 
@@ -92,6 +93,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train for `minutes`; resumes from and writes `folder/stt.pt`."""
     model.to(device).train()
+    fast = FastForward(model, compiled=device.type == "cuda")
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
         parameters, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05, fused=True
@@ -132,8 +134,8 @@ def train(
         codes, weight, later = (
             torch.from_numpy(np.stack(part)).to(device) for part in zip(*built, strict=False)
         )
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            loss, figures = losses(model, drop_codes(codes.long()), codes.long(), weight, later)
+        seen = drop_codes(codes.long())
+        loss, figures = losses(model, fast, seen, codes.long(), weight, later)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -156,6 +158,7 @@ def drop_codes(codes: torch.Tensor, share: float = 0.12) -> torch.Tensor:
 
 def losses(
     model: LMModel,
+    fast: FastForward,
     given: torch.Tensor,
     codes: torch.Tensor,
     weight: torch.Tensor,
@@ -164,18 +167,20 @@ def losses(
     """Text and pause losses for codes [B, 9, T]; `given` is what the model sees of them."""
     initial = model._get_initial_token().expand(len(codes), -1, -1)
     inputs = torch.cat([initial, given[:, :, :-1]], 2)
-    hidden, logits = model.forward_text(inputs)
+    hidden = fast.text(inputs, None)
+    logits = F.linear(hidden, model.text_linear.weight.to(hidden.dtype)).float()
     target = codes[:, 0]
-    flat = logits[:, 0].float().flatten(0, 1)
-    entropy = F.cross_entropy(flat, target.flatten(), reduction="none").view_as(weight)
+    entropy = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+    entropy = entropy.view_as(weight)
     text_loss = (entropy * weight).sum() / weight.sum()
-    pause = torch.stack([head(hidden) for head in model.extra_heads], 1).float()
+    heads = [head.weight.to(hidden.dtype) for head in model.extra_heads]
+    pause = torch.stack([F.linear(hidden, head) for head in heads], 1).float()
     pause_loss = F.cross_entropy(pause.flatten(0, 2), later.flatten())
     with torch.no_grad():
         word = (target != PAD) & (target != EPAD)
-        right = logits[:, 0].argmax(-1) == target
+        right = logits.argmax(-1) == target
         figures = {
-            "text": float(text_loss), "words": float(right[word].float().mean()),
-            "pause": float((pause.argmax(-1) == later).float().mean()),
+            "text": text_loss.item(), "words": right[word].float().mean().item(),
+            "pause": (pause.argmax(-1) == later).float().mean().item(),
         }  # fmt: skip
     return text_loss + 0.2 * pause_loss, figures

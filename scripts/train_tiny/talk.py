@@ -47,7 +47,7 @@ class Pacer:
     word, one piece a frame. After the last word only PAD, so that nothing is added.
     """
 
-    def __init__(self, words: list[list[int]], begin: int, patience: int = 12) -> None:
+    def __init__(self, words: list[list[int]], begin: int, patience: int = 7) -> None:
         self.words, self.begin, self.patience = list(words), begin, patience
         self._pieces: list[int] = []
         self._pads = 0
