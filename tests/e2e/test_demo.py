@@ -15,6 +15,7 @@ import soundfile
 from safetensors.torch import load_file, save_file
 
 from coda_voice.audio.vad import VoiceActivityDetector
+from coda_voice.cli.main import main
 from coda_voice.cli.script import load_script
 from coda_voice.moshi.capabilities import TINY_FOLDER
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm
@@ -126,7 +127,9 @@ def test_the_picture_shows_both_voices(demo: Done):
         assert like.mean() > 0.002, "no waveform in this colour"
 
 
-def test_an_agent_that_is_never_heard_is_a_failure(tmp_path: Path):
+def test_an_agent_that_is_never_heard_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     mute = tmp_path / "mute"
     mute.mkdir()
     for file in TINY_FOLDER.iterdir():
@@ -137,10 +140,13 @@ def test_an_agent_that_is_never_heard_is_a_failure(tmp_path: Path):
     save_file(codec | {name: codec[name] * 0 for name in decoder}, mute / "mimi.safetensors")
     settings = tmp_path / "short.yaml"
     settings.write_text("moshi: {max_conversation_length: 3}\n")
-    done = coda_voice("demo", "--checkpoint", str(mute), "--config", str(settings), folder=tmp_path)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "holds no speech" in done.stderr
-    assert "Traceback" not in done.stderr
+    words = ["demo", "--checkpoint", str(mute), "--config", str(settings)]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--out", str(tmp_path / "out")])
+    assert end.value.code == 1
+    assert "holds no speech" in capsys.readouterr().err
+    pcm, _ = soundfile.read(tmp_path / "out" / "conversation.wav")
+    assert level_dbfs(pcm[:, 1].astype(np.float32)) < -60.0
 
 
 def test_ctrl_c_ends_it_in_peace(tmp_path: Path):

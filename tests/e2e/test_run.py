@@ -29,7 +29,7 @@ def run(*words: str | Path) -> int:
     return end.value.code
 
 
-def question(spoken: Spoken, answer_seconds: float = 3.0) -> Pcm:
+def question(spoken: Spoken, answer_seconds: float = 2.0) -> Pcm:
     """A question and time to answer it."""
     asked = spoken.pcm("what_is_your_name")
     return np.concatenate([asked, np.zeros(round(answer_seconds * 24_000), dtype=np.float32)])
