@@ -38,6 +38,7 @@ VERBS = {
     "run": Verb("coda_voice.cli.run", "run", "Answer a recording: IN.wav to OUT.wav."),
     "doctor": Verb("coda_voice.cli.doctor", "doctor", "Show what this machine can run, and why."),
     "download": Verb("coda_voice.cli.download", "download", "Fetch a checkpoint by name."),
+    "memory": Verb("coda_voice.cli.memory", "app", "Show, add to, and forget what it remembers."),
     "config": Verb("coda_voice.cli.config", "app", "Show or check a configuration."),
 }
 
