@@ -105,7 +105,7 @@ def _demo(
     summarise(console, held, spoken, paths)
     if spoken < SPEECH_SECONDS:
         Console(stderr=True, highlight=False).print(
-            f"The agent's channel holds no speech to speak of ({spoken:.2f} s): the checkpoint does "
+            f"The agent's channel holds no speech to speak of ({spoken:.2f} s): it does "
             "not speak. Try another --seed or --checkpoint.",
             soft_wrap=True,
         )
