@@ -1,1 +1,40 @@
-"""Long-term memory and personality; empty until its issue is done."""
+"""Long-term memory: what users said, found again by meaning and by words.
+
+Usable without a voice: ``MemoryStore`` is the way in, ``coda-voice memory`` its command.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coda_memory.errors import MemoryModelError, MemoryStoreError
+    from coda_memory.record import Memory
+    from coda_memory.search import Hit
+    from coda_memory.store import MemoryStore
+    from coda_memory.user import UserMemories
+
+__all__ = [
+    "Hit",
+    "Memory",
+    "MemoryModelError",
+    "MemoryStore",
+    "MemoryStoreError",
+    "UserMemories",
+]
+
+_HOMES = {
+    "Hit": "search",
+    "Memory": "record",
+    "MemoryModelError": "errors",
+    "MemoryStore": "store",
+    "MemoryStoreError": "errors",
+    "UserMemories": "user",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'coda_memory' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"coda_memory.{_HOMES[name]}"), name)

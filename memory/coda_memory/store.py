@@ -1,0 +1,181 @@
+"""The memory store: open it, ask for a user, remember, search, forget.
+
+    with MemoryStore("memory") as store:
+        ada = store.user("ada")
+        ada.remember("I like chess")
+        ada.search("what do I like")[0].memory.text
+
+All methods may be called from any thread. Searching runs in the caller's thread; writing in
+one of the store's own (``writer``). Nothing here needs torch, a microphone or the network.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from lancedb.table import LanceTable
+
+from coda_memory.embed_worker import EmbedWorker
+from coda_memory.embedding import DEFAULT_MODEL, load_model
+from coda_memory.errors import LANCE_ERRORS, store_error
+from coda_memory.owner import Owner
+from coda_memory.record import Memory, utc_now
+from coda_memory.tables import Tables
+from coda_memory.upkeep import Upkeep
+from coda_memory.user import UserMemories
+from coda_memory.writer import Writer, quoted
+from coda_voice.errors import ValidationError
+
+T = TypeVar("T")
+MAX_MEMORIES = 100_000
+"""Of one user: some 30 years of 10 memories a day; about 170 MB."""
+_PURGE = "purge "
+
+
+class MemoryStore:
+    """Memories of many users, in one folder or object store.
+
+    where: a folder, or a URI such as ``s3://bucket/memory`` with its ``storage_options``.
+    model: the embedding model; must be the one the store was made with.
+    max_memories: of one user; beyond it the least useful are forgotten.
+    Raises MemoryModelError, MemoryStoreError.
+    """
+
+    def __init__(
+        self,
+        where: str | PathLike[str],
+        model: str = DEFAULT_MODEL,
+        *,
+        max_memories: int = MAX_MEMORIES,
+        storage_options: Mapping[str, str] | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        if max_memories < 100:
+            raise ValidationError(f"max_memories must be at least 100, not {max_memories}.")
+        self.now = now
+        self.tables = Tables(str(where), storage_options)
+        self.tables.use_model(model)
+        self.embedder = EmbedWorker(model, load_model)
+        self.upkeep = Upkeep(self.tables, max_memories, now)
+        self.writer = Writer(self.tables, self.embedder, self.upkeep)
+        self._closing = threading.Lock()
+        if any(key.startswith(_PURGE) for key in self.tables.info()):
+            self.writer.call(self._finish_purges)
+
+    def user(self, user_id: str) -> UserMemories:
+        """Memories of one user. Raises ValidationError for an id that is none."""
+        return UserMemories(self, Owner.of(user_id))
+
+    def users(self) -> Iterator[str]:
+        """Ids of all users with memories."""
+        for name in self.tables.users():
+            ids = self.read(
+                name, lambda table: table.search().select(["user_id"]).limit(1).to_list()
+            )
+            if ids:
+                yield str(ids[0]["user_id"])
+
+    def warm(self) -> None:
+        """Load the embedding model now instead of at the first search."""
+        self.embedder.warm()
+
+    def size_on_disk(self) -> int | None:
+        """Bytes of all files; None for a remote store."""
+        return self.tables.size_on_disk()
+
+    def close(self) -> None:
+        """Write what waits and let go of everything. Closing twice is allowed."""
+        with self._closing:
+            self.writer.close()
+            self.embedder.close()
+            self.tables.close()
+
+    def __enter__(self) -> MemoryStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ---- for UserMemories --------------------------------------------------------------
+
+    def read(self, name: str, look: Callable[[LanceTable], T]) -> T | None:
+        """Look into a table; None where there is none.
+
+        Another process may compact or rewrite the table under us: then it is opened afresh
+        and read once more.
+        """
+        for last in (False, True):
+            table = self.tables.open(name)
+            if table is None:
+                self.tables.use_model(self.embedder.name)  # or has it been re-embedded?
+                return None
+            try:
+                return look(table)
+            except LANCE_ERRORS as error:
+                self.tables.forget_handle(name)
+                if last:
+                    raise store_error(error, self.tables.uri, "reading memories") from error
+        return None
+
+    def append(self, owner: Owner, memories: Sequence[Memory]) -> Future[None]:
+        """Write memories of a user."""
+        return self.writer.append(owner, memories)
+
+    def forget(self, owner: Owner, ids: Iterable[str] | None) -> int:
+        """Remove memories (None: all of them) from every file; gives how many.
+
+        The marker makes sure that a forgetting cut short is finished at the next opening.
+        """
+        name = self.tables.name_of(owner)
+        chosen = None if ids is None else sorted(set(ids))
+
+        def run() -> int:
+            with self.tables.lock():
+                table = self.tables.open(name)
+                if table is None or chosen == []:
+                    return 0
+                before = int(table.count_rows())
+                self.tables.write_info(**{_PURGE + name: "1"})
+                if chosen is None:
+                    self.tables.drop(name)
+                    gone = before
+                else:
+                    for start in range(0, len(chosen), 500):
+                        listed = ", ".join(quoted(one) for one in chosen[start : start + 500])
+                        table.delete(f"id IN ({listed})")
+                    gone = before - int(table.count_rows())
+                    self._purge(name)
+                self.tables.write_info(**{_PURGE + name: None})
+                return gone
+
+        result = self.writer.call(run).result()
+        return int(str(result))
+
+    def _purge(self, name: str) -> None:
+        table = self.tables.open(name)
+        if table is not None:
+            self.tables.rewrite(name, table.search().to_arrow())
+
+    def _finish_purges(self) -> None:
+        with self.tables.lock():
+            for key in self.tables.info():
+                if key.startswith(_PURGE):
+                    self._purge(key.removeprefix(_PURGE))
+                    self.tables.write_info(**{key: None})
+
+
+def default_folder() -> Path:
+    """Give the folder of memories when none is named: ~/.local/share/coda-voice/memory."""
+    return Path.home() / ".local" / "share" / "coda-voice" / "memory"

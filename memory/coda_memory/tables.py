@@ -1,0 +1,260 @@
+"""The LanceDB side: one table per user, and one small table of what the store is.
+
+    <store>/coda_memory_info.lance     key, value: format, model, dimension, unfinished purges
+    <store>/u<hash of user>_<hash of model>.lance
+
+The model's hash is in a table's name: vectors of two models cannot meet in one table. Every
+method that writes must be called under ``lock()``, which other processes respect as well; on
+object storage LanceDB's own atomic commits take its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import lancedb
+import pyarrow as pa
+from filelock import FileLock, Timeout
+from lancedb.index import FTS
+from lancedb.table import LanceTable
+
+from coda_memory.errors import LANCE_ERRORS, MemoryModelError, MemoryStoreError, store_error
+from coda_memory.owner import Owner
+from coda_voice.errors import VoiceTimeoutError
+
+FORMAT = "1"
+INFO = "coda_memory_info"
+OPEN_TABLES = 64
+"""Tables kept open at once: each holds file descriptors and the head of its indices."""
+LOCK_TIMEOUT = 20.0
+NOW = timedelta(milliseconds=1)
+"""Versions older than this are removed; for zero LanceDB would warn each time."""
+_INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])
+
+
+class Tables:
+    """The tables of one store: opens, makes, rewrites and drops them."""
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
+        self.uri = uri
+        self.local = None if "://" in uri else Path(uri)
+        self._open: OrderedDict[str, LanceTable] = OrderedDict()
+        self._opening = threading.Lock()
+        self._tag = ""
+        self._lock: FileLock | None = None
+        try:
+            if self.local is not None:
+                self.local.mkdir(parents=True, exist_ok=True)
+                self._lock = FileLock(self.local / ".lock", timeout=LOCK_TIMEOUT)
+            self._db = lancedb.connect(
+                uri,
+                # Ask for the newest version at each read: another process may have written.
+                read_consistency_interval=timedelta(0),
+                storage_options=dict(storage_options) if storage_options else None,
+            )
+        except LANCE_ERRORS as error:
+            raise store_error(error, uri, "opening the memory store") from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from writing. Raises VoiceTimeoutError after 20 s."""
+        if self._lock is None:
+            yield
+            return
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise VoiceTimeoutError(
+                f"another process has been writing to {self.uri} for {LOCK_TIMEOUT:g} s; "
+                "try again when it is done.",
+                "memory_busy",
+            ) from None
+        except OSError as error:
+            raise store_error(error, self.uri, "locking the memory store") from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    # ---- what the store is -------------------------------------------------------------
+
+    def info(self) -> dict[str, str]:
+        """What the store says of itself; empty where nothing has been stored yet."""
+        with self._reading("opening the memory store"):
+            if INFO not in self.names():
+                return {}
+            rows = self._db.open_table(INFO).search().to_arrow().to_pylist()
+            return {row["key"]: row["value"] for row in rows}
+
+    def write_info(self, **values: str | None) -> None:
+        """Set values; None removes the key."""
+        with self._reading("writing to the memory store"):
+            mode = "overwrite" if INFO in self.names() else "create"
+            rows = {**self.info(), **values}
+            data = pa.table(
+                {
+                    "key": [key for key, value in rows.items() if value is not None],
+                    "value": [value for value in rows.values() if value is not None],
+                },
+                schema=_INFO_SCHEMA,
+            )
+            table = self._db.create_table(INFO, data, schema=_INFO_SCHEMA, mode=mode)
+            _clean(table, NOW)
+
+    def use_model(self, model: str) -> None:
+        """Work with the tables of ``model``. Raises MemoryModelError if it is another."""
+        info = self.info()
+        if info and info.get("format") != FORMAT:
+            raise MemoryStoreError(
+                f"{self.uri} was written by another version of coda-voice (format "
+                f"{info.get('format')}, this one reads {FORMAT}).",
+                "memory_format",
+            )
+        held = info.get("model", model)
+        if held != model:
+            raise MemoryModelError(
+                f"{self.uri} holds vectors of the embedding model {held!r}, not {model!r}; the "
+                f"two are never mixed. Open it with {held!r}, or change it once and for all: "
+                f"coda-voice memory reembed --model {model}.",
+                store=self.uri,
+                held=held,
+                asked=model,
+            )
+        self._tag = model_tag(model)
+
+    # ---- tables of users ---------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Names of all tables, in order."""
+        found: list[str] = []
+        token: str | None = None
+        while True:
+            page = self._db.list_tables(page_token=token)
+            found += page.tables
+            token = page.page_token
+            if not token:
+                return found
+
+    def users(self) -> list[str]:
+        """Names of the users' tables of the model in use."""
+        with self._reading("listing the users"):
+            return [n for n in self.names() if n.startswith("u") and n.endswith(f"_{self._tag}")]
+
+    def name_of(self, owner: Owner, model: str | None = None) -> str:
+        """Name of a user's table."""
+        return f"u{owner.key}_{model_tag(model) if model else self._tag}"
+
+    def open(self, name: str) -> LanceTable | None:
+        """Give a table, or None where there is none yet."""
+        with self._opening:
+            table = self._open.get(name)
+            if table is not None:
+                self._open.move_to_end(name)
+                return table
+        with self._reading("opening a user's memories"):
+            try:
+                table = self._db.open_table(name)
+            except (ValueError, FileNotFoundError) as error:
+                if "not found" not in str(error).lower() or self._is_there(name):
+                    raise
+                return None
+        self._keep(name, table)
+        return table
+
+    def create(self, name: str, rows: pa.Table) -> LanceTable:
+        """Make a table of ``rows``, with its index of words."""
+        with self._reading("making a user's table"):
+            mode = "overwrite" if name in self.names() else "create"
+            table = self._db.create_table(name, rows, schema=rows.schema, mode=mode)
+            index_words(table)
+        self._keep(name, table)
+        return table
+
+    def rewrite(self, name: str, rows: pa.Table) -> None:
+        """Leave ``rows`` and nothing else on disk: no older version, no left-over file.
+
+        Compaction alone would keep deleted rows in any file that lost only a few of them.
+        """
+        if rows.num_rows == 0:
+            self.drop(name)
+            return
+        table = self.create(name, rows)
+        with self._reading("removing old versions"):
+            # Files of writers that were killed are nobody's: we hold the lock.
+            _clean(table, NOW, everything=self.local is not None)
+
+    def drop(self, name: str) -> None:
+        """Remove a table and all its files."""
+        self.forget_handle(name)
+        with self._reading("removing a user's memories"):
+            self._db.drop_table(name, ignore_missing=True)
+
+    def forget_handle(self, name: str) -> None:
+        """Open the table afresh next time: another process may have rewritten it."""
+        with self._opening:
+            self._open.pop(name, None)
+
+    def size_on_disk(self) -> int | None:
+        """Bytes of all files of a local store; None for a remote one."""
+        if self.local is None:
+            return None
+        total = 0
+        for path in self.local.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # upkeep removes files as we look
+                total += path.stat().st_size if path.is_file() else 0
+        return total
+
+    def close(self) -> None:
+        """Let go of all tables."""
+        with self._opening:
+            self._open.clear()
+
+    def _keep(self, name: str, table: LanceTable) -> None:
+        with self._opening:
+            self._open[name] = table
+            self._open.move_to_end(name)
+            while len(self._open) > OPEN_TABLES:
+                self._open.popitem(last=False)
+
+    def _is_there(self, name: str) -> bool:
+        return self.local is not None and (self.local / f"{name}.lance").exists()
+
+    @contextlib.contextmanager
+    def _reading(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except LANCE_ERRORS as error:
+            raise store_error(error, self.uri, doing) from error
+
+
+def model_tag(model: str) -> str:
+    """Eight hex digits that stand for an embedding model in a table's name."""
+    return hashlib.blake2b(model.encode(), digest_size=4).hexdigest()
+
+
+def held_model(where: str) -> str | None:
+    """Name the model a store was made with; None where there is none."""
+    if "://" not in where and not Path(where).is_dir():
+        return None
+    return Tables(where).info().get("model")
+
+
+def index_words(table: LanceTable) -> None:
+    """Build the BM25 index: English stems, accents folded, stop words left out."""
+    table.create_index("text", config=FTS(with_position=False), replace=True)
+
+
+def optimize(table: LanceTable, keep_versions: timedelta) -> None:
+    """Merge small files, take new rows into the indices, drop versions older than that."""
+    _clean(table, keep_versions)
+
+
+def _clean(table: LanceTable, older_than: timedelta, everything: bool = False) -> None:
+    # Readers of a version removed under them fail: ours open the table afresh and read again.
+    table.optimize(cleanup_older_than=older_than, delete_unverified=everything)

@@ -1,0 +1,211 @@
+"""The memories of one user: everything a host does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from lancedb.table import LanceTable
+from pydantic import ValidationError as ShapeError
+
+from coda_memory.distill import distill, subject_key
+from coda_memory.embedding import Vectors
+from coda_memory.errors import MemoryStoreError
+from coda_memory.owner import Owner
+from coda_memory.record import COLUMNS, MAX_TEXT, Kind, Memory, new_id
+from coda_memory.search import Hit, Ranking, as_memory, search
+from coda_memory.upkeep import probes
+from coda_voice.errors import ValidationError
+
+if TYPE_CHECKING:
+    from coda_memory.store import MemoryStore
+
+FOUND = 15
+"""Memories of a search before the thinking filter chooses among them."""
+MAX_QUERY = 2_000
+
+
+class UserMemories:
+    """One user of a store; from ``MemoryStore.user``. Knows no other user's table."""
+
+    def __init__(self, store: MemoryStore, owner: Owner) -> None:
+        self._store = store
+        self._owner = owner
+        self._table = store.tables.name_of(owner)
+
+    @property
+    def user_id(self) -> str:
+        """Whose memories these are."""
+        return self._owner.user_id
+
+    def remember(
+        self, text: str, *, conversation_id: str = "", at: datetime | None = None,
+        importance: float | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        """Keep what the user said, with the facts in it; returns when it is safely stored."""
+        memories = self.turn(text, conversation_id=conversation_id, at=at, importance=importance)
+        self.append(memories).result()
+        return memories
+
+    def turn(
+        self, text: str, *, conversation_id: str = "", at: datetime | None = None,
+        importance: float | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        """Make the memories of one turn of the user: the turn, then what it says of the user."""
+        at = at or self._store.now()
+        facts = distill(_checked(text))
+        weight = max((fact.importance for fact in facts), default=0.3)
+        said = _memory(
+            text=text, conversation_id=conversation_id, created_at=at,
+            importance=weight if importance is None else importance,
+        )  # fmt: skip
+        return [said] + [
+            _memory(
+                text=fact.text, kind=fact.kind, conversation_id=conversation_id, created_at=at,
+                importance=fact.importance, subject=fact.subject, source_id=said.id,
+            )
+            for fact in facts
+        ]  # fmt: skip
+
+    def remember_fact(
+        self, text: str, *, importance: float = 0.7, source: str = "user",
+        subject: str | None = None, at: datetime | None = None,
+    ) -> Memory:  # fmt: skip
+        """Keep a fact somebody else distilled. From any source but the user it is a note."""
+        kind: Kind = "fact" if source == "user" else "note"
+        found = distill(_checked(text)) if subject is None and source == "user" else []
+        fact = _memory(
+            text=text, kind=kind, speaker=source, importance=importance,
+            created_at=at or self._store.now(),
+            subject=found[0].subject if found else subject and subject_key(subject),
+        )  # fmt: skip
+        self.append([fact]).result()
+        return fact
+
+    def append(self, memories: Sequence[Memory]) -> Future[None]:
+        """Write memories; the future resolves when they survive this process."""
+        return self._store.append(self._owner, memories)
+
+    def search(
+        self, query: str, limit: int = FOUND, *, kinds: Sequence[Kind] | None = None,
+        history: bool = True, ranking: Ranking = "hybrid", now: datetime | None = None,
+    ) -> list[Hit]:  # fmt: skip
+        """Find the memories nearest to ``query``, best first.
+
+        history: also what newer facts have superseded, further down. Raises ValidationError,
+        MemoryStoreError, MemoryModelError.
+        """
+        if not 1 <= limit <= 1_000:
+            raise ValidationError(f"limit must be 1 to 1000, not {limit}.")
+        query = query.strip()[:MAX_QUERY]
+        if not query:
+            return []
+        return self.search_vector(
+            query, self._store.embedder.query(query), limit, kinds=kinds, history=history,
+            ranking=ranking, now=now,
+        )  # fmt: skip
+
+    def search_vector(
+        self, query: str, vector: Vectors, limit: int = FOUND, *,
+        kinds: Sequence[Kind] | None = None, history: bool = True, ranking: Ranking = "hybrid",
+        now: datetime | None = None,
+    ) -> list[Hit]:  # fmt: skip
+        """Do what ``search`` does for a query already embedded."""
+        conditions = [] if history else ["superseded_at IS NULL"]
+        if kinds is not None:
+            known = {"turn", "fact", "preference", "note"} & set(kinds)
+            conditions.append("kind IN ({})".format(", ".join(f"'{k}'" for k in sorted(known))))
+            if not known:
+                return []
+        where = " AND ".join(conditions) or None
+        at = now or self._store.now()
+
+        def look(table: LanceTable) -> list[Hit]:
+            near = probes(table.count_rows())
+            return search(
+                table, query, vector, limit, at, where=where, ranking=ranking, probes=near
+            )
+
+        return self._store.read(self._table, look) or []
+
+    def list(
+        self, limit: int | None = None, *, kinds: Sequence[Kind] | None = None,
+        history: bool = True,
+    ) -> list[Memory]:  # fmt: skip
+        """Give memories in the order they were made; ``limit`` takes the newest."""
+        rows = self._store.read(
+            self._table, lambda table: table.search().select(COLUMNS).to_arrow().to_pylist()
+        )
+        try:
+            memories = [as_memory(row) for row in rows or []]
+        except ShapeError as error:
+            raise MemoryStoreError(
+                f"a memory in {self._store.tables.uri} is damaged ({error.error_count()} wrong "
+                "values). Import the last export into a new store.",
+                "memory_corrupt",
+            ) from error
+        memories = [
+            m for m in memories if (history or m.valid) and (kinds is None or m.kind in kinds)
+        ]
+        memories.sort(key=lambda m: (m.created_at, m.kind != "turn", m.id))
+        return memories if limit is None else memories[-limit:] if limit > 0 else []
+
+    def count(self) -> int:
+        """How many memories there are, history included."""
+        return self._store.read(self._table, lambda table: int(table.count_rows())) or 0
+
+    def forget(self, *ids: str) -> int:
+        """Forget memories, with the turn each came from and all that came from that turn.
+
+        Afterwards their text is in no file of the store. Gives how many memories went.
+        """
+        return self._store.forget(self._owner, self._with_sources(set(ids)))
+
+    def forget_matching(self, text: str) -> int:
+        """Forget every memory that holds ``text`` (case does not matter), as ``forget``."""
+        wanted = " ".join(_checked(text).split()).casefold()
+        ids = {m.id for m in self.list() if wanted in " ".join(m.text.split()).casefold()}
+        return self._store.forget(self._owner, self._with_sources(ids))
+
+    def forget_everything(self) -> int:
+        """Forget this user altogether."""
+        return self._store.forget(self._owner, None)
+
+    def _with_sources(self, ids: set[str]) -> set[str]:
+        if not ids:
+            return ids
+        memories = self.list()
+        sources = {m.source_id or m.id for m in memories if m.id in ids}
+        return {m.id for m in memories if m.id in ids | sources or m.source_id in sources}
+
+
+def _memory(**values: object) -> Memory:
+    at = values["created_at"]
+    assert isinstance(at, datetime)
+    if at.tzinfo is None:
+        raise ValidationError(f"{at} has no time zone; memories need one.")
+    try:
+        return Memory.model_validate({"id": new_id(at), **values})
+    except ShapeError as error:
+        first = error.errors()[0]
+        raise ValidationError(
+            f"this cannot be remembered: {first['loc'][0]}: {first['msg']}"
+        ) from error
+
+
+def _checked(text: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise ValidationError("there is nothing to remember: the text is empty.")
+    if len(text) > MAX_TEXT:
+        raise ValidationError(
+            f"{len(text)} characters are too many for one memory (at most {MAX_TEXT}); split them."
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValidationError(
+            "the text holds half of a surrogate pair; it cannot be stored."
+        ) from None
+    return text

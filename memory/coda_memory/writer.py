@@ -1,0 +1,255 @@
+"""One thread through which everything is written: batches, commits, upkeep.
+
+An append is acknowledged (its future resolves) once LanceDB has committed it: from then on it
+survives the death of this process. Appends that wait together are embedded and committed
+together, one commit per user. A turn and the facts from it are one commit: all or none.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from lancedb.table import LanceTable
+
+from coda_memory.embed_worker import EmbedWorker
+from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
+from coda_memory.owner import Owner
+from coda_memory.record import Memory, schema
+from coda_memory.search import as_memory, as_rows
+from coda_memory.supersede import subjects_of, superseded
+from coda_memory.tables import FORMAT, Tables
+from coda_memory.upkeep import Upkeep
+from coda_voice.errors import VoiceProcessingError, VoiceTimeoutError
+
+WAITING = 1_024
+"""Writes that may wait; the next one is refused."""
+BATCH = 256
+"""Memories of one commit."""
+
+
+@dataclass(slots=True)
+class _Append:
+    owner: Owner
+    memories: Sequence[Memory]
+    done: Future[None] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Call:
+    run: Callable[[], object]
+    done: Future[object] = field(default_factory=Future)
+
+
+class Writer:
+    """The only thread of a process that writes to a store."""
+
+    def __init__(self, tables: Tables, embedder: EmbedWorker, upkeep: Upkeep) -> None:
+        self._tables = tables
+        self._embedder = embedder
+        self._upkeep = upkeep
+        self._jobs: queue.Queue[_Append | _Call | None] = queue.Queue(maxsize=WAITING)
+        self._closed = False
+        self._closing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="memory-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, owner: Owner, memories: Sequence[Memory]) -> Future[None]:
+        """Write memories; the future resolves when they are committed."""
+        job = _Append(owner, memories)
+        self._put(job)
+        return job.done
+
+    def call(self, run: Callable[[], object]) -> Future[object]:
+        """Run something that writes, after all that was asked for before."""
+        job = _Call(run)
+        self._put(job)
+        return job.done
+
+    def close(self) -> None:
+        """Write what waits, then end."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _put(self, job: _Append | _Call) -> None:
+        with self._closing:
+            if self._closed:
+                raise MemoryStoreError(
+                    "the memory store is closed; open it again.", "memory_closed"
+                )
+            try:
+                self._jobs.put_nowait(job)
+            except queue.Full:
+                raise VoiceTimeoutError(
+                    f"{WAITING} memories wait to be written; this one was not taken. "
+                    "Try again in a moment.",
+                    "memory_busy",
+                ) from None
+
+    # ---- in the thread -----------------------------------------------------------------
+
+    def _run(self) -> None:
+        job: _Append | _Call | None = None
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            if isinstance(job, _Call):
+                self._settle(job.done, job.run)
+                continue
+            batch, following = self._collect(job)
+            self._append(batch)
+            self._keep_up()
+            if isinstance(following, _Call):
+                self._settle(following.done, following.run)
+            elif following is not None or self._ended:
+                return
+
+    _ended = False
+
+    def _collect(self, first: _Append) -> tuple[list[_Append], _Call | None]:
+        """Take what waits behind ``first``, up to a batch or to something else."""
+        batch = [first]
+        size = len(first.memories)
+        while size < BATCH:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                self._ended = True
+                break
+            if isinstance(job, _Call):
+                return batch, job
+            batch.append(job)
+            size += len(job.memories)
+        return batch, None
+
+    def _append(self, batch: list[_Append]) -> None:
+        by_owner: dict[Owner, list[_Append]] = {}
+        for job in batch:
+            by_owner.setdefault(job.owner, []).append(job)
+        for owner, jobs in by_owner.items():
+            memories = [memory for job in jobs for memory in job.memories]
+
+            def commit(owner: Owner = owner, memories: list[Memory] = memories) -> None:
+                self.commit(owner, memories)
+
+            done: Future[object] = Future()
+            self._settle(done, commit)
+            error = done.exception()
+            for job in jobs:
+                if error is None:
+                    job.done.set_result(None)
+                else:
+                    job.done.set_exception(error)
+
+    def commit(self, owner: Owner, memories: Sequence[Memory]) -> None:
+        """Embed and write memories of one user in one commit. In the writer's thread only."""
+        vectors = self._embedder.texts([memory.text for memory in memories])
+        layout = schema(vectors.shape[1])
+        name = self._tables.name_of(owner)
+        with self._tables.lock():
+            self._announce(vectors.shape[1])
+            table = self._tables.open(name)
+            new = {memory.id: memory for memory in memories}
+            rows = as_rows(owner.user_id, memories, vectors, layout)
+            if table is None:
+                changed = superseded([], memories)
+                final = [changed.get(memory.id, memory) for memory in memories]
+                self._tables.create(name, as_rows(owner.user_id, final, vectors, layout))
+                self._upkeep.started(name)
+                return
+            subjects = subjects_of(memories)
+            known = _on_subjects(table, subjects) if subjects else None
+            if known is None or known.num_rows == 0:
+                changed = superseded([], memories)
+                if changed:
+                    final = [changed.get(memory.id, memory) for memory in memories]
+                    rows = as_rows(owner.user_id, final, vectors, layout)
+                table.add(rows)
+            else:
+                older = [as_memory(row) for row in known.to_pylist()]
+                changed = superseded(older, memories)
+                final = [changed.get(memory.id, memory) for memory in memories]
+                rows = as_rows(owner.user_id, final, vectors, layout)
+                for index, memory in enumerate(older):
+                    if memory.id in changed and memory.id not in new:
+                        row = known.slice(index, 1)
+                        rows = pa.concat_tables([rows, _with_end(row, changed[memory.id], layout)])
+                # One commit for the new and the ended: never both valid, never both gone.
+                (
+                    table.merge_insert("id")
+                    .when_matched_update_all()
+                    .when_not_matched_insert_all()
+                    .execute(rows)
+                )
+            self._upkeep.changed(name)
+
+    def _announce(self, dimension: int) -> None:
+        """Say what the store is, at the first write; refuse if it has become another."""
+        info = self._tables.info()
+        if not info:
+            self._tables.write_info(
+                format=FORMAT, model=self._embedder.name, dimension=str(dimension)
+            )
+        else:
+            self._tables.use_model(self._embedder.name)
+
+    def _keep_up(self) -> None:
+        for name in self._upkeep.due():
+            try:
+                with self._tables.lock():
+                    self._upkeep.run(name)
+            except VoiceProcessingError as error:
+                self._upkeep.failed(name, error)
+
+    def _settle(self, done: Future[object], run: Callable[[], object]) -> None:
+        try:
+            done.set_result(run())
+        except VoiceProcessingError as error:
+            done.set_exception(error)
+        except LANCE_ERRORS as error:
+            done.set_exception(store_error(error, self._tables.uri, "writing memories"))
+
+
+def _on_subjects(table: LanceTable, subjects: set[str]) -> pa.Table:
+    """Valid facts on ``subjects`` and the turns they came from, whole rows."""
+    listed = ", ".join(quoted(subject) for subject in sorted(subjects))
+    facts = (
+        table.search()
+        .where(f"superseded_at IS NULL AND kind != 'turn' AND subject IN ({listed})")
+        .to_arrow()
+    )
+    sources = sorted({s for s in facts["source_id"].to_pylist() if s})
+    if not sources:
+        return facts
+    ids = ", ".join(quoted(source) for source in sources)
+    turns = (
+        table.search()
+        .where(f"id IN ({ids}) OR (source_id IN ({ids}) AND superseded_at IS NULL)")
+        .to_arrow()
+    )
+    seen = set(facts["id"].to_pylist())
+    keep = [row_id not in seen for row_id in turns["id"].to_pylist()]
+    return pa.concat_tables([facts, turns.filter(pa.array(keep, pa.bool_()))])
+
+
+def quoted(text: str) -> str:
+    """``text`` as a string of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _with_end(row: pa.Table, memory: Memory, layout: pa.Schema) -> pa.Table:
+    columns = {name: row[name] for name in layout.names}
+    for name in ("superseded_at", "superseded_by"):
+        columns[name] = pa.array([getattr(memory, name)], layout.field(name).type)
+    return pa.table(columns, schema=layout)
