@@ -139,7 +139,7 @@ def test_our_leaner_depformer_step_gives_the_packages_codes() -> None:
         assert torch.equal(lean, gen.depformer_step(text, hidden))
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "int8"])
 def test_other_precisions_are_loaded_and_speak(dtype) -> None:
     torch.set_num_threads(1)
     models = load_models("coda-tiny", "cpu", dtype)

@@ -1,0 +1,50 @@
+"""The programs in scripts/ run as they are, without arguments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(script: str, *arguments: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, *arguments],
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "tells"),
+    [
+        ("voice_conversation_example.py", "agent"),
+        ("voice_demo.py", "conversation.wav"),
+        ("test_vram_allocation.py", "slot"),
+    ],
+)
+def test_a_script_runs_and_tells_what_it_did(script: str, tells: str, tmp_path: Path) -> None:
+    assert tells in run(script, folder=tmp_path).lower()
+
+
+def test_a_live_stream_is_answered_while_it_goes_on(tmp_path: Path) -> None:
+    assert run("streaming_voice_example.py", folder=tmp_path).strip()
+
+
+def test_latencies_are_measured_and_written(tmp_path: Path) -> None:
+    target = tmp_path / "latency.json"
+    told = run(
+        "benchmark_voice_latency.py", "--rounds", "1", "--json", str(target), folder=tmp_path
+    )
+    assert "arrival to agent's frame" in told
+    assert '"encode"' in target.read_text()
