@@ -3,7 +3,7 @@
     VoiceProcessingError
     ├── AudioProcessingError          input that is no audio, or audio that cannot be used
     ├── ModelLoadingError             a checkpoint that is missing, corrupt or of an unknown shape
-    │   └── DownloadError             the hub cannot be reached, a licence is not accepted, no disk space
+    │   └── DownloadError             no way to the hub, licence not accepted, disk full
     ├── VRAMAllocationError           the device has not enough memory for what was asked
     ├── ConversationError             unknown id, ended twice, stream that cannot go on
     │   └── SlotsFullError            every slot of the engine is leased
@@ -23,7 +23,7 @@ machine-readable) and ``context`` (a dict of the values that matter).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class VoiceProcessingError(Exception):
@@ -31,11 +31,11 @@ class VoiceProcessingError(Exception):
 
     default_code: ClassVar[str] = "voice_processing"
 
-    def __init__(self, message: str, error_code: str | None = None, **context: Any) -> None:
+    def __init__(self, message: str, error_code: str | None = None, **context: object) -> None:
         super().__init__(message)
         self.message = message
         self.error_code = error_code or self.default_code
-        self.context: dict[str, Any] = context
+        self.context: dict[str, object] = context
 
 
 class AudioProcessingError(VoiceProcessingError):
