@@ -42,7 +42,8 @@ class SlotSampler:
     """Draws one token per slot from logits.
 
     All per-slot settings live in tensors that are only ever written in place, so a
-    captured CUDA graph sees every change.
+    captured CUDA graph sees every change. Nobody draws from more than the ``max_top_k``
+    likeliest tokens; a ``top_k`` of 0 means that many.
     """
 
     def __init__(self, slots: int, device: torch.device, max_top_k: int = 250) -> None:
@@ -53,6 +54,7 @@ class SlotSampler:
         self._stochastic = torch.zeros(2, slots, 1, device=device)
         self._top_k = torch.ones(2, slots, 1, dtype=torch.long, device=device)
         self._greedy = [True] * slots
+        self._widths = [[1, 1] for _ in range(slots)]
         self._ranks = torch.arange(max_top_k, device=device)[None]
         self._on_cpu = device.type == "cpu"
 
@@ -68,7 +70,9 @@ class SlotSampler:
             warm = temperature > 0
             self._temperature[kind, row] = temperature if warm else 1.0
             self._stochastic[kind, row] = float(warm)
-            self._top_k[kind, row] = min(top_k, self.max_top_k) if top_k > 0 else self.max_top_k
+            width = min(top_k, self.max_top_k) if top_k > 0 else self.max_top_k
+            self._top_k[kind, row] = width
+            self._widths[row][kind] = width if warm else 1
         self._greedy[row] = all(temperature <= 0 for temperature, _ in pairs)
 
     @property
@@ -79,6 +83,16 @@ class SlotSampler:
         conversations once a graph has been captured.
         """
         return self._on_cpu and all(self._greedy)
+
+    def _width(self, kind: int) -> int:
+        """So many of the likeliest tokens have to be looked at.
+
+        It changes nothing that is drawn: noise belongs to tokens, not to ranks. On a GPU it
+        is fixed, since a captured graph cannot change its shapes.
+        """
+        if not self._on_cpu:
+            return self.max_top_k
+        return max(widths[kind] for widths in self._widths)
 
     def advance(self, mask: torch.Tensor) -> None:
         """Move the rows of ``mask`` (bool [slots]) on by one frame."""
@@ -100,7 +114,7 @@ class SlotSampler:
         if self.all_greedy:
             return logits.argmax(dim=-1)
         kind = min(stream, 1)
-        k = min(self.max_top_k, logits.shape[-1])
+        k = min(self._width(kind), logits.shape[-1])
         values, tokens = logits.float().topk(k, dim=-1)
         start = self._seed * _GOLDEN + self._frame * _MIX_1 + _signed((stream + 1) * _STREAM)
         bits = _hash(_hash(start)[:, None] + tokens * _GOLDEN)
