@@ -187,7 +187,13 @@ def with_numbers_as_words(text: str) -> str:
 _SMALL = {str(num2words(n)): n for n in range(20)} | {
     str(num2words(n)): n for n in range(20, 100, 10)
 }
-_SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
+_SCALES = {
+    "hundred": 100,
+    "thousand": 1_000,
+    "million": 1_000_000,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
 
 
 def parse_number(words: Sequence[str]) -> tuple[float, int] | None:

@@ -1,0 +1,154 @@
+"""Decide whether Moshi answers alone or the LLM is asked, from what the user said.
+
+Rules first, then a small classifier; what neither is sure of goes to the LLM, which is the
+last resort. Moshi's own words are only a second signal ("let me check"): triggers on them
+alone hallucinate.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal
+
+from coda_voice.events import RouteDecided
+from coda_voice.hybrid.intent_classifier import IntentClassifier
+from coda_voice.hybrid.route_budget import RouteBudget
+from coda_voice.hybrid.route_rules import Kind, matching_rule, normalised
+
+Target = Literal["moshi", "llm", "stop", "wait"]
+
+FOLLOW_UP_SECONDS = 45.0
+"""After an answer that is older, "and in Rome?" has nothing to go on with."""
+UNSURE = 0.5
+_UNFINISHED = re.compile(
+    r"\b(?:a|an|the|of|in|to|for|and|or|is|are|was|my|your|what|who|how|when|where|why|which|"
+    r"with|from|at|on|that|if|can|could|do|does|did|set|tell|me|about)$"
+)
+_MOSHI_CANNOT = re.compile(
+    r"\b(?:let me (?:check|see|look|find out|think)|i(?:'ll| will) (?:check|look)|"
+    r"i(?:'m| am) not sure|i don't know|give me a (?:second|moment))\b"
+)
+
+
+@dataclass(frozen=True)
+class RouteDecision:
+    """Who answers, why, and what deciding took.
+
+    ``target``: ``moshi`` alone, the ``llm`` too, ``stop`` (fall silent), or ``wait`` (the
+    partial transcript says too little yet).
+    """
+
+    target: Target
+    kind: Kind | Literal["unknown"]
+    confidence: float
+    reasons: tuple[str, ...]
+    milliseconds: float
+
+    def event(
+        self, conversation_id: str, text: str, partial: bool, time: float, generation: int
+    ) -> RouteDecided:
+        """Give the event that tells of this decision."""
+        return RouteDecided(
+            conversation_id=conversation_id,
+            time=time,
+            generation=generation,
+            text=text,
+            partial=partial,
+            target=self.target,
+            kind=self.kind,
+            confidence=round(self.confidence, 3),
+            reasons=self.reasons,
+            milliseconds=self.milliseconds,
+        )
+
+
+class Router:
+    """Routes one conversation; ``every_turn`` (mode hybrid) asks the LLM but for social talk.
+
+    ``now`` is seconds on a monotonic clock of the caller's choice.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_turn: bool = False,
+        budget: RouteBudget | None = None,
+        classifier: IntentClassifier | None = None,
+    ) -> None:
+        self.budget = budget or RouteBudget()
+        self._every_turn = every_turn
+        self._classifier = classifier or IntentClassifier.shipped()
+        self._answered_at: float | None = None
+
+    def answered(self, now: float, first_text: float | None) -> None:
+        """Note that the LLM answered (``first_text`` seconds to its text), or failed (None)."""
+        self.budget.answered(now, first_text)
+        if first_text is not None:
+            self._answered_at = now
+
+    def route(
+        self, text: str, now: float, *, partial: bool = False, agent_text: str = ""
+    ) -> RouteDecision:
+        """Decide on the user's words so far; ``agent_text`` is Moshi's latest monologue."""
+        started = perf_counter()
+        reasons: list[str] = []
+        target, kind, confidence = self._decide(text, now, partial, agent_text, reasons)
+        took = (perf_counter() - started) * 1_000
+        return RouteDecision(target, kind, confidence, tuple(reasons), took)
+
+    def _decide(
+        self, text: str, now: float, partial: bool, agent_text: str, reasons: list[str]
+    ) -> tuple[Target, Kind | Literal["unknown"], float]:
+        words = normalised(text)
+        if not words:
+            reasons.append("no words")
+            return "wait" if partial else "moshi", "unknown", 0.0
+        previous = (
+            self._answered_at is not None and 0 <= now - self._answered_at < FOLLOW_UP_SECONDS
+        )
+        kind, confidence = self._kind(words, previous, reasons)
+        if kind == "stop":
+            return "stop", kind, confidence
+        if partial and (len(words.split()) < 3 or _UNFINISHED.search(words)):
+            reasons.append("unfinished")
+            return "wait", kind, confidence
+        if kind == "social" and not self._needs_thought(words, confidence, agent_text, reasons):
+            return "moshi", kind, confidence
+        refusal = self.budget.refusal(now)
+        if refusal:
+            reasons.append(refusal)
+            return "moshi", kind, confidence
+        if not partial:
+            self.budget.asked(now)
+        return "llm", kind, confidence
+
+    def _kind(self, words: str, previous: bool, reasons: list[str]) -> tuple[Kind, float]:
+        rule = matching_rule(words, previous)
+        if rule is not None:
+            reasons.append(f"rule: {rule.name}")
+            return rule.kind, 1.0
+        chances = self._classifier.probabilities(words, previous)
+        kind = max(chances, key=lambda candidate: chances[candidate])
+        if kind == "stop":
+            # Falling silent by mistake is worse than talking on: only rules may order it.
+            del chances["stop"]
+            kind = max(chances, key=lambda candidate: chances[candidate])
+        reasons.append(f"classifier: {kind} {chances[kind]:.2f}")
+        return kind, chances[kind]
+
+    def _needs_thought(
+        self, words: str, confidence: float, agent_text: str, reasons: list[str]
+    ) -> bool:
+        """Whether what looks like social talk had better go to the LLM all the same."""
+        if self._every_turn and confidence < 1.0 and len(words.split()) >= 4:
+            reasons.append("every substantial turn is asked")
+            return True
+        if confidence < UNSURE and len(words.split()) >= 4:
+            reasons.append("unsure")
+            return True
+        if _MOSHI_CANNOT.search(normalised(agent_text)) and len(words.split()) >= 3:
+            reasons.append("Moshi says it has to look")
+            return confidence < 1.0
+        return False

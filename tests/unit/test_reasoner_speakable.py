@@ -1,0 +1,147 @@
+"""What is spoken: sentences out of a stream, no markup, numbers as words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coda_voice.hybrid.consent import consent
+from coda_voice.hybrid.offline_brain import duration_seconds, understand
+from coda_voice.hybrid.speakable import MAX_SENTENCE, SentenceStream, speakable
+from coda_voice.hybrid.spoken_numbers import number_words, parse_number, with_numbers_as_words
+
+ANSWER = (
+    "<think>They want a list. No.</think>**Sure!** Dr. Smith paid $5.50 on 21 November 2026. "
+    "Here is what counts:\n\n1. First *item* at 3.14 m\n2. [Second](http://x.y/z) 😀\n\n"
+    "```python\nprint('hi.')\n```\nSee https://www.example.com/foo?x=1. That is all"
+)
+SPOKEN = [
+    "Sure!",
+    "Doctor Smith paid five dollars and fifty cents on November twenty-first, twenty twenty-six.",
+    "Here is what counts:",
+    "First item at three point one four meters",
+    "Second",
+    "See example.com",
+    "That is all",
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1_000])
+def test_a_stream_gives_the_same_sentences_however_it_is_cut(size):
+    stream = SentenceStream()
+    sentences = []
+    for at in range(0, len(ANSWER), size):
+        sentences += stream.feed(ANSWER[at : at + size])
+    assert sentences + stream.flush() == SPOKEN
+
+
+def test_a_sentence_comes_as_soon_as_the_next_one_begins():
+    stream = SentenceStream()
+    assert stream.feed("It is seven. T") == ["It is seven."]
+    assert stream.feed("he sun is up") == []
+    assert stream.flush() == ["The sun is up"]
+
+
+def test_a_sentence_without_an_end_is_broken_where_one_breathes():
+    stream = SentenceStream()
+    sentences = stream.feed("and then, " * 100)
+    assert len(sentences) > 3
+    assert all(len(sentence) <= MAX_SENTENCE for sentence in sentences)
+    assert all(sentence.endswith("then") for sentence in sentences)
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("It is 3:42 PM.", "It is three forty-two P M."),
+        ("At 10:00 or 17:05", "At ten o'clock or seventeen oh five"),
+        ("on 2026-11-21", "on November twenty-first, twenty twenty-six"),
+        ("20 °C is 68 °F", "twenty degrees Celsius is sixty-eight degrees Fahrenheit"),
+        ("1 kg, 2.5 km, 15%", "one kilogram, two point five kilometers, fifteen percent"),
+        ("-5 degrees", "minus five degrees"),
+        ("7 - 5 = 2 and 3 + 4 = 7", "seven minus five is two and three plus four is seven"),
+        ("5-7 days", "five to seven days"),
+        ("$1 or £3 million", "one dollar or three million pounds"),
+        ("In 1984, 1984 people", "In nineteen eighty-four, one thousand nine hundred and "
+         "eighty-four people"),
+        ("the 23rd, and 0042", "the twenty-third, and zero zero four two"),
+        ("MP3 v2.0", "MP three v two point zero"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_as_one_says_them(written, spoken):
+    assert with_numbers_as_words(written) == spoken
+
+
+@given(st.text(max_size=200))
+def test_whatever_is_written_nothing_spoken_holds_digits_or_markup(written):
+    spoken = speakable(written)
+    assert not any(c.isdecimal() and c.isascii() for c in spoken)
+    assert "**" not in spoken and "`" not in spoken and "\n" not in spoken
+
+
+@given(st.integers(0, 10**12))
+def test_numbers_written_as_words_are_read_back(number):
+    words = number_words(str(number)).split()
+    assert parse_number(words) == (number, len(words))
+
+
+TOOLS = {
+    "get_time", "get_date", "set_timer", "set_reminder", "cancel_timer", "list_timers",
+    "convert_units", "calculate", "remember", "recall", "get_system_status",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "tool", "arguments"),
+    [
+        ("What is three plus four?", "calculate", {"expression": "3+4"}),
+        ("How much is 1,234.5 + 3?", "calculate", {"expression": "1234.5+3"}),
+        ("fifteen percent of eighty", "calculate", {"expression": "15/100*80"}),
+        ("the square root of 144", "calculate", {"expression": "sqrt(144)"}),
+        ("Could you please tell me the time?", "get_time", {}),
+        ("What time is it in New York right now?", "get_time", {"place": "New York"}),
+        ("Which day is it tomorrow?", "get_date", {"days_from_today": 1}),
+        ("Set a timer for two minutes and ten seconds.", "set_timer",
+         {"seconds": 130.0, "label": ""}),
+        ("set a ten minute timer", "set_timer", {"seconds": 600.0, "label": ""}),
+        ("set a ten minute pasta timer", "set_timer", {"seconds": 600.0, "label": "pasta"}),
+        ("Remind me in twenty minutes to call my mother", "set_reminder",
+         {"text": "call your mother", "in_seconds": 1_200.0}),
+        ("cancel the timer", "cancel_timer", {}),
+        ("how much time is left on my timer", "list_timers", {}),
+        ("convert ten miles to kilometers", "convert_units",
+         {"value": 10.0, "from_unit": "miles", "to_unit": "kilometers"}),
+        ("remember that my dog is called rex", "remember",
+         {"fact": "The user said: my dog is called rex."}),
+        ("What is my dog called?", "recall", {"query": "what is my dog called"}),
+        ("system status", "get_system_status", {}),
+    ],
+)  # fmt: skip
+def test_the_offline_brain_understands_its_domain(said, tool, arguments):
+    assert understand(said, TOOLS) == (tool, arguments)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "Who was Napoleon?", "seven", "tell me a joke", "set a timer"]
+)
+def test_the_offline_brain_knows_what_it_does_not_know(said):
+    assert understand(said, TOOLS) is None
+
+
+def test_durations_are_understood():
+    for said, seconds in [
+        ("an hour and a half", 5_400),
+        ("one and a half hours", 5_400),
+        ("half an hour", 1_800),
+        ("ninety seconds", 90),
+        ("a few minutes", None),
+    ]:
+        assert duration_seconds(said) == seconds
+
+
+def test_consent_is_only_what_is_clearly_a_yes():
+    for reply in ["Yes.", "yeah, do it", "Okay, go ahead!", "Sure", "yes please"]:
+        assert consent(reply) is True
+    for reply in ["No.", "yes, no, wait", "Don't!", "stop", "better not now"]:
+        assert consent(reply) is False
+    for reply in ["", "What is the weather like?", "which one", "yesterday was nice"]:
+        assert consent(reply) is None

@@ -1,0 +1,158 @@
+"""Routing: labelled utterances, partial transcripts, budget, back-off, restarts, speed."""
+
+from pathlib import Path
+from time import thread_time
+
+import pytest
+
+from coda_voice.errors import ValidationError
+from coda_voice.hybrid.labelled_utterances import read_utterances
+from coda_voice.hybrid.route_budget import Restarts, RouteBudget
+from coda_voice.hybrid.route_rules import KINDS
+from coda_voice.hybrid.router import Router
+
+DATA = Path(__file__).parent.parent / "data"
+SET = read_utterances(DATA / "router_utterances.txt")
+BLIND = read_utterances(DATA / "router_utterances_blind.txt")
+TARGETS = {"social": "moshi", "stop": "stop"}
+
+
+def decide(utterance):
+    router = Router()
+    if utterance.previous is not None:
+        router.answered(0.0, first_text=0.3)
+    return router.route(utterance.text, 5.0)
+
+
+def share_right(utterances, right):
+    return sum(right(decide(u), u) for u in utterances) / len(utterances)
+
+
+def test_the_set_is_large_and_each_kind_is_there():
+    assert len(SET) >= 300 and 0.18 < sum(u.held_out for u in SET) / len(SET) < 0.22
+    assert {u.kind for u in SET if u.held_out} == set(KINDS)
+    assert len({(u.text, u.previous) for u in [*SET, *BLIND]}) >= len(SET) + len(BLIND) - 2
+
+
+def test_held_out_utterances_are_routed_right():
+    held = [u for u in SET if u.held_out]
+    assert share_right(held, lambda d, u: d.kind == u.kind) >= 0.95
+    assert share_right(held, lambda d, u: d.target == TARGETS.get(u.kind, "llm")) >= 0.95
+
+
+def test_utterances_that_nobody_tuned_for_mostly_go_the_right_way():
+    assert share_right(BLIND, lambda d, u: d.target == TARGETS.get(u.kind, "llm")) >= 0.9
+
+
+def test_no_utterance_but_a_stop_word_silences_the_agent():
+    wrong = [u.text for u in [*SET, *BLIND] if u.kind != "stop" and decide(u).target == "stop"]
+    assert wrong == []
+
+
+def test_a_decision_takes_five_milliseconds_of_one_core_at_most():
+    router = Router()
+    times = []
+    for utterance in SET * 3:
+        started = thread_time()  # not the clock on the wall: other tests may hold the core
+        router.route(utterance.text, 0.0, partial=True, agent_text="let me check that")
+        times.append((thread_time() - started) * 1_000)
+    assert sorted(times)[int(len(times) * 0.99)] < 5.0
+
+
+@pytest.mark.parametrize(
+    ("partial", "target"),
+    [
+        ("", "wait"),
+        ("um", "wait"),
+        ("what", "wait"),
+        ("what is the", "wait"),
+        ("what is the capital", "llm"),
+        ("set a timer for", "wait"),
+        ("stop", "stop"),
+        ("Stop!", "stop"),
+        ("good morning my", "wait"),
+    ],
+)
+def test_partial_transcripts_wait_until_they_say_enough_but_stop_at_once(partial, target):
+    assert Router().route(partial, 0.0, partial=True).target == target
+
+
+def test_a_follow_up_needs_something_to_follow():
+    router = Router()
+    assert router.route("and in rome", 0.0).kind != "follow_up"
+    router.answered(10.0, first_text=0.4)
+    fresh = router.route("And in Rome?", 12.0)
+    assert (fresh.target, fresh.kind) == ("llm", "follow_up")
+    assert "rule: what about" in fresh.reasons
+    assert router.route("and in rome", 100.0).kind != "follow_up"
+
+
+def test_social_talk_stays_with_moshi_unless_moshi_says_it_has_to_look():
+    router = Router()
+    vague = "somebody laughed so hard today"
+    plain = router.route(vague, 0.0)
+    assert (plain.target, plain.kind) == ("moshi", "social")
+    looking = router.route(vague, 0.0, agent_text="Hm, let me check.")
+    assert looking.target == "llm" and "Moshi says it has to look" in looking.reasons
+    assert router.route("how are you", 0.0, agent_text="Let me check.").target == "moshi"
+    assert Router(every_turn=True).route(vague, 0.0).target == "llm"
+    assert Router(every_turn=True).route("thank you", 0.0).target == "moshi"
+
+
+def test_the_decision_becomes_an_event():
+    decision = Router().route("what time is it", 0.0)
+    event = decision.event("talk", "what time is it", False, 3.2, 7)
+    assert (event.target, event.kind, event.generation, event.time) == ("llm", "tool", 7, 3.2)
+    assert event.reasons == ("rule: clock",) and event.milliseconds > 0
+
+
+def test_failures_back_off_longer_each_time_and_a_good_answer_opens_the_way():
+    router = Router()
+    ask = lambda now: router.route("who was napoleon", now)  # noqa: E731
+    router.answered(0.0, None)
+    assert ask(0.1).target == "llm", "one failure is no pattern"
+    router.answered(1.0, None)
+    refused = ask(2.0)
+    assert refused.target == "moshi" and "backing off for 4 s" in refused.reasons[-1]
+    assert ask(6.1).target == "llm"
+    router.answered(7.0, 20.0)
+    assert ask(16.0).target == "moshi" and ask(17.1).target == "llm"
+    for at in range(10):
+        router.answered(20.0 + at, None)
+    assert ask(88.0).target == "moshi" and ask(89.1).target == "llm"
+    router.answered(90.0, 0.5)
+    assert ask(90.1).target == "llm"
+    assert router.route("stop", 90.2).target == "stop"
+
+
+def test_a_conversation_has_a_budget_per_minute_which_partial_transcripts_do_not_use():
+    router = Router(budget=RouteBudget(turns_per_minute=3))
+    for at in range(10):
+        assert router.route("who was napoleon", float(at), partial=True).target == "llm"
+    for at in range(3):
+        assert router.route("who was napoleon", float(at)).target == "llm"
+    refused = router.route("who was napoleon", 30.0)
+    assert (refused.target, refused.reasons[-1]) == ("moshi", "3 turns in the last minute")
+    assert router.route("who was napoleon", 60.5).target == "llm"
+
+
+def test_thinking_restarts_on_two_new_words_at_most_five_times_in_two_seconds():
+    restarts = Restarts()
+    assert restarts.wanted("what is", 0.0)
+    assert not restarts.wanted("what is the", 0.1)
+    assert restarts.wanted("what is the capital", 0.2)
+    assert restarts.wanted("what was the capital of", 0.3), "a word was corrected"
+    assert restarts.wanted("what was the capital of west germany", 0.4)
+    assert restarts.wanted("what was the capital of west germany in nineteen", 0.5)
+    assert not restarts.wanted("what was the capital of west germany in nineteen sixty one", 0.6)
+    final = "what was the capital of west germany in nineteen sixty one then"
+    assert restarts.wanted(final, 0.7, final=True)
+    assert not restarts.wanted(final, 0.8, final=True), "nothing new"
+    restarts.reset()
+    assert restarts.wanted("and who", 0.9)
+
+
+def test_a_set_with_an_unknown_kind_is_refused(tmp_path):
+    (tmp_path / "set.txt").write_text("[chatter]\nhello\n")
+    with pytest.raises(ValidationError, match=r"\[chatter\] is no kind"):
+        read_utterances(tmp_path / "set.txt")
