@@ -66,6 +66,8 @@ class _Thinking:
     first_text: float | None = None
     detail: str | None = None
     messages: list[Message] = field(default_factory=list)
+    kept: list[ToolOutcome] = field(default_factory=list)
+    """Late results of earlier turns that this one's prompt tells of."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,9 @@ class Reasoner:
         self._pending = None
         said = consent(turn.text) if pending else None
         if pending is None or said is None:
-            kept = self._runner.take_kept()
+            state.kept = self._runner.take_kept()
             state.messages = prompt_messages(
-                turn.text, turn.history, turn.context, kept, self._settings.style
+                turn.text, turn.history, turn.context, state.kept, self._settings.style
             )
             return
         state.messages = pending.messages
@@ -349,6 +351,9 @@ class Reasoner:
 
     def _end(self, task: asyncio.Task[None], state: _Thinking) -> None:
         """Close the answer however its task ended."""
+        if not state.words:
+            # The user has heard nothing of them yet: the next turn must still know.
+            self._runner.keep(state.kept)
         if task.cancelled():
             self._tell_end(state, "interrupted")
         elif (raised := task.exception()) is not None:

@@ -50,6 +50,10 @@ class ToolRunner:
         self.kept.clear()
         return kept
 
+    def keep(self, outcomes: Sequence[ToolOutcome]) -> None:
+        """Put outcomes back for the next turn, before those that came since."""
+        self.kept.extendleft(reversed(outcomes))
+
     async def run(self, calls: Sequence[ToolCall], generation: int) -> list[ToolOutcome]:
         """Run ``calls`` beside each other; outcomes in the order of the calls.
 

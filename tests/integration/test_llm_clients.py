@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from coda_voice.errors import LlmError
+from coda_voice.errors import ConfigurationError, LlmError
+from coda_voice.hybrid.clients import client_for
 from coda_voice.hybrid.llm import (
     Message,
     StreamEnd,
@@ -219,3 +220,23 @@ async def test_openai_faults_have_the_same_codes(answer, code):
     async with LlmServer(answer) as server:
         _, error = await failure(OpenAiClient("m", f"{server.url}/v1"))
     assert error.error_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("ollama/qwen3:8b", ""), ("openai/qwen3:8b", "/v1"), ("offline", "")]
+)
+async def test_a_client_is_made_from_its_name(name, path):
+    answer = text("Hi.") if path == "" else [sse({"content": "Hi."}, "stop")]
+    async with LlmServer(answer) as server:
+        client = client_for(name, server.url + path, context_window=2_048, temperature=0.1)
+        assert client.offline == (name == "offline")
+        if not client.offline:
+            assert client.name == name
+            assert (await collect(client))[0] == TextDelta("Hi.")
+            assert server.requests[0]["model"] == "qwen3:8b"
+
+
+@pytest.mark.parametrize("name", ["qwen3:8b", "ollama/", "anthropic/x", ""])
+def test_a_name_that_names_no_client_is_refused(name):
+    with pytest.raises(ConfigurationError, match="ollama/MODEL"):
+        client_for(name)

@@ -293,8 +293,11 @@ async def test_an_interruption_cancels_what_can_be_and_keeps_what_has_side_effec
             ("search", "cancelled"), ("order", "kept"),
         }  # fmt: skip
         assert ended(events).outcome == "interrupted"
-        assert texts(await hear(r, generation=2)) == ["Your pizza is coming."]
-        system = server.requests[1]["messages"][0]["content"]
+        r.start(Turn(2, "What did you"))  # interrupted before it has said a word
+        r.interrupt(3)
+        await events.until(ReasoningEnded, 2)
+        assert texts(await hear(r, generation=3)) == ["Your pizza is coming."]
+        system = server.requests[-1]["messages"][0]["content"]
         assert "order: pizza ordered" in system and "search" not in system
         with pytest.raises(ValidationError, match="stale"):
             r.start(Turn(1, "old"))
