@@ -18,7 +18,8 @@ from coda_voice.hybrid.ollama_client import OllamaClient
 from coda_voice.hybrid.reasoner import Reasoner
 from tests.integration.llm_server import LlmServer, calls, done, frame, text
 
-QUICK = ReasonerSettings(first_timeout=5.0, stall_timeout=0.2, turn_timeout=20.0)
+PATIENT = ReasonerSettings(first_timeout=20.0, stall_timeout=20.0, filler_after=20.0)
+IMPATIENT = ReasonerSettings(first_timeout=1.0, stall_timeout=1.0)
 
 
 def call(*made):
@@ -27,7 +28,7 @@ def call(*made):
 
 
 @contextlib.asynccontextmanager
-async def thinking(server, *tools, settings=QUICK, fallback=None):
+async def thinking(server, *tools, settings=PATIENT, fallback=None):
     events = Events()
     client = OllamaClient("m", server if isinstance(server, str) else server.url)
     registry = ToolRegistry(tools) if tools else None
@@ -76,8 +77,7 @@ class Events(list):
 
 async def test_sentences_come_while_the_llm_still_writes_and_are_speakable():
     answer = [frame(content="It is **20 °C**. "), "stall"]
-    settings = ReasonerSettings(stall_timeout=20)
-    async with LlmServer(answer) as server, thinking(server, settings=settings) as (r, events):
+    async with LlmServer(answer) as server, thinking(server) as (r, events):
         first = await anext(aiter(r.start(Turn(1, "How warm is it?"))))
         assert first.text == "It is twenty degrees Celsius."
         assert not of(events, ReasoningEnded)
@@ -142,7 +142,7 @@ async def test_a_bad_call_is_given_back_once_then_the_tools_go():
 async def test_after_a_fault_there_is_one_honest_sentence_and_the_next_turn_works(
     answers, code, apology
 ):
-    settings = ReasonerSettings(first_timeout=0.3, stall_timeout=0.2)
+    settings = IMPATIENT if code == "llm_stalled" else PATIENT
     async with (
         LlmServer(*answers) as server,
         thinking(server, calculate, settings=settings) as (r, e),
@@ -208,7 +208,7 @@ async def test_something_is_said_while_a_tool_takes_long():
         await release.wait()
         return "found"
 
-    settings = ReasonerSettings(filler_after=0.05)
+    settings = ReasonerSettings(filler_after=1.0, waiting_phrases=())
     async with (
         LlmServer(call(("search", {})), text("Found it.")) as server,
         thinking(server, search, settings=settings) as (r, _),
@@ -328,7 +328,7 @@ async def test_a_stale_call_that_has_not_started_never_starts():
 async def test_an_interruption_in_the_stream_ends_it_at_the_server_and_drops_unsaid_sentences():
     async with (
         LlmServer([frame(content="One. Two. Three. "), "stall"]) as server,
-        thinking(server, settings=ReasonerSettings(stall_timeout=20)) as (r, events),
+        thinking(server) as (r, events),
     ):
         answer = r.start(Turn(1, "Count."))
         await events.until(SentenceReady, 3)
@@ -342,7 +342,7 @@ async def test_an_interruption_in_the_stream_ends_it_at_the_server_and_drops_uns
 async def test_a_newer_turn_replaces_one_under_way():
     async with (
         LlmServer([frame(content="Old. "), "stall"], text("New.")) as server,
-        thinking(server, settings=ReasonerSettings(stall_timeout=20)) as (r, _),
+        thinking(server) as (r, _),
     ):
         old = r.start(Turn(1, "First"))
         await anext(aiter(old))

@@ -72,7 +72,7 @@ async def test_the_tools_of_a_stdio_server_are_called_checked_and_survive_its_de
 async def test_an_http_server_serves_and_a_call_that_hangs_is_given_up():
     async with http_server() as url:
         registry = ToolRegistry()
-        async with McpServers({"home": {"url": url, "timeout": 1.0}}, registry) as servers:
+        async with McpServers({"home": {"url": url, "timeout": 3.0}}, registry) as servers:
             assert servers.failures == {}
             results = await asyncio.gather(
                 registry.call("hang", {}), registry.call("add", {"a": 1, "b": 2})
