@@ -16,7 +16,8 @@ from rich.text import Text
 from coda_voice.errors import ValidationError
 
 if TYPE_CHECKING:
-    from coda_memory import Memory, MemoryStore
+    from coda_memory.record import Memory
+    from coda_memory.store import MemoryStore
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -197,8 +198,8 @@ def reembed(
 @contextmanager
 def opened(store: str | None, model: str | None) -> Iterator[MemoryStore]:
     """Open the store with the model it was made with, unless another is asked for."""
-    from coda_memory import MemoryStore
     from coda_memory.embedding import DEFAULT_MODEL
+    from coda_memory.store import MemoryStore
     from coda_memory.tables import held_model
 
     where = _where(store)

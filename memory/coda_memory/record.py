@@ -61,7 +61,7 @@ _COLUMNS = [
     pa.field("speaker", pa.string()),
     pa.field("conversation_id", pa.string()),
     pa.field("created_at", _TIME),
-    pa.field("importance", pa.float32()),
+    pa.field("importance", pa.float64()),
     pa.field("subject", pa.string()),
     pa.field("source_id", pa.string()),
     pa.field("superseded_at", _TIME),

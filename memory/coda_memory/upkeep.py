@@ -124,7 +124,7 @@ def probes(rows: int) -> int | None:
 def usefulness(rows: pa.Table, now: datetime) -> NDArray[np.float64]:
     """How much each row is worth keeping: importance × recency, outdated ones a tenth."""
     ages = (now.timestamp() - rows["created_at"].cast(pa.int64()).to_numpy() / 1e6) / 86_400
-    worth = rows["importance"].to_numpy() * (0.2 + 0.8 * 0.5 ** (ages / HALF_LIFE_DAYS))
+    worth = rows["importance"].to_numpy() * (0.5 + 0.5 * 0.5 ** (ages / HALF_LIFE_DAYS))
     outdated = rows["superseded_at"].is_valid().to_numpy(zero_copy_only=False)
     result: NDArray[np.float64] = np.where(outdated, worth * 0.1, worth)
     return result

@@ -17,6 +17,7 @@ import pyarrow as pa
 from lancedb.table import LanceTable
 
 from coda_memory.embed_worker import EmbedWorker
+from coda_memory.embedding import Vectors
 from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
 from coda_memory.owner import Owner
 from coda_memory.record import Memory, schema
@@ -152,9 +153,15 @@ class Writer:
                 else:
                     job.done.set_exception(error)
 
-    def commit(self, owner: Owner, memories: Sequence[Memory]) -> None:
-        """Embed and write memories of one user in one commit. In the writer's thread only."""
-        vectors = self._embedder.texts([memory.text for memory in memories])
+    def commit(
+        self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None
+    ) -> None:
+        """Embed and write memories of one user in one commit. In the writer's thread only.
+
+        vectors: float32 [memories, dimension] where they are known already.
+        """
+        if vectors is None:
+            vectors = self._embedder.texts([memory.text for memory in memories])
         layout = schema(vectors.shape[1])
         name = self._tables.name_of(owner)
         with self._tables.lock():

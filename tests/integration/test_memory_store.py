@@ -1,0 +1,405 @@
+"""The memory store on disk: kept, found, superseded, kept apart, forgotten, handed over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coda_memory import MemoryModelError, MemoryStore, MemoryStoreError
+from coda_memory.coda import CodaMemory, CodaSource
+from coda_memory.embedding import HASHED_WORDS, HashedWords, unit
+from coda_memory.owner import Owner
+from coda_memory.record import Memory, new_id
+from coda_memory.reembed import reembed
+from coda_memory.transfer import export_lines, import_lines
+from typer.testing import CliRunner
+
+from coda_voice.cli.main import command_line
+from coda_voice.errors import IntegrationError, ValidationError
+from coda_voice.protocols import require_methods
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+
+
+def opened(folder: Path, **options) -> MemoryStore:
+    return MemoryStore(folder, HASHED_WORDS, now=lambda: NOW, **options)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with opened(tmp_path / "memory") as store:
+        yield store
+
+
+def bytes_with(folder: Path, *words: str) -> list[str]:
+    """Files that hold any of the words, in any case."""
+    return [
+        f"{path.name}: {word}"
+        for path in folder.rglob("*")
+        if path.is_file()
+        for word in words
+        if word.lower().encode() in path.read_bytes().lower()
+    ]
+
+
+def test_what_was_said_is_known_after_a_restart(tmp_path):
+    with opened(tmp_path) as store:
+        turn, fact = store.user("ada").remember("I like chess.", conversation_id="monday")
+    with opened(tmp_path) as store:
+        hits = store.user("ada").search("chess")
+        assert {hit.memory.text for hit in hits} == {"I like chess.", "The user likes chess."}
+        kept = {hit.memory.id: hit.memory for hit in hits}
+        assert kept[turn.id] == turn
+        assert kept[fact.id].source_id == turn.id
+        assert kept[turn.id].conversation_id == "monday"
+        assert list(store.users()) == ["ada"]
+
+
+def test_a_newer_fact_supersedes_the_older_which_stays_as_history(store):
+    ada = store.user("ada")
+    ada.remember("I live in Paris.", at=NOW - timedelta(days=90))
+    ada.remember("I moved to Berlin.", at=NOW - timedelta(days=2))
+    texts = [m.text for m in ada.list(history=False, kinds=["fact"])]
+    assert texts == ["The user lives in Berlin."]
+    history = {m.text: m for m in ada.list()}
+    old = history["The user lives in Paris."]
+    assert old.superseded_at == NOW - timedelta(days=2)
+    assert old.superseded_by == history["The user lives in Berlin."].id
+    assert not history["I live in Paris."].valid
+    # even when only the old one shares a word with the question
+    assert "Berlin" in ada.search("Paris")[0].memory.text
+    assert all("Paris" not in hit.memory.text for hit in ada.search("Paris", history=False))
+
+
+def test_an_older_fact_that_arrives_late_does_not_win(store):
+    ada = store.user("ada")
+    ada.remember("I live in Berlin.", at=NOW)
+    ada.remember("I live in Paris.", at=NOW - timedelta(days=400))
+    assert [m.text for m in ada.list(history=False, kinds=["fact"])] == [
+        "The user lives in Berlin."
+    ]
+
+
+BREAKING_IDS = [
+    "ada", "Ada", "ada ", "a'; DROP TABLE memories; --", "' OR '1'='1", '" OR ""="', "ada\x00",
+    "../ada", "..", "/etc/passwd", "ada%", "ada_", "*", "user_id", "NULL", "null", "аda", "ådä",
+    "a\u030ada", "用户", "👩‍🚀", "\u202eada", "ada\n", "x" * 1000, "1 OR 1=1", "ada' UNION SELECT",
+]  # fmt: skip
+
+
+def test_no_user_ever_meets_another_s_memories(store):
+    """1,000 random queries over users with ids made to break filters and paths."""
+    users = {name: store.user(name) for name in BREAKING_IDS}
+    waiting = []
+    for number, user in enumerate(users.values()):
+        for k in range(4):
+            text = f"secret{number} is kept in drawer {k} beside the lamp"
+            waiting.append(user.append(user.turn(text)))
+    for done in waiting:
+        done.result()
+    assert sorted(store.users()) == sorted(BREAKING_IDS)
+    dice = random.Random(5)
+    words = HashedWords()
+    found = 0
+    for _ in range(1_000):
+        number = dice.randrange(len(BREAKING_IDS))
+        other = dice.randrange(len(BREAKING_IDS))
+        query = dice.choice(
+            [f"secret{other}", "drawer lamp", BREAKING_IDS[other][:50], f"secret{other}' OR 1=1"]
+        )
+        hits = users[BREAKING_IDS[number]].search_vector(query, words.embed([query])[0], 15)
+        found += len(hits)
+        assert all(f"secret{number} " in hit.memory.text for hit in hits)
+    assert found >= 3_000
+    assert store.user("nobody").search("secret0 drawer") == []
+
+
+@pytest.mark.parametrize("user_id", ["", "  ", "\ud800", "x" * 2000, None, 7])
+def test_memories_belong_to_somebody(store, user_id):
+    with pytest.raises(ValidationError, match=r"user id|surrogate"):
+        store.user(user_id)
+
+
+def test_forgotten_text_is_in_no_file(tmp_path):
+    """One of many, after compaction and updates, its fact and its word in the index too."""
+    with opened(tmp_path) as store:
+        ada, ben = store.user("quokka-7"), store.user("ben")
+        ben.remember("I like rowing.")
+        for number in range(45):
+            ada.remember(f"Note {number} about the garden.")
+        ada.remember("My doctor is Xylophonius Quetzalberg.", at=NOW)
+        ada.remember("My doctor is Miss Ordinary.", at=NOW + timedelta(days=1))
+        for number in range(45):
+            ada.remember(f"Note {number} about the kitchen.")
+        assert bytes_with(tmp_path, "xylophonius", "quetzalberg")
+        assert ada.forget_matching("xylophonius QUETZALBERG") == 2
+        assert bytes_with(tmp_path, "xylophonius", "quetzalberg", "xylophon") == []
+        assert ada.count() == 92
+        assert ada.search("garden")[0].memory.text.endswith("garden.")
+        assert "Ordinary" in ada.search("doctor ordinary")[0].memory.text
+        assert ada.forget_everything() == 92
+        assert bytes_with(tmp_path, "garden", "ordinary", "quokka-7") == []
+        assert [hit.memory.text for hit in ben.search("rowing", kinds=["turn"])] == [
+            "I like rowing."
+        ]
+        assert list(store.users()) == ["ben"]
+
+
+def test_forgetting_a_fact_forgets_the_turn_it_came_from(tmp_path):
+    with opened(tmp_path) as store:
+        ada = store.user("ada")
+        _, fact = ada.remember("I'm allergic to walnuts.")
+        ada.remember("The sky is blue.")
+        assert ada.forget(fact.id) == 2
+        assert [m.text for m in ada.list()] == ["The sky is blue."]
+        assert bytes_with(tmp_path, "walnut") == []
+        assert ada.forget("no-such-id") == 0
+
+
+def test_only_the_user_s_words_become_facts_about_the_user(store):
+    manager = CodaMemory(store.user("ada"), "c1")
+    manager.add_turn("user", "I like tea.")
+    manager.add_turn("assistant", "I like coffee and I live in Rome.")
+    asyncio.run(manager.consolidate_short_term())
+    fact = asyncio.run(manager.store_fact("The user lives in Oslo", source="assistant"))
+    kept = {m.id: m for m in store.user("ada").list()}
+    assert {m.text for m in kept.values() if m.kind in ("fact", "preference")} == {
+        "The user likes tea."
+    }
+    assert kept[fact].kind == "note"
+    assert not any("coffee" in m.text for m in kept.values())
+
+
+def test_questions_wishes_and_others_words_are_no_facts(store):
+    for text in (
+        "Do you know where I live?",
+        "If I lived in Rome I would be happy.",
+        "I wish I had a dog.",
+        "My friend said I live in Rome.",
+        "I'd like a coffee.",
+    ):
+        assert [m.kind for m in store.user("ada").turn(text)] == ["turn"], text
+
+
+def test_the_store_is_bounded_and_keeps_what_matters(tmp_path):
+    with opened(tmp_path, max_memories=100) as store:
+        ada = store.user("ada")
+        ada.remember("I'm allergic to penicillin.", at=NOW - timedelta(days=300))
+        for number in range(160):
+            ada.remember(f"Some small talk, number {number}.", at=NOW - timedelta(hours=number))
+        assert ada.count() <= 120
+        assert store.upkeep.evicted > 0
+        assert "penicillin" in ada.search("penicillin")[0].memory.text
+        texts = [m.text for m in ada.list()]
+        assert "Some small talk, number 159." in texts or len(texts) <= 120
+
+
+def test_searching_stays_quick_after_many_single_writes(tmp_path):
+    """Without upkeep 300 writes leave 300 files; with it a handful, and nothing is lost."""
+    with opened(tmp_path) as store:
+        ada = store.user("ada")
+        for number in range(300):
+            ada.remember(f"Entry {number} of the diary.")
+        data = list(tmp_path.glob("u*.lance/data/*.lance"))
+        stats = store.read(
+            store.tables.users()[0], lambda table: table.stats()["fragment_stats"]["num_fragments"]
+        )
+        assert stats is not None and stats <= 25
+        assert len(data) < 1_000
+        assert ada.count() == 300
+        assert ada.search("entry 250 diary")[0].memory.text == "Entry 250 of the diary."
+
+
+def test_search_finds_what_comparing_with_everything_finds(tmp_path):
+    """recall@10 of 1,000 memories against brute force."""
+    generator = np.random.default_rng(3)
+    vectors = unit(generator.standard_normal((1_000, 256)).astype(np.float32))
+    memories = [
+        Memory(id=new_id(NOW) + f"{n}", text=f"memory {n}", created_at=NOW) for n in range(1_000)
+    ]
+    with opened(tmp_path) as store:
+        ada = store.user("ada")
+        store.writer.commit(Owner.of("ada"), memories, vectors)
+        right = 0
+        for _ in range(50):
+            query = unit(generator.standard_normal((1, 256)).astype(np.float32))[0]
+            best = {memories[i].id for i in np.argsort(-(vectors @ query))[:10]}
+            hits = ada.search_vector("?", query, 10, ranking="vector")
+            right += len(best & {hit.memory.id for hit in hits})
+        assert right >= 0.98 * 500
+
+
+def test_vectors_of_two_models_are_never_mixed(tmp_path):
+    with opened(tmp_path) as store:
+        store.user("ada").remember("I like chess.")
+    with pytest.raises(MemoryModelError, match="reembed --model all-MiniLM-L6-v2"):
+        MemoryStore(tmp_path)
+
+
+def test_changing_the_model_embeds_everything_anew(tmp_path):
+    with opened(tmp_path) as store, opened(tmp_path) as second:
+        for name in ("ada", "ben"):
+            store.user(name).remember(f"I like chess, says {name}.")
+        seen = []
+        before = list(export_lines(store))
+        assert reembed(str(tmp_path), "all-MiniLM-L6-v2", lambda *done: seen.append(done)) == 4
+        assert seen[-1] == (4, 4)
+        with pytest.raises(MemoryModelError):
+            second.user("ada").remember("I like go.")
+    with MemoryStore(tmp_path) as store:
+        assert list(export_lines(store)) == before
+        assert "chess" in store.user("ben").search("board games I enjoy")[0].memory.text
+        assert len(store.tables.names()) == 3
+
+
+def test_export_and_import_give_the_same_memories(tmp_path):
+    with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
+        one.user("ada").remember("I live in Paris.", at=NOW - timedelta(days=9))
+        one.user("ada").remember('I live in Berlin 🥨 "now".\nReally.')
+        one.user("用户").remember("我喜欢下棋")
+        lines = list(export_lines(one))
+        assert import_lines(two, lines) == 5
+        assert import_lines(two, lines) == 0
+        assert list(export_lines(two)) == lines
+        assert json.loads(lines[0])["user_id"] == "ada"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 2 is no JSON"),
+        ("[1]", "line 2 is no JSON object"),
+        ('{"text": "x"}', 'line 2 has no "user_id"'),
+        ('{"user_id": "a", "id": "1", "text": ""}', "line 2 is no memory: text"),
+        ('{"user_id": "a", "id": "1\'", "text": "x", "created_at": "2026-01-01T00:00:00Z"}', "id"),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_is_imported(store, line, says):
+    good = '{"user_id": "a", "id": "1", "text": "x", "created_at": "2026-01-01T00:00:00Z"}'
+    with pytest.raises(ValidationError, match=says):
+        import_lines(store, [good, line])
+    assert list(store.users()) == []
+
+
+def test_a_closed_store_says_so(tmp_path):
+    store = opened(tmp_path)
+    store.close()
+    store.close()
+    with pytest.raises(MemoryStoreError, match="closed"):
+        store.user("ada").remember("I like chess.")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "x" * 9_000, "half \ud800"])
+def test_what_cannot_be_remembered_is_refused(store, text):
+    with pytest.raises(ValidationError):
+        store.user("ada").remember(text)
+
+
+def test_coda_s_interface_as_coda_calls_it(store):
+    manager = CodaMemory(store.user("ada"))
+    require_methods("memory", manager)
+
+    async def conversation():
+        manager.add_turn("user", "I like chess.")
+        manager.add_turn("assistant", "Who does not?")
+        assert await manager.consolidate_short_term() == 1
+        fact_id = await manager.store_fact("The user plays chess on Mondays", importance=0.9)
+        await manager.store_interaction("s1", "My cat is called Biscuit.", "Lovely!", {})
+        results = await manager.search_memories(query="chess", limit=5, min_relevance=0.1)
+        best = results[0]
+        assert "chess" in best.memory.content
+        assert 0 < best.memory.metadata.importance <= 1
+        assert best.memory.created_at.tzinfo is not None
+        assert 0.1 <= best.relevance_score <= 1.0001
+        assert 0 <= best.time_decay_factor <= 1
+        assert best.final_score >= results[-1].final_score
+        assert fact_id in {result.memory.id for result in results}
+        context = manager.get_context(max_tokens=800)
+        assert context[0] == {"role": "user", "content": "I like chess."}
+        assert manager.get_context(max_tokens=3) == [{"role": "assistant", "content": "Lovely!"}]
+        enhanced = await manager.get_enhanced_context("Do I like chess?", 800, 3)
+        assert "chess" in enhanced[0]["content"]
+        assert "not instructions" in enhanced[0]["content"]
+
+    asyncio.run(conversation())
+
+
+class SyncManager:
+    """A Coda-shaped manager whose methods are plain, with results as mappings."""
+
+    def __init__(self):
+        self.calls = []
+
+    def add_turn(self, role, content):
+        self.calls.append(("add_turn", role, content))
+
+    def search_memories(self, query, limit=5, min_relevance=0.0):
+        self.calls.append(("search_memories", query, limit))
+        memory = {
+            "content": "The user likes chess",
+            "metadata": {"importance": 0.8},
+            "created_at": datetime(2026, 1, 1),
+        }
+        return [{"memory": memory, "relevance_score": 0.9, "final_score": 0.7}]
+
+
+class AsyncManager(SyncManager):
+    async def add_turn(self, role, content):
+        SyncManager.add_turn(self, role, content)
+
+    async def search_memories(self, query, limit=5, min_relevance=0.0):
+        return SyncManager.search_memories(self, query, limit, min_relevance)
+
+
+@pytest.mark.parametrize("kind", [SyncManager, AsyncManager])
+def test_coda_s_manager_is_a_source_of_memories(kind):
+    manager = kind()
+    source = CodaSource(manager)
+    asyncio.run(source.add_turn("user", "hello"))
+    (hit,) = asyncio.run(source.search("what do I like", 3))
+    assert (hit.memory.text, hit.relevance, hit.score) == ("The user likes chess", 0.9, 0.7)
+    assert hit.memory.importance == 0.8
+    assert manager.calls == [
+        ("add_turn", "user", "hello"),
+        ("search_memories", "what do I like", 3),
+    ]
+
+
+def test_a_manager_with_results_of_another_shape_is_told_what_is_missing():
+    class Odd(SyncManager):
+        def search_memories(self, query, limit=5, min_relevance=0.0):
+            return ["chess"]
+
+    with pytest.raises(IntegrationError, match=r"\.memory\.content"):
+        asyncio.run(CodaSource(Odd()).search("x"))
+
+
+def test_the_command_line_from_adding_to_forgetting(tmp_path):
+    store = str(tmp_path / "store")
+
+    def run(*words: str):
+        options = ["--store", store]
+        result = CliRunner().invoke(
+            command_line("memory"), ["memory", *words, *options], env={"COLUMNS": "200"}
+        )
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    opened(Path(store)).close()
+    with opened(Path(store)) as made:
+        made.user("other").remember("I like rowing.")  # so that the store holds hashed-words
+    assert "The user likes chess" in run("add", "I like chess.", "--user", "ada")
+    assert "I like chess." in run("search", "chess", "--user", "ada")
+    assert "rowing" not in run("list", "--user", "ada")
+    assert "ada" in run("stats")
+    file = tmp_path / "out.jsonl"
+    assert "2 memories" in run("export", str(file), "--user", "ada")
+    assert "2 forgotten." in run("forget", "--all", "--user", "ada")
+    assert "Nothing is known of ada" in run("list", "--user", "ada")
+    assert "2 imported." in run("import", str(file))
+    assert "The user likes chess" in run("list", "--user", "ada")
