@@ -274,8 +274,17 @@ def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
         if tool in tools and match:
             arguments = read(match)
             if arguments is not None:
-                return tool, arguments
+                return tool, {name: _as_said(value, text) for name, value in arguments.items()}
     return None
+
+
+def _as_said(value: object, text: str) -> object:
+    """Give names their capitals back, where ``value`` stands in ``text`` word for word."""
+    if not isinstance(value, str):
+        return value
+    lead, mark, rest = value.rpartition(": ")
+    found = re.search(re.escape(rest.rstrip(".")), text, re.IGNORECASE) if rest else None
+    return lead + mark + found[0] + "." * rest.endswith(".") if found and mark else value
 
 
 def _results(messages: Sequence[Message]) -> list[str]:
