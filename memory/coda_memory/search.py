@@ -122,12 +122,12 @@ def _newest_first(table: LanceTable, hits: list[Hit], vector: Vectors, now: date
         if not missing:
             break
         listed = ", ".join(f"'{one}'" for one in sorted(missing))
-        rows = table.search().where(f"id IN ({listed})").limit(len(missing)).to_arrow().to_pylist()
-        for row in rows:
+        rows = table.search().where(f"id IN ({listed})").limit(len(missing)).to_arrow()
+        for row in _rows(rows):
             memory = as_memory(row)
             relevance = float(np.dot(np.asarray(row["vector"], dtype=np.float32), vector))
             found[memory.id] = Hit(memory, relevance, recency_of(memory, now), 0.0)
-        if not rows:
+        if not rows.num_rows:
             break
     for hit in sorted(found.values(), key=lambda hit: hit.memory.created_at):
         newer = found.get(hit.memory.superseded_by or "")
@@ -162,6 +162,15 @@ def as_rows(
     return pa.table(columns, schema=schema)
 
 
+def _rows(found: pa.Table) -> list[dict[str, object]]:
+    """Rows as mappings; vectors as arrays, for as lists of numbers they take most of the time."""
+    rows: list[dict[str, object]] = found.select(COLUMNS).to_pylist()
+    flat = found["vector"].combine_chunks().flatten().to_numpy()
+    for row, vector in zip(rows, flat.reshape(len(rows), -1) if rows else (), strict=True):
+        row["vector"] = vector
+    return rows
+
+
 def _by_vector(
     table: LanceTable, vector: Vectors, limit: int, where: str | None, probes: int | None
 ) -> list[dict[str, object]]:
@@ -170,8 +179,7 @@ def _by_vector(
         query = query.nprobes(probes)
     if where:
         query = query.where(where)
-    rows: list[dict[str, object]] = query.to_arrow().to_pylist()
-    return rows
+    return _rows(query.to_arrow())
 
 
 def _by_words(
@@ -182,5 +190,4 @@ def _by_words(
     query = table.search(MatchQuery(text, "text"), query_type="fts").limit(limit)
     if where:
         query = query.where(where)
-    rows: list[dict[str, object]] = query.to_arrow().to_pylist()
-    return rows
+    return _rows(query.to_arrow())

@@ -16,7 +16,7 @@ from coda_memory.search import Hit
 
 THRESHOLD = 0.7
 MOST = 3
-_COSINE, _BEHIND, _SHARED, _OFFSET = 9.4, 8.5, 1.0, -2.2
+_COSINE, _BEHIND, _SHARED, _OFFSET = 9.4, 8.5, 1.0, -1.1
 _IMPORTANCE = 0.1
 _SOCIAL = re.compile(
     r"^(?:(?:oh|well|ok|okay|yes|yeah|no|hi|hey|hello|hi there|hello there|thanks|thank you|please|"
