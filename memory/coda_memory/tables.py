@@ -188,6 +188,9 @@ class Tables:
         with self._reading("removing old versions"):
             # Files of writers that were killed are nobody's: we hold the lock.
             _clean(table, NOW, everything=self.local is not None)
+            if self.local is not None:
+                for left in (self.local / f"{name}.lance").rglob(".tmp*"):
+                    left.unlink()  # a file half written; LanceDB does not know of it
 
     def drop(self, name: str) -> None:
         """Remove a table and all its files."""
