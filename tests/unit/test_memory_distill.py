@@ -1,0 +1,99 @@
+"""Facts from the user's words, times from questions, and which fact replaces which."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from coda_memory.distill import distill
+from coda_memory.embedding import HashedWords
+from coda_memory.timespan import timespan
+
+MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("said", "fact", "subject"),
+    [
+        ("Hi, my name is Ada.", "The user's name is Ada.", "name"),
+        ("I live in Paris, near the river.", "The user lives in Paris.", "home"),
+        ("We moved to Geelong last week.", "The user lives in Geelong.", "home"),
+        ("I really like chess.", "The user likes chess.", "likes chess"),
+        ("I don’t like chess any more.", "The user does not like chess.", "likes chess"),
+        ("I hate the smell of paint", "The user does not like the smell of paint.", None),
+        ("I'm allergic to walnuts!", "The user is allergic to walnuts.", "allergic walnuts"),
+        ("My favourite colour is blue.", "The user's favourite colour is blue.", None),
+        ("my favorite colour is now red", "The user's favourite colour is red.", None),
+        ("My cat is called Biscuit.", "The user's cat is called Biscuit.", "name of cat"),
+        ("I work as a nurse.", "The user works as a nurse.", "job"),
+        ("I'm a retired nurse now.", "The user is a retired nurse.", "job"),
+        ("Remember that the key is under the mat.", None, None),
+        ("I drive an old Renault.", "The user drives an old Renault.", "car"),
+    ],
+)
+def test_a_fact_is_read_from_a_sentence(said, fact, subject):
+    facts = distill(said)
+    assert len(facts) == 1
+    if fact is not None:
+        assert facts[0].text == fact
+    if subject is not None:
+        assert facts[0].subject == subject
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "What is my name?",
+        "I would like a coffee.",
+        "If I live in Rome one day, I will buy a scooter.",
+        "He said I like him.",
+        "I used to live in Rome.",
+        "I like it.",
+        "You live in Rome.",
+        "The weather is nice.",
+        "",
+    ],
+)
+def test_what_is_no_fact_about_the_user_gives_none(said):
+    assert distill(said) == []
+
+
+def test_the_same_thing_said_otherwise_has_the_same_subject():
+    subjects = {
+        distill(said)[0].subject
+        for said in ("I love playing chess.", "I like chess a lot.", "I can't stand chess.")
+    }
+    assert subjects == {"likes chess"}
+
+
+@pytest.mark.parametrize(
+    ("question", "inside", "outside"),
+    [
+        ("what did I do yesterday", "2026-06-14T20:00", "2026-06-15T08:00"),
+        ("what did I say this morning", "2026-06-15T08:00", "2026-06-14T08:00"),
+        ("where was I last week", "2026-06-10T12:00", "2026-06-15T00:00"),
+        ("where was I last month", "2026-05-02T12:00", "2026-06-02T12:00"),
+        ("what happened in December", "2025-12-24T12:00", "2026-01-01T12:00"),
+        ("who came on Friday", "2026-06-12T12:00", "2026-06-11T12:00"),
+        ("what did I buy three days ago", "2026-06-12T12:00", "2026-06-10T12:00"),
+        ("what did I buy two weeks ago", "2026-06-01T12:00", "2026-06-12T12:00"),
+        ("what did I do last weekend", "2026-06-13T12:00", "2026-06-12T12:00"),
+        ("where did I go last year", "2025-03-01T12:00", "2026-03-01T12:00"),
+    ],
+)
+def test_a_question_names_its_time(question, inside, outside):
+    span = timespan(question, MONDAY)
+    assert span is not None
+    assert span.holds(datetime.fromisoformat(inside).replace(tzinfo=UTC))
+    assert not span.holds(datetime.fromisoformat(outside).replace(tzinfo=UTC))
+
+
+def test_most_questions_are_about_any_time():
+    assert timespan("what is my favourite colour", MONDAY) is None
+
+
+def test_hashed_words_know_words_and_nothing_else():
+    model = HashedWords()
+    chess, board, rowing = model.embed(["I like chess", "chess I LIKE!", "rowing tomorrow"])
+    assert float(chess @ board) > 0.999
+    assert abs(float(chess @ rowing)) < 0.6
