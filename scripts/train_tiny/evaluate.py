@@ -125,9 +125,16 @@ def evaluate(
         print(f"section {letter} took {time.monotonic() - begun:.0f} s", flush=True)
     print(table(bars))
     version = json.loads((folder / "config.json").read_text())["model_id"]
+    rows = [bar.__dict__ | {"holds": bar.holds} for bar in bars]
+    if only and report.exists():  # keep what other sections measured earlier
+        new = {row["name"] for row in rows}
+        old = json.loads(report.read_text())["bars"]
+        rows = sorted(
+            rows + [row for row in old if row["name"] not in new], key=lambda r: r["name"][0]
+        )
     result: dict[str, Any] = {
         "model": version,
-        "bars": [bar.__dict__ | {"holds": bar.holds} for bar in bars],
+        "bars": rows,
     }
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(result, indent=1) + "\n")

@@ -87,6 +87,10 @@ def warm_start(model: Talker, folder: Path, tokenizer: Pieces, old_tokenizer: Pi
                 if source is not None:
                     value[index] = weight[source]
     model.lm.load_state_dict(new)
+    table = load_file(folder / "coda.safetensors")["reference_embedding"].float()
+    if table.shape == (tokenizer.vocab_size() + 1, new["text_emb.weight"].shape[1]):
+        with torch.no_grad():
+            model.marker.copy_((table[:-1] - new["text_emb.weight"][:-1]).mean(0))
 
 
 @dataclass

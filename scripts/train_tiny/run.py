@@ -16,6 +16,7 @@ import sentencepiece
 import torch
 from moshi.models import loaders
 from moshi.models.lm import LMModel
+from safetensors.torch import load_file
 
 from . import clips, codec, decoder, encode, export, lm, stt, synthesis
 from .corpus import vocabularies
@@ -121,10 +122,14 @@ def stage_lm(options: argparse.Namespace) -> None:
 
 
 def new_stt(options: argparse.Namespace) -> LMModel:
-    """A fresh transcription model."""
+    """A transcription model, fresh or from an earlier version's weights."""
     torch.manual_seed(options.seed)
     size = load_tokenizer(options.work).vocab_size()
-    return LMModel(**stt.stt_config(size), dtype=torch.float32, device="cpu")
+    model = LMModel(**stt.stt_config(size), dtype=torch.float32, device="cpu")
+    earlier = options.warm_start / "stt" / "model.safetensors" if options.warm_start else None
+    if earlier is not None and earlier.exists():
+        model.load_state_dict({name: w.float() for name, w in load_file(earlier).items()})
+    return model
 
 
 def stt_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
@@ -174,7 +179,7 @@ def stage_evaluate(options: argparse.Namespace) -> None:
     """All bars as one table and as JSON."""
     from .evaluate import evaluate
 
-    evaluate(options.out, options.work, options.report)
+    evaluate(options.out, options.work, options.report, options.only, options.scale)
 
 
 def parse() -> argparse.Namespace:
@@ -207,6 +212,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=4, help="sequences per process and step")
     parser.add_argument("--stt-minutes", type=float, default=25)
     parser.add_argument("--decoder-minutes", type=float, default=20)
+    parser.add_argument("--only", default="", help="sections of the evaluation, such as cs")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the evaluation")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.device = pick_device(options.device)
