@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -62,6 +63,7 @@ def search(
     vector: Vectors,
     limit: int,
     now: datetime,
+    pool: Executor,
     *,
     where: str | None = None,
     ranking: Ranking = "hybrid",
@@ -69,12 +71,15 @@ def search(
 ) -> list[Hit]:
     """Search one table; best first.
 
-    vector: float32 [dimension], length 1. where: a condition on columns (never user text).
+    vector: float32 [dimension], length 1. pool: for the search by words.
+    where: a condition on columns (never user text).
     Raises what LanceDB raises.
     """
     wanted = max(CANDIDATES, limit)
+    # Side by side: LanceDB lets go of the interpreter lock while it works.
+    words = pool.submit(_by_words, table, query, wanted, where) if ranking != "vector" else None
     by_vector = _by_vector(table, vector, wanted, where, probes) if ranking != "words" else []
-    by_words = _by_words(table, query, wanted, where) if ranking != "vector" else []
+    by_words = words.result() if words is not None else []
     rows: dict[str, dict[str, object]] = {}
     fused: dict[str, float] = {}
     ranks: list[dict[str, int]] = []

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -36,6 +36,8 @@ from coda_voice.errors import ValidationError
 T = TypeVar("T")
 MAX_MEMORIES = 100_000
 """Of one user: some 30 years of 10 memories a day; about 170 MB."""
+SEARCHERS = 4
+"""Searches by words that run at once, each beside the one by vector."""
 _PURGE = "purge "
 
 
@@ -65,6 +67,8 @@ class MemoryStore:
         self.embedder = EmbedWorker(model, load_model)
         self.upkeep = Upkeep(self.tables, max_memories, now)
         self.writer = Writer(self.tables, self.embedder, self.upkeep)
+        # At most one job per search that is going on waits here: callers bound it.
+        self.searchers = ThreadPoolExecutor(SEARCHERS, "memory-search")
         self._closing = threading.Lock()
         if any(key.startswith(_PURGE) for key in self.tables.info()):
             self.writer.call(self._finish_purges)
@@ -95,6 +99,7 @@ class MemoryStore:
         with self._closing:
             self.writer.close()
             self.embedder.close()
+            self.searchers.shutdown()
             self.tables.close()
 
     def __enter__(self) -> MemoryStore:

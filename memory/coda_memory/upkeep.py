@@ -2,7 +2,7 @@
 
 LanceDB makes a version and a file per write and never tidies up by itself; 500 single writes
 make a search 25 times slower. After 20 writes to a table it is compacted, its indices take in
-the new rows, and versions older than a minute go. A vector index is built where scanning
+the new rows, and versions older than two seconds go. A vector index is built where scanning
 starts to cost more than it; a table that has grown too large loses its least useful memories.
 """
 
@@ -27,12 +27,13 @@ from coda_voice.errors import VoiceProcessingError
 log = logging.getLogger("coda_memory")
 
 WRITES_BEFORE_OPTIMIZE = 20
-KEEP_VERSIONS = timedelta(seconds=60)
-"""Another process may be reading the last version; a search takes milliseconds."""
+KEEP_VERSIONS = timedelta(seconds=2)
+"""Long enough for a search that began on an older version, in any process; every version kept
+slows down all searches, which look for the newest: a minute's worth made them 1.5 times slower."""
 ID_INDEX_ROWS = 10_000
 VECTOR_INDEX_ROWS = 50_000
 """Of one user. Below, comparing with every vector is fast, and exact."""
-PROBES_SHARE = 0.25
+PROBES_SHARE = 0.12
 """Of an index's partitions: recall before speed."""
 FORGET_SHARE = 0.05
 """Of a full table, so that it is not rewritten at each write from then on."""

@@ -121,11 +121,12 @@ class UserMemories:
                 return []
         where = " AND ".join(conditions) or None
         at = now or self._store.now()
+        pool = self._store.searchers
 
         def look(table: LanceTable) -> list[Hit]:
             near = probes(table.count_rows())
             return search(
-                table, query, vector, limit, at, where=where, ranking=ranking, probes=near
+                table, query, vector, limit, at, pool, where=where, ranking=ranking, probes=near
             )
 
         return self._store.read(self._table, look) or []
