@@ -33,6 +33,7 @@ INFO = "coda_memory_info"
 OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
 LOCK_TIMEOUT = 20.0
+INFO_ATTEMPTS = 5
 NOW = timedelta(milliseconds=1)
 """Versions older than this are removed; for zero LanceDB would warn each time."""
 _INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])
@@ -85,12 +86,20 @@ class Tables:
     # ---- what the store is -------------------------------------------------------------
 
     def info(self) -> dict[str, str]:
-        """What the store says of itself; empty where nothing has been stored yet."""
-        with self._reading("opening the memory store"):
-            if INFO not in self.names():
-                return {}
-            rows = self._db.open_table(INFO).search().to_arrow().to_pylist()
-            return {row["key"]: row["value"] for row in rows}
+        """What the store says of itself; empty where nothing has been stored yet.
+
+        Read without the lock: where another process replaces it meanwhile, read again.
+        """
+        for attempt in range(INFO_ATTEMPTS):
+            try:
+                if INFO not in self.names():
+                    return {}
+                rows = self._db.open_table(INFO).search().to_arrow().to_pylist()
+                return {row["key"]: row["value"] for row in rows}
+            except LANCE_ERRORS as error:
+                if attempt + 1 == INFO_ATTEMPTS:
+                    raise store_error(error, self.uri, "opening the memory store") from error
+        return {}
 
     def write_info(self, **values: str | None) -> None:
         """Set values; None removes the key."""

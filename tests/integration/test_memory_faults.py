@@ -62,8 +62,9 @@ def killed_writers(folder: Path, kills: int, seed: int) -> tuple[set[str], set[s
         names = [f"r{pair + k}" for k in range(2)]
         processes = [writer(folder, name, 10_000) for name in names]
         for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+            assert process.stdout is not None and process.stderr is not None
+            first = process.stdout.readline()
+            assert first == "ready\n", process.stderr.read()
         timers = [
             threading.Timer(dice.uniform(0.05, 1.5), os.kill, (process.pid, signal.SIGKILL))
             for process in processes
