@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -184,21 +185,25 @@ def test_no_room_on_the_disk_is_told_and_searching_goes_on(tmp_path):
         assert "chess" in store.user("ada").search("chess")[0].memory.text
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders are Unix's")
-def test_a_read_only_folder_is_searched_and_refuses_writes(tmp_path):
-    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+@pytest.fixture
+def open_folder():
+    """A folder whose parents anybody may pass: pytest's own are closed to other users."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_read_only_folder_is_searched_and_refuses_writes(open_folder):
+    with MemoryStore(open_folder, HASHED_WORDS) as store:
         store.user("ada").remember("I like chess.")
-    for path in [tmp_path, *tmp_path.rglob("*")]:
+    for path in [open_folder, *open_folder.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for path in tmp_path.parents:
-        if path.stat().st_uid == os.getuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o011)
     # Root may write anywhere: the child becomes somebody who may not.
     become = "import os\nfrom coda_memory import MemoryStore\nif os.getuid() == 0: os.setuid(65534)"
     try:
-        found, error, found_after = in_a_child(tmp_path, spoil=become)
+        found, error, found_after = in_a_child(open_folder, spoil=become)
     finally:
-        for path in [tmp_path, *tmp_path.rglob("*")]:
+        for path in [open_folder, *open_folder.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
     assert error.startswith("memory_cannot_write ")
     assert "permissions" in error
