@@ -107,7 +107,8 @@ def test_a_wrong_keyword_argument_is_named():
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    # Some native library that another test loads flushes subnormal numbers to zero.
+    st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(),
     lambda children: (
         st.lists(children, max_size=3)
         | st.dictionaries(
