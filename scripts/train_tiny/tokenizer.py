@@ -5,6 +5,7 @@ Pieces of sentencepiece's unigram model, lower case. PAD is 3, EPAD 0, `<system>
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
@@ -35,11 +36,10 @@ def train_tokenizer(folder: Path, seed: int = 3) -> Path:
             corpus.answer(asked, facts),
             corpus.sentence(rng, words),
         ]
-    text = folder / "tokenizer.txt"
-    text.write_text("\n".join(line for line in lines if line))
+    model = io.BytesIO()  # from memory to memory: a file's path would end up in the model
     sentencepiece.SentencePieceTrainer.train(
-        input=str(text),
-        model_prefix=str(folder / "tokenizer"),
+        sentence_iterator=iter([line for line in lines if line]),
+        model_writer=model,
         vocab_size=VOCABULARY,
         unk_id=0,
         bos_id=1,
@@ -51,7 +51,9 @@ def train_tokenizer(folder: Path, seed: int = 3) -> Path:
         hard_vocab_limit=False,
         minloglevel=2,
     )
-    return folder / "tokenizer.model"
+    path = folder / "tokenizer.model"
+    path.write_bytes(model.getvalue())
+    return path
 
 
 def load_tokenizer(folder: Path) -> sentencepiece.SentencePieceProcessor:
