@@ -26,6 +26,7 @@ from .dialogue import COPY_WEIGHT, COPYING, Conversation, Material, Mix, Sample
 from .fast import FastForward
 from .parallel import MEET_EVERY, agree, average_parameters
 from .tokenizer import PAD
+from .training_state import keep, resume
 
 CARD = 512
 CODEBOOKS = 8
@@ -224,13 +225,9 @@ def train(
         [dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
         lr=plan.peak_rate, betas=(0.9, 0.95), fused=True,
     )  # fmt: skip
-    step, before, mean = 0, 0.0, {}
+    mean = {}
     path = folder / "lm.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, before = state["step"], state["minutes"]
+    step, before = resume(path, model, optimizer)
     rng = random.Random(plan.seed * 1000 + rank + step * 7)
     generator = torch.Generator().manual_seed(rank + step)
     started, saved = time.monotonic(), time.monotonic()
@@ -240,14 +237,7 @@ def train(
             elapsed = agree(before + (time.monotonic() - started) / 60, workers)
         done = elapsed / plan.minutes
         if rank == 0 and (done >= 1 or (step % MEET_EVERY == 0 and time.monotonic() - saved > 120)):
-            state = dict(
-                model=model.state_dict(),
-                optimizer=optimizer.state_dict(),
-                step=step,
-                minutes=elapsed,
-            )
-            torch.save(state, path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+            keep(path, model, optimizer, step, elapsed)
             saved = time.monotonic()
         if done >= 1:
             return

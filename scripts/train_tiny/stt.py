@@ -22,6 +22,7 @@ from .dialogue import Material
 from .fast import FastForward
 from .parallel import MEET_EVERY, agree, average_parameters
 from .tokenizer import EPAD, PAD, TEXT_LEAD, monologue
+from .training_state import keep, resume
 
 DELAY_FRAMES = 6
 HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
@@ -98,13 +99,9 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05, fused=True
     )
-    step, before, mean = 0, 0.0, {}
+    mean = {}
     path = folder / "stt.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, before = state["step"], state["minutes"]
+    step, before = resume(path, model, optimizer)
     listening = Listening(random.Random(rank + 10 * step), material, frames)
     started = saved = time.monotonic()
     elapsed = before
@@ -113,14 +110,7 @@ def train(
             elapsed = agree(before + (time.monotonic() - started) / 60, workers)
         done = elapsed / minutes
         if rank == 0 and (done >= 1 or (step % MEET_EVERY == 0 and time.monotonic() - saved > 120)):
-            state = dict(
-                model=model.state_dict(),
-                optimizer=optimizer.state_dict(),
-                step=step,
-                minutes=elapsed,
-            )
-            torch.save(state, path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+            keep(path, model, optimizer, step, elapsed)
             saved = time.monotonic()
         if done >= 1:
             return
