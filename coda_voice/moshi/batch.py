@@ -56,7 +56,6 @@ class _Row:
     sampling: Sampling = field(default_factory=Sampling.greedy)
     steer: SteerToken | None = None
     references: deque[torch.Tensor] = field(default_factory=lambda: deque(maxlen=_MAX_REFERENCES))
-    references_dropped: int = 0
     last_token: int | None = None
     forced: bool = False
     muted: bool = False
@@ -212,17 +211,9 @@ class SlotBatch:
         self._summed_rows.discard(row)
         self._audible[row] = 1.0
 
-    def start_from(self, row: int, model: RowState) -> None:
-        """Put a prefilled model state into a slot; its codec and its settings stay."""
-        self._write_model(row, model)
-        self._rows[row].last_token = None
-
-    def swap_model(self, row: int, model: RowState) -> None:
-        """Exchange a running slot's model state between two frames; all else goes on."""
-        self._write_model(row, model)
-
     @torch.no_grad()
-    def _write_model(self, row: int, model: RowState) -> None:
+    def write_model(self, row: int, model: RowState) -> None:
+        """Put a model state into a slot between two frames; its codec and settings go on."""
         write_row("lm", self._gen.lm_model, self.slots, row, model)
         write_row("gen", self._gen, self.slots, row, model)
 
@@ -249,7 +240,7 @@ class SlotBatch:
     def restore(self, row: int, snapshot: SlotSnapshot) -> None:
         """Continue in ``row`` where the snapshot was taken, in whichever slot that was."""
         self.reset(row, snapshot.sampling)
-        self._write_model(row, snapshot.state)
+        self.write_model(row, snapshot.state)
         write_row("mimi", self.models.mimi, self.slots, row, snapshot.state)
         self._history.restore(row, snapshot.history)
         self._sampler.rewind(row, snapshot.rng_position)
@@ -278,7 +269,6 @@ class SlotBatch:
         for vector in vectors.to(self._sums):
             dropped += len(state.references) == state.references.maxlen
             state.references.append(vector)
-        state.references_dropped += dropped
         return dropped
 
     def drop_references(self, row: int) -> None:

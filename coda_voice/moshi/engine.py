@@ -196,7 +196,8 @@ class Engine:
 
         def add() -> None:
             if generation == slot.generation:
-                self._batch.add_references(slot.row, vectors)
+                dropped = self._batch.add_references(slot.row, vectors)
+                slot.counters.dropped_references += dropped
 
         self._post(lambda: self._if_leased(slot, add))
 

@@ -93,7 +93,7 @@ class Rebuilder:
         state = self.cache.get(slot.prompt.key) if slot.prompt else None
         if not slot.prompt or state is not None:
             if state is not None:
-                self._batch.start_from(slot.row, state)
+                self._batch.write_model(slot.row, state)
                 slot.prompt_frames = int(state.tensors["gen:.offsets"])
             slot.context_used = slot.prompt_frames
             slot.state = SlotState.RUNNING
@@ -182,6 +182,7 @@ class Rebuilder:
             if missed > _CATCH_UP:
                 return  # the next chunk, between the next two frames
         state = prefill.finish()
+        self._batch.write_model(row, state)
         self._jobs.popleft()
         slot = job.slot
         slot.prompt, slot.prompt_frames = job.prompt, job.prompt_frames
@@ -189,11 +190,9 @@ class Rebuilder:
         if job.joining:
             if job.prompt:
                 self.cache.put(job.prompt.key, state)
-            self._batch.start_from(row, state)
             slot.state = SlotState.RUNNING
             slot.notify()
         else:
-            self._batch.swap_model(row, state)
             slot.counters.renewals += 1
             slot.renewed = Renewal(job.prompt_frames, job.kept)
         self._settle(job.done, Renewal(job.prompt_frames, job.kept))

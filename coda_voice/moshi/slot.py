@@ -60,6 +60,7 @@ class SlotCounters:
     dropped_out: int = 0
     late: int = 0
     renewals: int = 0
+    dropped_references: int = 0
 
 
 @dataclass(frozen=True, slots=True)

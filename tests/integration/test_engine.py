@@ -284,6 +284,14 @@ def test_vectors_of_another_model_are_refused(engine: Engine) -> None:
     talk.close()
 
 
+def test_references_that_find_no_room_are_counted(engine: Engine) -> None:
+    talk = Talk(engine)
+    talk.slot.reference(torch.zeros(600, 256))
+    talk.feed(silence(2))
+    talk.close()
+    assert talk.slot.counters.dropped_references == 600 - 512
+
+
 def test_references_of_an_older_turn_die_with_it(engine: Engine) -> None:
     vectors = engine.models.reference_vectors(engine.models.encode_text("the user likes chess"))
     plain, told = Talk(engine, sampling=GREEDY), Talk(engine, sampling=GREEDY)
