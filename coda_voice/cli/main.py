@@ -39,6 +39,9 @@ VERBS = {
     "doctor": Verb("coda_voice.cli.doctor", "doctor", "Show what this machine can run, and why."),
     "download": Verb("coda_voice.cli.download", "download", "Fetch a checkpoint by name."),
     "memory": Verb("coda_voice.cli.memory", "app", "Show, add to, and forget what it remembers."),
+    "personality": Verb(
+        "coda_voice.cli.personality", "app", "Show who it can be, and how it adapted to a user."
+    ),
     "config": Verb("coda_voice.cli.config", "app", "Show or check a configuration."),
 }
 
