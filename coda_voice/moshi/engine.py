@@ -21,7 +21,15 @@ import torch
 from coda_voice.errors import ConversationError, SlotsFullError, VoiceInitializationError
 from coda_voice.moshi.batch import SlotBatch, StepResult
 from coda_voice.moshi.checkpoint import SpeechModels
-from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Pcm, Renewal, Sampling, StageTimes
+from coda_voice.moshi.frames import (
+    FRAME_SECONDS,
+    FrameOut,
+    Pcm,
+    Renewal,
+    Sampling,
+    StageTimes,
+    Word,
+)
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.pacing import Pacer
 from coda_voice.moshi.prompt import Prompt
@@ -212,6 +220,15 @@ class Engine:
         self._post(lambda: self._rebuilder.request(slot, prompt, done))
         return done
 
+    @property
+    def transcribes(self) -> bool:
+        """Whether what users say is written down."""
+        return False
+
+    def flush_transcript(self, slot: Slot) -> Future[tuple[Word, ...]]:
+        """See Slot.flush_transcript."""
+        return self._ask(slot, lambda: ())
+
     def snapshot(self, slot: Slot) -> Future[Snapshot]:
         """See Slot.snapshot."""
         return self._ask(
@@ -355,6 +372,7 @@ class Engine:
         stepping: list[Slot | None] = [None] * self.options.slots
         frames: list[Pcm | None] = [None] * self.options.slots
         arrivals = [0.0] * self.options.slots
+        voiced: list[bool | None] = [None] * self.options.slots
         with self._changed:
             for row, slot in enumerate(self._slots):
                 if slot is None or not slot.ready:
@@ -362,12 +380,13 @@ class Engine:
                 given = slot.inbox.get()
                 if given is not None:
                     stepping[row], frames[row], arrivals[row] = slot, given.pcm, given.arrived
+                    voiced[row] = given.voiced
         if not any(stepping):
             return
         result = self._batch.step(frames)
         for row, slot in enumerate(stepping):
             if slot is not None:
-                self._deliver(slot, row, result, started, arrivals[row])
+                self._deliver(slot, row, result, started, arrivals[row], voiced[row])
         self._rebuilder.after_step([slot for slot in stepping if slot is not None])
         took = time.perf_counter() - started
         self._ticks.append(took)
@@ -375,7 +394,13 @@ class Engine:
         self._pacer.ticked(took)
 
     def _deliver(
-        self, slot: Slot, row: int, result: StepResult, started: float, arrived: float
+        self,
+        slot: Slot,
+        row: int,
+        result: StepResult,
+        started: float,
+        arrived: float,
+        voiced: bool | None,
     ) -> None:
         if self._slots[row] is not slot:
             return  # released while its last frame was stepped: nobody wants it
@@ -405,6 +430,7 @@ class Engine:
                 arrived=arrived,
                 times=times,
                 renewed=renewed,
+                voiced=voiced,
             )
         )
 

@@ -64,11 +64,12 @@ class StageTimes:
     encode: float = 0.0
     model: float = 0.0
     decode: float = 0.0
+    transcribe: float = 0.0
 
     @property
     def total(self) -> float:
         """From the arrival of the user's frame to the agent's frame being ready."""
-        return self.queued + self.encode + self.model + self.decode
+        return self.queued + self.encode + self.model + self.decode + self.transcribe
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,14 @@ class FrameOut:
     ``frame`` counts from 0 on the conversation's clock; the agent's ``pcm`` belongs to
     the same 80 ms as the user's frame of that number. ``text_token`` is the monologue's
     token of that frame (None on the very first, where the model has said nothing yet).
+
+    Where a transcriber runs: ``user_words`` are the user's words that became known with
+    this frame, with their times in the user's audio (they lie about half a second back);
+    ``user_partial`` is what is written so far of a word that is not complete, or "";
+    ``pause`` the probability that the user stays silent for the next 0.5, 1, 2 and 3 s
+    (None: the transcriber has no such heads). They are as the recogniser gives them:
+    ``transcript.UserTranscript`` drops what was invented in silence, and the agent's echo.
+    ``voiced`` is what the caller's voice detector said of the user's frame, None unknown.
     """
 
     frame: int
@@ -101,6 +110,10 @@ class FrameOut:
     arrived: float = 0.0
     times: StageTimes = field(default_factory=StageTimes)
     renewed: Renewal | None = None
+    user_words: tuple[Word, ...] = ()
+    user_partial: str = ""
+    pause: tuple[float, ...] | None = None
+    voiced: bool | None = None
 
     @property
     def time(self) -> float:

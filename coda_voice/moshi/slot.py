@@ -17,7 +17,7 @@ import torch
 
 from coda_voice.errors import AudioProcessingError, ConversationError, ValidationError
 from coda_voice.moshi.batch import SlotSnapshot
-from coda_voice.moshi.frames import FRAME_SAMPLES, FrameOut, Pcm, Renewal, Sampling
+from coda_voice.moshi.frames import FRAME_SAMPLES, FrameOut, Pcm, Renewal, Sampling, Word
 from coda_voice.moshi.mailbox import Mailbox
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.prompt import Prompt
@@ -67,6 +67,7 @@ class SlotCounters:
 class _FrameIn:
     pcm: Pcm
     arrived: float
+    voiced: bool | None
 
 
 class Slot:
@@ -116,13 +117,15 @@ class Slot:
 
     # -- audio -----------------------------------------------------------------------------
 
-    def push(self, pcm: Pcm, arrived: float | None = None) -> bool:
+    def push(self, pcm: Pcm, arrived: float | None = None, *, voiced: bool | None = None) -> bool:
         """Give the next 80 ms of the user's audio: float32 [1920], 24 kHz.
 
         ``arrived`` (``time.perf_counter``) is when it reached this machine: latencies count
-        from there. False means that a frame was lost (realtime) or refused (files: try
-        again after the next output). Raises AudioProcessingError for a frame of another
-        shape or with values that are no numbers, ConversationError when the lease is over.
+        from there. ``voiced``: whether a voice detector hears speech in it (None: there is
+        no detector); the transcriber needs it to know when a turn is over. False means that
+        a frame was lost (realtime) or refused (files: try again after the next output).
+        Raises AudioProcessingError for a frame of another shape or with values that are no
+        numbers, ConversationError when the lease is over.
         """
         if pcm.shape != (FRAME_SAMPLES,) or pcm.dtype != np.float32:
             raise AudioProcessingError(
@@ -133,7 +136,7 @@ class Slot:
             raise AudioProcessingError("the frame has samples that are NaN or infinite")
         if self.state in (SlotState.ENDED, SlotState.FAILED) or self.finished:
             raise ConversationError(self.error or "the conversation takes no more audio")
-        frame = _FrameIn(pcm, time.perf_counter() if arrived is None else arrived)
+        frame = _FrameIn(pcm, time.perf_counter() if arrived is None else arrived, voiced)
         if self.realtime:
             kept = self.inbox.put_dropping(frame)
             self.counters.dropped_in = self.inbox.dropped
@@ -173,6 +176,23 @@ class Slot:
     def release(self) -> None:
         """Give the slot back. The second time it does nothing."""
         self._engine.release(self)
+
+    # -- what is heard ---------------------------------------------------------------------
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether what the user says is written down."""
+        return self._engine.transcribes
+
+    def flush_transcript(self) -> Future[tuple[Word, ...]]:
+        """Have the transcriber write now what it would write half a second later.
+
+        For whoever knows that the user's turn is over: push-to-talk released, the end of a
+        file. Where frames come with ``voiced`` it happens by itself, and the words come with
+        the frame. Gives the words that were still on their way; they do not come again with
+        a frame. Empty where nothing is transcribed.
+        """
+        return self._engine.flush_transcript(self)
 
     # -- what is said ----------------------------------------------------------------------
 
