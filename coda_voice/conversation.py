@@ -8,67 +8,37 @@ in the event loop's thread; the engine's thread only ever calls ``wake``.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from coda_voice.analytics import Analytics, Latencies, milliseconds
+from coda_voice.analytics import milliseconds
+from coda_voice.attendants import Attendant, Attendants, UserText
 from coda_voice.audio.quality import Quality
-from coda_voice.errors import ConversationError, VoiceTimeoutError
+from coda_voice.errors import ConversationError
 from coda_voice.events import (
     BargeIn,
     ConversationEnded,
     ConversationFailed,
     ConversationStarted,
     Event,
-    EventBus,
     FramesDropped,
-    SessionRenewed,
     SpeechEnded,
     SpeechStarted,
     TurnLatency,
 )
-from coda_voice.logs import Logs
+from coda_voice.heard import FrameReader, Heard, Surroundings
 from coda_voice.models import ConversationState
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Pcm, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.slot import Slot, SlotState
-from coda_voice.turns import TurnTracker, UserSpeech, level_dbfs
+from coda_voice.occupancy import Occupancy
+from coda_voice.turns import Turn, TurnTracker, UserSpeech
 
-ENGINE_SILENT_SECONDS = 30.0
-"""A frame that takes longer than this will not come: the engine is stuck or gone."""
-TAKEOVER_SECONDS = 1.0
-"""How long a new call waits for one that is just being cancelled to let go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A frame of the agent and what became known with it."""
-
-    frame: FrameOut
-    level: float
-    """dBFS."""
-    events: tuple[Event, ...]
-    user_speaking: bool
-    agent_speaking: bool
-
-    @property
-    def text(self) -> str:
-        """The words completed in this frame."""
-        return " ".join(word.text for word in self.frame.words)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a conversation reports to: shared by all of a manager's conversations."""
-
-    events: EventBus
-    analytics: Analytics
-    logs: Logs
+WORDS_LATE_FRAMES = 8
+"""The agent's last word may become known so long after its sound has ended."""
 
 
 class Conversation:
@@ -89,38 +59,45 @@ class Conversation:
         self.user_id = user_id
         self.limit_frames = limit_frames
         self.started_at = self.last_activity = datetime.now(UTC)
-        self.tracker = TurnTracker(conversation_id)
-        self.latencies = Latencies()
+        self.attendants = Attendants(self)
         self.quality: Quality | None = None
         """Of the user's audio in the last stream or utterance."""
         self.ended: str | None = None
         """Why it ended; None while it is open."""
         self._to = surroundings
+        self._reader = FrameReader(conversation_id, surroundings)
+        self._occupancy = Occupancy(conversation_id)
         self._slot: Slot | None = None
-        self._silent_tokens: frozenset[int] = frozenset()
         self._offered = 0
+        self._announced = 0
         self._next_frame = 0
-        self._marks: deque[tuple[int, UserSpeech]] = deque(maxlen=1024)
-        self._dropped_in = self._dropped_out = self._renewals = 0
-        self._busy = asyncio.Lock()
-        self._output: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._voiced = False
+        self._dropped_in = self._dropped_out = 0
+        self._said: deque[tuple[int, Turn]] = deque(maxlen=16)
+        """The agent's stretches of speech whose last words may still come, until which frame."""
 
     # ---- life -------------------------------------------------------------------------
 
-    def open(self, engine: Engine, sampling: Sampling, prompt: Prompt | None) -> None:
-        """Lease a slot and announce the conversation. Raises SlotsFullError."""
+    def open(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        prompt: Prompt | None,
+        attendants: Sequence[Attendant] = (),
+    ) -> None:
+        """Lease a slot, announce the conversation, let attendants begin. Raises SlotsFullError."""
         self._slot = engine.lease(
-            realtime=False, sampling=sampling, prompt=prompt, on_output=self.wake
+            realtime=False, sampling=sampling, prompt=prompt, on_output=self._occupancy.wake
         )
-        known = engine.models.capabilities
-        self._silent_tokens = frozenset((known.pad_token, known.epad_token))
+        self._reader.know(engine.models.capabilities)
         self._to.analytics.conversations += 1
-        self._publish(
+        self.publish(
             ConversationStarted(
                 conversation_id=self.id, user_id=self.user_id, checkpoint=engine.models.name
             )
         )
+        for attendant in attendants:
+            self.attendants.add(attendant)
 
     def close(self, reason: str = "ended") -> None:
         """Give the slot back. A stream that is running ends with a clear error."""
@@ -129,9 +106,12 @@ class Conversation:
         self.ended = reason
         for event in self.tracker.finish():
             self._note(event)
+        while self._said:
+            self._agent_said(self._said.popleft()[1])
+        self.attendants.closed()
         if self._slot is not None:
             self._slot.release()
-        self._publish(
+        self.publish(
             ConversationEnded(
                 conversation_id=self.id,
                 time=self.seconds,
@@ -140,8 +120,11 @@ class Conversation:
                 frames_dropped=self.dropped_frames,
             )
         )
-        if self._output is not None:
-            self._output.set()
+        self._occupancy.nudge()
+
+    async def aclose(self) -> None:
+        """Wait until the attendants of a closed conversation have let go of what they held."""
+        await self.attendants.aclose()
 
     @property
     def slot(self) -> Slot:
@@ -155,6 +138,20 @@ class Conversation:
         if self._slot is None:
             raise ConversationError(f"Conversation {self.id!r} has not been opened.")
         return self._slot
+
+    @property
+    def tracker(self) -> TurnTracker:
+        """Who speaks, and the turns so far."""
+        return self._reader.tracker
+
+    @property
+    def generation(self) -> int:
+        """Number of the user turn under way; 0 before the first."""
+        return 0 if self._slot is None else self._slot.generation
+
+    def publish(self, event: Event) -> None:
+        """Tell everybody who listens."""
+        self._to.events.publish(event)
 
     # ---- frames -----------------------------------------------------------------------
 
@@ -188,18 +185,27 @@ class Conversation:
         )
 
     def offer(
-        self, pcm: Pcm, speech: Sequence[UserSpeech] = (), arrived: float | None = None
+        self,
+        pcm: Pcm,
+        speech: Sequence[UserSpeech] = (),
+        arrived: float | None = None,
+        voiced: bool | None = None,
     ) -> bool:
         """Put one frame of the user into the slot; False if it would not take it now.
 
         ``speech``: what the voice detector learnt with this frame, times on the frame
-        clock; ``arrived``: when its audio came (``time.perf_counter``).
+        clock; ``voiced``: whether a voice is in this very frame (None: as between the
+        starts and ends); ``arrived``: when its audio came (``time.perf_counter``).
         """
         slot = self.slot
+        for change in speech:
+            self._voiced = change.kind == "start"
+        if self._announced == self._offered:  # not so when it was refused before
+            self._announced += 1
+            self.attendants.offered(self._voiced if voiced is None else voiced)
         if not slot.push(pcm, arrived) and not slot.realtime:
             return False
-        number = self._offered - self._dropped_in
-        self._marks.extend((number, change) for change in speech)
+        self._reader.mark(self._offered - self._dropped_in, speech)
         self._offered += 1
         self.last_activity = datetime.now(UTC)
         return True
@@ -219,60 +225,50 @@ class Conversation:
 
     def _hear(self, frame: FrameOut) -> Heard:
         self._next_frame = max(self._next_frame, frame.frame + 1)
-        changes: list[UserSpeech] = []
-        while self._marks and self._marks[0][0] <= frame.frame:
-            changes.append(self._marks.popleft()[1])
-        level = level_dbfs(frame.pcm)
-        events = self.tracker.observe(
-            frame.time,
-            user=changes,
-            agent_level=level,
-            word_token=(
-                frame.text_token is not None
-                and frame.text_token >= 0
-                and frame.text_token not in self._silent_tokens
-            ),
-            words=frame.words,
-            generation=frame.generation,
-        )
-        figures = self._to.analytics
-        figures.frames += 1
-        figures.latencies.add(frame.times)
-        self.latencies.add(frame.times)
-        self._to.logs.frame(self.id, frame)
-        if frame.renewed is not None:
-            events.append(
-                SessionRenewed(
-                    conversation_id=self.id,
-                    time=frame.time,
-                    generation=frame.generation,
-                    kept_frames=frame.renewed.kept_frames,
-                    prompt_frames=frame.renewed.prompt_frames,
-                )
-            )
-        for event in events:
+        heard = self._reader.hear(frame)
+        for event in heard.events:
             self._note(event)
-        return Heard(
-            frame,
-            level,
-            tuple(events),
-            self.tracker.user_speaking,
-            self.tracker.agent_speaking,
-        )
+        while self._said and self._said[0][0] <= frame.frame:
+            self._agent_said(self._said.popleft()[1])
+        self.attendants.heard(heard)
+        return heard
 
     def _note(self, event: Event) -> None:
+        self.publish(event)
         if isinstance(event, TurnLatency):
             self._to.analytics.turn_latencies.append(event.seconds)
         elif isinstance(event, BargeIn):
             self._to.analytics.barge_ins += 1
-        elif isinstance(event, SpeechStarted) and event.speaker == "user" and self.ended is None:
-            self.slot.next_generation()
+        elif isinstance(event, SpeechStarted) and event.speaker == "user":
+            self._begin_turn()
         elif isinstance(event, SpeechEnded) and event.speaker == "agent":
             self._to.analytics.messages += 1
-        self._publish(event)
+            last = next((t for t in reversed(self.tracker.turns) if t.speaker == "agent"), None)
+            if last is not None:
+                self._said.append((self._next_frame + WORDS_LATE_FRAMES, last))
 
-    def _publish(self, event: Event) -> None:
-        self._to.events.publish(event)
+    def _begin_turn(self) -> None:
+        if self.ended is None:
+            self.attendants.turn_began(self.slot.next_generation())
+
+    def _agent_said(self, turn: Turn) -> None:
+        if turn.text:
+            self.attendants.agent_said(turn.text, self.generation)
+
+    # ---- words ------------------------------------------------------------------------
+
+    def user_text(self, said: UserText) -> None:
+        """Take in what is known of the user's words: the transcriber's way in, and typing's."""
+        self.attendants.user_text(said)
+
+    def type_text(self, text: str) -> None:
+        """Take ``text`` as a whole turn of the user that was typed instead of spoken."""
+        self._begin_turn()
+        self.user_text(
+            UserText(text, True, self.generation, self.seconds, end=self.seconds, typed=True)
+        )
+
+    # ---- figures ----------------------------------------------------------------------
 
     def _count_drops(self, slot: Slot) -> None:
         counters = slot.counters
@@ -281,13 +277,13 @@ class Conversation:
         self._dropped_in, self._dropped_out = counters.dropped_in, counters.dropped_out
         self._to.analytics.frames_dropped += lost_in + lost_out
         if lost_in:
-            self._publish(
+            self.publish(
                 FramesDropped(
                     conversation_id=self.id, time=self.seconds, where="inbox", count=lost_in
                 )
             )
         if lost_out:
-            self._publish(
+            self.publish(
                 FramesDropped(
                     conversation_id=self.id, time=self.seconds, where="outbox", count=lost_out
                 )
@@ -302,7 +298,7 @@ class Conversation:
     def failed(self, code: str, message: str) -> None:
         """Report that a call on this conversation failed; the conversation stays open."""
         self._to.analytics.failed_calls += 1
-        self._publish(
+        self.publish(
             ConversationFailed(
                 conversation_id=self.id, time=self.seconds, code=code, message=message
             )
@@ -319,36 +315,16 @@ class Conversation:
 
     # ---- waiting ----------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """Tell the event loop that there is output. Called in the engine's thread."""
-        loop, output = self._loop, self._output
-        if loop is not None and output is not None and not loop.is_closed():
-            # The loop may close between the question and the call: nobody waits then.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(output.set)
-
     async def output_ready(self) -> None:
-        """Wait until ``wake`` or ``nudge`` was called since the last wait.
+        """Wait until the engine gave something, or ``nudge`` was called, since the last wait.
 
         Raises VoiceTimeoutError when frames are due and the engine stays silent.
         """
-        if self._output is None:
-            raise ConversationError(f"Conversation {self.id!r} is not being worked on.")
-        try:
-            async with asyncio.timeout(ENGINE_SILENT_SECONDS if self.in_flight else None):
-                await self._output.wait()
-        except TimeoutError as error:
-            raise VoiceTimeoutError(
-                f"The engine has answered nothing for {ENGINE_SILENT_SECONDS:.0f} s; "
-                "look at health_check() and restart the manager.",
-                conversation_id=self.id,
-            ) from error
-        self._output.clear()
+        await self._occupancy.output_ready(lambda: self.in_flight)
 
     def nudge(self) -> None:
         """End the current wait from the event loop's own thread."""
-        if self._output is not None:
-            self._output.set()
+        self._occupancy.nudge()
 
     @asynccontextmanager
     async def exclusively(self) -> AsyncIterator[None]:
@@ -358,32 +334,19 @@ class Conversation:
         one begins with its own. Raises ConversationError if another call goes on.
         """
         _ = self.slot
-        try:
-            async with asyncio.timeout(TAKEOVER_SECONDS):
-                await self._busy.acquire()
-        except TimeoutError as error:
-            raise ConversationError(
-                f"Conversation {self.id!r} is being streamed already; end that stream first.",
-                "conversation_busy",
-                conversation_id=self.id,
-            ) from error
-        try:
-            self._loop, self._output = asyncio.get_running_loop(), asyncio.Event()
+        async with self._occupancy.exclusively():
             self.take()
             while self.in_flight:
                 await self.output_ready()
                 self.take()
             yield
-        finally:
-            self._loop = self._output = None
-            self._busy.release()
 
     # ---- looking ----------------------------------------------------------------------
 
     @property
     def busy(self) -> bool:
         """Whether a stream or an utterance is being processed."""
-        return self._busy.locked()
+        return self._occupancy.busy
 
     def state(self) -> ConversationState:
         """Give its state at this moment."""
@@ -399,6 +362,6 @@ class Conversation:
             total_duration_ms=(datetime.now(UTC) - self.started_at).total_seconds() * 1000.0,
             message_count=self.tracker.agent_turns,
             total_audio_duration_ms=self.seconds * 1000.0,
-            average_latency_ms=milliseconds(self.latencies.arrival_to_agent.value),
+            average_latency_ms=milliseconds(self._reader.latencies.arrival_to_agent.value),
             dropped_frames=self.dropped_frames,
         )

@@ -206,6 +206,14 @@ class ConversationFailed(Event):
     message: str
 
 
+class AttendantFailed(Event):
+    """A companion of a conversation (LLM, memory, …) failed and is switched off in it."""
+
+    type: Literal["attendant_failed"] = "attendant_failed"
+    attendant: str
+    message: str
+
+
 EVENT_TYPES: tuple[type[Event], ...] = (
     ConversationStarted,
     ConversationEnded,
@@ -224,6 +232,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ToolStarted,
     ToolEnded,
     ConversationFailed,
+    AttendantFailed,
 )
 """All event classes, for documentation and codecs."""
 

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from coda_voice.analytics import Mean
 from coda_voice.audio.ingest import Ingest, IngestFrame, Outlet
 from coda_voice.audio.quality import QualityMeter
-from coda_voice.conversation import Conversation, Heard
+from coda_voice.conversation import Conversation
 from coda_voice.errors import ValidationError
 from coda_voice.events import SpeechStarted, TurnLatency
+from coda_voice.heard import Heard
 from coda_voice.models import VoiceStreamChunk
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
 from coda_voice.turns import AGENT_LEVEL_DBFS, UserSpeech
@@ -124,7 +125,7 @@ class Intake:
             while not talk.live and talk.in_flight >= PIPELINE_FRAMES:
                 await self._wait_for_room()
             speech = [UserSpeech(e.kind, self._on_frame_clock(e.time)) for e in frame.events]
-            while not talk.offer(frame.pcm, speech, arrived):
+            while not talk.offer(frame.pcm, speech, arrived, frame.speech):
                 await self._wait_for_room()
 
     def _on_frame_clock(self, seconds: float) -> float:

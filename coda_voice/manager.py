@@ -13,21 +13,19 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from coda_voice.analytics import Analytics, milliseconds
+from coda_voice.attendants import AttendantFactory
 from coda_voice.audio.ingest import Ingest
 from coda_voice.caller_audio import CallerAudio
-from coda_voice.conversation import Conversation, Surroundings
+from coda_voice.conversation import Conversation
 from coda_voice.errors import (
     ComponentNotInitializedError,
-    ConversationError,
     ValidationError,
     VoiceInitializationError,
     VoiceProcessingError,
@@ -35,6 +33,7 @@ from coda_voice.errors import (
 from coda_voice.events import EventBus, SettingWithoutEffect
 from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
 from coda_voice.handover import UNUSED, HandedOver
+from coda_voice.heard import Surroundings
 from coda_voice.logs import Logs
 from coda_voice.models import (
     ConversationState,
@@ -47,6 +46,7 @@ from coda_voice.models import (
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE
 from coda_voice.moshi.prompt import Prompt
+from coda_voice.registry import Conversations
 from coda_voice.startup import (
     ConfigLike,
     as_config,
@@ -56,9 +56,8 @@ from coda_voice.startup import (
     refuse_what_is_not_here,
     sampling_of,
 )
+from coda_voice.status import device_of, health_of, status_of
 
-REMEMBERED_ENDS = 1024
-"""So many ended conversations are remembered, to tell "has ended" from "never was"."""
 AUDIO_THREADS = 2
 """For the input chains: they must not hold up the event loop."""
 
@@ -69,7 +68,8 @@ class VoiceManager(HandedOver):
     ``config``: a VoiceConfig, a dict or YAML path of any shape VoiceConfig reads, or None
     for the defaults (coda-tiny, on whatever machine this is). ``engine``: a running engine
     to share; without one the manager starts and closes its own. ``idle_timeout``: seconds
-    after which an untouched conversation is ended; None for never.
+    after which an untouched conversation is ended; None for never. ``attendants``: what
+    accompanies each conversation beside what the configuration brings, made anew for each.
 
     Everything that happens is published on ``events``.
     """
@@ -80,10 +80,12 @@ class VoiceManager(HandedOver):
         *,
         engine: Engine | None = None,
         idle_timeout: float | None = None,
+        attendants: Sequence[AttendantFactory] = (),
     ) -> None:
         super().__init__(EventBus())
         self.config = as_config(config)
         self.idle_timeout = idle_timeout
+        self._attendants = list(attendants)
         self._shared_engine = engine
         self._engine: Engine | None = None
         self._prompt: Prompt | None = None
@@ -91,8 +93,7 @@ class VoiceManager(HandedOver):
         self._logs: Logs | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._conversations: dict[str, Conversation] = {}
-        self._ended: OrderedDict[str, str] = OrderedDict()
+        self._conversations = Conversations()
         self._started_at = time.monotonic()
         self._starting = asyncio.Lock()
 
@@ -142,7 +143,7 @@ class VoiceManager(HandedOver):
                     )
                 )
             if self.idle_timeout is not None:
-                self._watch = asyncio.create_task(self._end_idle(self.idle_timeout))
+                self._watch = asyncio.create_task(self._conversations.end_idle(self.idle_timeout))
 
     async def shutdown(self) -> None:
         """End all conversations and stop the engine. May be called twice."""
@@ -150,8 +151,9 @@ class VoiceManager(HandedOver):
             self._watch.cancel()
             await asyncio.wait([self._watch])
             self._watch = None
-        for conversation in list(self._conversations.values()):
-            self._end(conversation, "shutdown")
+        for conversation in self._conversations:
+            self._conversations.end(conversation, "shutdown")
+        await self._conversations.settled()
         engine, self._engine = self._engine, None
         if engine is not None and engine is not self._shared_engine:
             await asyncio.to_thread(engine.close)
@@ -201,19 +203,7 @@ class VoiceManager(HandedOver):
         engine, _, logs = self._running()
         if conversation_id is None:
             conversation_id = str(uuid.uuid4())
-        if not isinstance(conversation_id, str) or not conversation_id.strip():
-            raise ValidationError(
-                f"conversation_id {conversation_id!r} is no name for a conversation; give a text "
-                "that is not empty, or none to have one made.",
-                "bad_conversation_id",
-            )
-        if conversation_id in self._conversations:
-            raise ConversationError(
-                f"Conversation {conversation_id!r} is going on already; end it first or use "
-                "another id.",
-                "conversation_exists",
-                conversation_id=conversation_id,
-            )
+        self._conversations.check_new(conversation_id)
         limit = self.config.conversation_limit_seconds
         conversation = Conversation(
             conversation_id,
@@ -221,9 +211,14 @@ class VoiceManager(HandedOver):
             user_id=user_id,
             limit_frames=None if limit is None else round(limit * FRAME_RATE),
         )
-        conversation.open(engine, sampling_of(self.config, engine.models.sampling), self._prompt)
-        self._conversations[conversation_id] = conversation
-        self._ended.pop(conversation_id, None)
+        made = [factory(conversation) for factory in self._attendants]
+        conversation.open(
+            engine,
+            sampling_of(self.config, engine.models.sampling),
+            self._prompt,
+            [attendant for attendant in made if attendant is not None],
+        )
+        self._conversations.add(conversation)
         return conversation_id
 
     async def end_conversation(self, conversation_id: str) -> None:
@@ -233,19 +228,21 @@ class VoiceManager(HandedOver):
         that the manager ended (length limit, idleness) may be ended once more in silence:
         you could not know.
         """
-        conversation = self._conversations.get(conversation_id)
-        if conversation is None and self._ended.get(conversation_id, "ended") != "ended":
-            self._ended[conversation_id] = "ended"
-            return
-        self._end(self._conversation(conversation_id), "ended")
+        self._running()
+        self._conversations.end_asked(conversation_id)
+        await self._conversations.settled()
+
+    def attend(self, factory: AttendantFactory) -> None:
+        """Have ``factory`` make an attendant for each conversation that begins from now on."""
+        self._attendants.append(factory)
 
     def get_active_conversations(self) -> list[str]:
         """Give the ids of the conversations that are going on."""
-        return list(self._conversations)
+        return self._conversations.ids()
 
     def get_conversation_state(self, conversation_id: str) -> ConversationState | None:
         """Give the state of a conversation; None if no such one is going on."""
-        conversation = self._conversations.get(conversation_id)
+        conversation = self._conversations.find(conversation_id)
         return None if conversation is None else conversation.state()
 
     def conversation(self, conversation_id: str) -> Conversation:
@@ -254,32 +251,7 @@ class VoiceManager(HandedOver):
 
     def _conversation(self, conversation_id: str) -> Conversation:
         self._running()
-        conversation = self._conversations.get(conversation_id)
-        if conversation is not None:
-            return conversation
-        reason = self._ended.get(conversation_id)
-        raise ConversationError(
-            f"There is no conversation {conversation_id!r}; start_conversation() gives ids."
-            if reason is None
-            else f"Conversation {conversation_id!r} has ended ({reason}); start a new one.",
-            "unknown_conversation" if reason is None else "conversation_ended",
-            conversation_id=conversation_id,
-        )
-
-    def _end(self, conversation: Conversation, reason: str) -> None:
-        self._conversations.pop(conversation.id, None)
-        self._ended[conversation.id] = reason
-        while len(self._ended) > REMEMBERED_ENDS:
-            self._ended.popitem(last=False)
-        conversation.close(reason)
-
-    async def _end_idle(self, after: float) -> None:
-        while True:
-            await asyncio.sleep(min(1.0, after / 2))
-            for conversation in list(self._conversations.values()):
-                idle = datetime.now(UTC) - conversation.last_activity
-                if not conversation.busy and idle.total_seconds() >= after:
-                    self._end(conversation, "idle")
+        return self._conversations.get(conversation_id)
 
     @contextmanager
     def _call_on(self, conversation: Conversation) -> Iterator[None]:
@@ -292,7 +264,7 @@ class VoiceManager(HandedOver):
             raise
         finally:
             if conversation.at_limit and conversation.ended is None:
-                self._end(conversation, "max_conversation_length")
+                self._conversations.end(conversation, "max_conversation_length")
 
     # ---- audio ------------------------------------------------------------------------
 
@@ -379,33 +351,15 @@ class VoiceManager(HandedOver):
 
     async def get_analytics(self) -> VoiceAnalytics:
         """Give the measured figures since the manager was made."""
-        device = None if self._engine is None else str(self._engine.models.device)
         return await asyncio.to_thread(
-            self._analytics.report, device=device, active=len(self._conversations)
+            self._analytics.report,
+            device=device_of(self._engine),
+            active=len(self._conversations),
         )
 
     async def health_check(self) -> Health:
         """Tell whether conversations can go on, and whether new ones can start."""
-        engine = self._engine
-        stats = None if engine is None else engine.stats()
-        checks = {
-            "initialized": engine is not None,
-            "engine_running": engine is not None and engine.running,
-            "slot_free": stats is not None and stats.leased < stats.slots,
-        }
-        if all(checks.values()):
-            return Health(status="healthy", checks=checks)
-        if checks["engine_running"]:
-            return Health(
-                status="degraded", checks=checks, detail="every slot is leased: none can join"
-            )
-        return Health(
-            status="unhealthy",
-            checks=checks,
-            detail="the engine has stopped; initialize() the manager again"
-            if checks["initialized"]
-            else "initialize() has not been called",
-        )
+        return health_of(self._engine)
 
     def is_healthy(self) -> bool:
         """Tell whether the engine runs."""
@@ -413,23 +367,15 @@ class VoiceManager(HandedOver):
 
     async def get_system_status(self) -> SystemStatus:
         """Give a picture of the whole: engine, conversations, integrations, figures."""
-        engine = self._engine
-        stats = None if engine is None else engine.stats()
         handed_over = {kind: kind in self._managers for kind in UNUSED}
         idle_settings = {s.setting: s.reason for s in self.config.settings_without_effect()}
         idle_settings |= {f"{k}_manager": UNUSED[k] for k, there in handed_over.items() if there}
-        return SystemStatus(
-            initialized=engine is not None,
-            healthy=self.is_healthy(),
-            checkpoint=None if engine is None else engine.models.name,
-            device=None if engine is None else str(engine.models.device),
-            slots_used=stats.leased if stats else 0,
-            slots_total=stats.slots if stats else 0,
-            active_conversations=self.get_active_conversations(),
-            uptime_seconds=time.monotonic() - self._started_at if engine else 0.0,
-            tick_p50_ms=stats.tick_p50_ms if stats and stats.ticks else None,
-            tick_p99_ms=stats.tick_p99_ms if stats and stats.ticks else None,
+        return status_of(
+            self._engine,
+            await self.get_analytics(),
+            mode=self.config.mode,
+            conversations=self.get_active_conversations(),
+            uptime=time.monotonic() - self._started_at,
             integrations=handed_over,
             settings_without_effect=idle_settings,
-            analytics=await self.get_analytics(),
         )

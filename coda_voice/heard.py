@@ -1,0 +1,115 @@
+"""What a frame of the agent meant: turns, words and figures of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from coda_voice.analytics import Analytics, Latencies
+from coda_voice.events import Event, EventBus, SessionRenewed
+from coda_voice.logs import Logs
+from coda_voice.moshi.capabilities import Capabilities
+from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Word
+from coda_voice.turns import TurnTracker, UserSpeech, level_dbfs
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A frame of the agent and what became known with it."""
+
+    frame: FrameOut
+    level: float
+    """dBFS."""
+    events: tuple[Event, ...]
+    user_speaking: bool
+    agent_speaking: bool
+
+    @property
+    def text(self) -> str:
+        """The words completed in this frame."""
+        return " ".join(word.text for word in self.frame.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a conversation reports to: shared by all of a manager's conversations."""
+
+    events: EventBus
+    analytics: Analytics
+    logs: Logs
+
+
+class FrameReader:
+    """Makes ``Heard`` of one conversation's frames; counts them, and writes its log lines."""
+
+    def __init__(self, conversation_id: str, surroundings: Surroundings) -> None:
+        self.tracker = TurnTracker(conversation_id)
+        self.latencies = Latencies()
+        self._id = conversation_id
+        self._to = surroundings
+        self._silent_tokens: frozenset[int] = frozenset()
+        self._marks: deque[tuple[int, UserSpeech]] = deque(maxlen=1024)
+        self._muted = (0.0, 0.0)
+        """From when to when the agent was last muted, in seconds."""
+
+    def know(self, capabilities: Capabilities) -> None:
+        """Learn from the checkpoint which text tokens are no words."""
+        self._silent_tokens = frozenset((capabilities.pad_token, capabilities.epad_token))
+
+    def mark(self, frame: int, changes: Iterable[UserSpeech]) -> None:
+        """Note what the voice detector learnt with frame number ``frame``."""
+        self._marks.extend((frame, change) for change in changes)
+
+    def hear(self, frame: FrameOut) -> Heard:
+        """Take in the next frame and say what became known with it."""
+        changes: list[UserSpeech] = []
+        while self._marks and self._marks[0][0] <= frame.frame:
+            changes.append(self._marks.popleft()[1])
+        level = level_dbfs(frame.pcm)
+        events = self.tracker.observe(
+            frame.time,
+            user=changes,
+            agent_level=level,
+            word_token=self._is_word(frame),
+            words=self._audible(frame),
+            generation=frame.generation,
+        )
+        self._count(frame)
+        if frame.renewed is not None:
+            events.append(
+                SessionRenewed(
+                    conversation_id=self._id,
+                    time=frame.time,
+                    generation=frame.generation,
+                    kept_frames=frame.renewed.kept_frames,
+                    prompt_frames=frame.renewed.prompt_frames,
+                )
+            )
+        return Heard(
+            frame,
+            level,
+            tuple(events),
+            self.tracker.user_speaking,
+            self.tracker.agent_speaking,
+        )
+
+    def _is_word(self, frame: FrameOut) -> bool:
+        token = frame.text_token
+        return token is not None and token >= 0 and token not in self._silent_tokens
+
+    def _audible(self, frame: FrameOut) -> list[Word]:
+        """Leave out words that began while the agent was muted: nobody heard them."""
+        if frame.muted:
+            since, until = self._muted
+            adjoining = frame.time - until < FRAME_SECONDS / 2
+            self._muted = (since if adjoining and until else frame.time, frame.time + FRAME_SECONDS)
+        since, until = self._muted
+        return [word for word in frame.words if not since <= word.start < until]
+
+    def _count(self, frame: FrameOut) -> None:
+        figures = self._to.analytics
+        figures.frames += 1
+        figures.latencies.add(frame.times)
+        self.latencies.add(frame.times)
+        self._to.logs.frame(self._id, frame)

@@ -1,0 +1,113 @@
+"""The conversations of a manager: which go on, and why the others ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from coda_voice.conversation import Conversation
+from coda_voice.errors import ConversationError, ValidationError
+
+REMEMBERED_ENDS = 1024
+"""So many ended conversations are remembered, to tell "has ended" from "never was"."""
+
+
+class Conversations:
+    """Conversations by id; ends them, and remembers why."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Conversation] = {}
+        self._ended: OrderedDict[str, str] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(tuple(self._open.values()))
+
+    def ids(self) -> list[str]:
+        """Give the ids of those that go on."""
+        return list(self._open)
+
+    def check_new(self, conversation_id: object) -> str:
+        """Give the id back if a conversation of that id may begin.
+
+        Raises ValidationError for an id that is no text, ConversationError for one in use.
+        """
+        if not isinstance(conversation_id, str) or not conversation_id.strip():
+            raise ValidationError(
+                f"conversation_id {conversation_id!r} is no name for a conversation; give a text "
+                "that is not empty, or none to have one made.",
+                "bad_conversation_id",
+            )
+        if conversation_id in self._open:
+            raise ConversationError(
+                f"Conversation {conversation_id!r} is going on already; end it first or use "
+                "another id.",
+                "conversation_exists",
+                conversation_id=conversation_id,
+            )
+        return conversation_id
+
+    def add(self, conversation: Conversation) -> None:
+        """Take in one that has been opened."""
+        self._open[conversation.id] = conversation
+        self._ended.pop(conversation.id, None)
+
+    def find(self, conversation_id: str) -> Conversation | None:
+        """Give the conversation, or None if no such one goes on."""
+        return self._open.get(conversation_id)
+
+    def get(self, conversation_id: str) -> Conversation:
+        """Give the conversation; ConversationError says whether it ended or never was."""
+        conversation = self._open.get(conversation_id)
+        if conversation is not None:
+            return conversation
+        reason = self._ended.get(conversation_id)
+        raise ConversationError(
+            f"There is no conversation {conversation_id!r}; start_conversation() gives ids."
+            if reason is None
+            else f"Conversation {conversation_id!r} has ended ({reason}); start a new one.",
+            "unknown_conversation" if reason is None else "conversation_ended",
+            conversation_id=conversation_id,
+        )
+
+    def end(self, conversation: Conversation, reason: str) -> None:
+        """End it; ``settled`` waits for what it leaves behind."""
+        self._open.pop(conversation.id, None)
+        self._ended[conversation.id] = reason
+        while len(self._ended) > REMEMBERED_ENDS:
+            self._ended.popitem(last=False)
+        conversation.close(reason)
+        task = asyncio.get_running_loop().create_task(conversation.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def end_asked(self, conversation_id: str) -> None:
+        """End one because its caller asked; ConversationError if he did so before.
+
+        One that was ended for him (limit, idleness) may be ended once more in silence: he
+        could not know.
+        """
+        conversation = self._open.get(conversation_id)
+        if conversation is None and self._ended.get(conversation_id, "ended") != "ended":
+            self._ended[conversation_id] = "ended"
+            return
+        self.end(self.get(conversation_id), "ended")
+
+    async def settled(self) -> None:
+        """Wait until the attendants of ended conversations have let go."""
+        if self._closing:
+            await asyncio.wait(set(self._closing))
+
+    async def end_idle(self, after: float) -> None:
+        """End, for ever, those that nobody has touched for ``after`` seconds."""
+        while True:
+            await asyncio.sleep(min(1.0, after / 2))
+            for conversation in self:
+                idle = datetime.now(UTC) - conversation.last_activity
+                if not conversation.busy and idle.total_seconds() >= after:
+                    self.end(conversation, "idle")
