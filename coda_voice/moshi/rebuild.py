@@ -167,10 +167,21 @@ class Rebuilder:
         job.prompt_frames = len(steps)
         job.lived = self._batch.frames_since_reset(job.slot.row)
         if not job.joining:
-            past = self._batch.recent(job.slot.row, self._keep)
+            past = self._batch.recent(job.slot.row, self._kept(job))
             job.kept = len(past)
             steps = Steps.join([steps, past])
         return self._batch.prefill(steps)
+
+    def _kept(self, job: _Job) -> int:
+        """How many frames of its past a slot lives through again.
+
+        A new prompt comes when the conversation may need its older turns: it keeps up to half
+        of the context, where a renewal, which is there to make room, keeps a quarter.
+        """
+        if job.done is None:
+            return self._keep
+        room = self._context - job.prompt_frames - 4 * self._lead
+        return max(self._keep, min(self._context // 2, room))
 
     def _catch_up_and_swap(self, job: _Job, prefill: Prefill) -> None:
         row = job.slot.row
