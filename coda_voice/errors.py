@@ -15,6 +15,8 @@
     ├── ValidationError               an argument of the public API has the wrong shape
     ├── VoiceInitializationError      the manager could not start
     ├── MoshiConnectionError          a remote Moshi cannot be reached
+    ├── AccessError                   a caller who is not known, or may not do this
+    ├── ProtocolError                 a client's message that its protocol does not have
     └── ComponentNotInitializedError  used before initialize()
 
 Each carries ``message`` (what happened and what to do), ``error_code`` (stable,
@@ -130,3 +132,18 @@ class ComponentNotInitializedError(VoiceProcessingError):
     """A component was used before ``initialize()``."""
 
     default_code = "not_initialized"
+
+
+class AccessError(VoiceProcessingError):
+    """The caller is not known, or may not do what was asked; ``error_code`` says which."""
+
+    default_code = "access_denied"
+
+
+class ProtocolError(VoiceProcessingError):
+    """A client sent what its protocol does not have.
+
+    ``fatal`` in the context: the connection cannot go on.
+    """
+
+    default_code = "bad_message"
