@@ -44,7 +44,7 @@ from coda_voice.models import (
     VoiceStreamChunk,
 )
 from coda_voice.moshi.engine import Engine
-from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE
+from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.registry import Conversations
 from coda_voice.startup import (
@@ -193,11 +193,17 @@ class VoiceManager(HandedOver):
     # ---- conversations ----------------------------------------------------------------
 
     async def start_conversation(
-        self, user_id: str | None = None, conversation_id: str | None = None
+        self,
+        user_id: str | None = None,
+        conversation_id: str | None = None,
+        *,
+        prompt: Prompt | None = None,
+        sampling: Sampling | None = None,
     ) -> str:
         """Begin a conversation and give its id (``conversation_id``, or a new one).
 
-        Raises SlotsFullError when every slot is taken, ConversationError when a
+        ``prompt`` and ``sampling`` are this conversation's own; without them it begins as
+        configured. Raises SlotsFullError when every slot is taken, ConversationError when a
         conversation of that id is going on, ValidationError for an id that is no text.
         """
         engine, _, logs = self._running()
@@ -214,14 +220,19 @@ class VoiceManager(HandedOver):
         made = [factory(conversation) for factory in self._attendants]
         conversation.open(
             engine,
-            sampling_of(self.config, engine.models.sampling),
-            self._prompt,
+            sampling or self.sampling(),
+            prompt or self._prompt,
             [attendant for attendant in made if attendant is not None],
         )
         self._conversations.add(conversation)
         return conversation_id
 
-    async def end_conversation(self, conversation_id: str) -> None:
+    def sampling(self) -> Sampling:
+        """Give how the next conversation would sample; with a seed of its own, if none is set."""
+        engine, _, _ = self._running()
+        return sampling_of(self.config, engine.models.sampling)
+
+    async def end_conversation(self, conversation_id: str, reason: str = "ended") -> None:
         """End a conversation; its slot is free at once.
 
         Raises ConversationError for an id that is unknown or was ended by you before. One
@@ -229,7 +240,7 @@ class VoiceManager(HandedOver):
         you could not know.
         """
         self._running()
-        self._conversations.end_asked(conversation_id)
+        self._conversations.end_asked(conversation_id, reason)
         await self._conversations.settled()
 
     def attend(self, factory: AttendantFactory) -> None:

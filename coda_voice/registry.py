@@ -86,7 +86,7 @@ class Conversations:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def end_asked(self, conversation_id: str) -> None:
+    def end_asked(self, conversation_id: str, reason: str = "ended") -> None:
         """End one because its caller asked; ConversationError if he did so before.
 
         One that was ended for him (limit, idleness) may be ended once more in silence: he
@@ -96,7 +96,7 @@ class Conversations:
         if conversation is None and self._ended.get(conversation_id, "ended") != "ended":
             self._ended[conversation_id] = "ended"
             return
-        self.end(self.get(conversation_id), "ended")
+        self.end(self.get(conversation_id), reason)
 
     async def settled(self) -> None:
         """Wait until the attendants of ended conversations have let go."""
