@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,27 +18,20 @@ from typing import TypeVar
 import torch
 
 from coda_voice.errors import ConversationError, SlotsFullError, VoiceInitializationError
-from coda_voice.moshi.batch import SlotBatch, StepResult
+from coda_voice.moshi.batch import SlotBatch
 from coda_voice.moshi.checkpoint import SpeechModels
-from coda_voice.moshi.frames import (
-    FRAME_SECONDS,
-    FrameOut,
-    Pcm,
-    Renewal,
-    Sampling,
-    StageTimes,
-    Word,
-)
+from coda_voice.moshi.commands import Commands
+from coda_voice.moshi.figures import EngineStats, TickFigures
+from coda_voice.moshi.frames import Renewal, Sampling, Word
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.pacing import Pacer
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.rebuild import Rebuilder
 from coda_voice.moshi.slot import Slot, SlotState, Snapshot
+from coda_voice.moshi.ticks import Ticker, take_frames
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-_MAX_COMMANDS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +54,6 @@ class EngineOptions:
     default_sampling: Sampling | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """The engine in figures; milliseconds, over the last few thousand ticks."""
-
-    slots: int
-    leased: int
-    ticks: int
-    tick_p50_ms: float
-    tick_p99_ms: float
-    tick_max_ms: float
-    frames: int
-    late_frames: int
-    prompt_cache_hits: int
-    prompt_cache_misses: int
-
-
 class Engine:
     """Steps a fixed number of slots of one model. Start it before leasing."""
 
@@ -87,19 +63,17 @@ class Engine:
         if self.options.slots < 1:
             raise VoiceInitializationError("an engine needs at least one slot")
         self._slots: list[Slot | None] = [None] * self.options.slots
-        self._commands: deque[Callable[[], None]] = deque(maxlen=_MAX_COMMANDS)
         self._changed = threading.Condition()
+        self._commands = Commands(self.wake)
         self._pacer = Pacer()
-        self._ticks: deque[float] = deque(maxlen=4_096)
-        self._tick_count = 0
-        self._frames = 0
-        self._late = 0
+        self._figures = TickFigures()
         self._closing = False
         self._failure: BaseException | None = None
         self._started: Future[None] = Future()
         self._thread: threading.Thread | None = None
         self._batch: SlotBatch
         self._rebuilder: Rebuilder
+        self._ticker: Ticker
 
     # -- life ------------------------------------------------------------------------------
 
@@ -173,7 +147,7 @@ class Engine:
                 on_output=on_output,
             )
             self._slots[row] = slot
-        self._post(lambda: self._join(slot))
+        self._tell(slot, lambda: self._join(slot))
         return slot
 
     def check(self, prompt: Prompt) -> None:
@@ -197,7 +171,7 @@ class Engine:
 
     def mute(self, slot: Slot, muted: bool) -> None:
         """See Slot.mute."""
-        self._post(lambda: self._if_leased(slot, lambda: self._batch.mute(slot.row, muted)))
+        self._tell(slot, lambda: self._batch.mute(slot.row, muted))
 
     def add_references(self, slot: Slot, vectors: torch.Tensor, generation: int) -> None:
         """See Slot.reference."""
@@ -207,17 +181,17 @@ class Engine:
                 dropped = self._batch.add_references(slot.row, vectors)
                 slot.counters.dropped_references += dropped
 
-        self._post(lambda: self._if_leased(slot, add))
+        self._tell(slot, add)
 
     def drop_references(self, slot: Slot) -> None:
         """Forget what was to be told by frame sum (a new turn began)."""
-        self._post(lambda: self._if_leased(slot, lambda: self._batch.drop_references(slot.row)))
+        self._tell(slot, lambda: self._batch.drop_references(slot.row))
 
     def prime(self, slot: Slot, prompt: Prompt) -> Future[Renewal]:
         """See Slot.prime."""
         self.check(prompt)
         done: Future[Renewal] = Future()
-        self._post(lambda: self._rebuilder.request(slot, prompt, done))
+        self._commands.post(lambda: self._rebuilder.request(slot, prompt, done))
         return done
 
     @property
@@ -253,23 +227,12 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """The engine in figures."""
-        ticks = sorted(self._ticks)
-
-        def at(share: float) -> float:
-            return 1e3 * ticks[min(len(ticks) - 1, int(share * len(ticks)))] if ticks else 0.0
-
         cache = self._rebuilder.cache
-        return EngineStats(
+        return self._figures.stats(
             slots=self.options.slots,
             leased=sum(slot is not None for slot in self._slots),
-            ticks=self._tick_count,
-            tick_p50_ms=at(0.5),
-            tick_p99_ms=at(0.99),
-            tick_max_ms=at(1.0),
-            frames=self._frames,
-            late_frames=self._late,
-            prompt_cache_hits=cache.hits,
-            prompt_cache_misses=cache.misses,
+            cache_hits=cache.hits,
+            cache_misses=cache.misses,
         )
 
     # -- commands: posted by anybody, run by the thread between two frames -------------------
@@ -280,39 +243,29 @@ class Engine:
         if not self.running:
             raise ConversationError("the engine is not running; call start() first")
 
-    def _post(self, command: Callable[[], None]) -> None:
-        with self._changed:
-            if len(self._commands) == _MAX_COMMANDS:
-                raise ConversationError(
-                    "the engine has more commands waiting than it can hold; send fewer"
-                )
-            self._commands.append(command)
-            self._changed.notify()
+    def _is_leased(self, slot: Slot) -> bool:
+        return self._slots[slot.row] is slot
 
-    def _ask(self, slot: Slot, answer: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
+    def _tell(self, slot: Slot, act: Callable[[], None]) -> None:
+        """Have something done to a slot, if it is still leased then."""
 
         def run() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            if self._slots[slot.row] is not slot:
-                future.set_exception(ConversationError("the conversation has ended"))
-                return
-            try:
-                future.set_result(answer())
-            except (RuntimeError, KeyError) as error:  # a snapshot of another model, say
-                future.set_exception(error)
+            if self._is_leased(slot):
+                act()
 
-        self._post(run)
-        return future
+        self._commands.post(run)
 
-    def _if_leased(self, slot: Slot, act: Callable[[], None]) -> None:
-        if self._slots[slot.row] is slot:
-            act()
+    def _ask(self, slot: Slot, answer: Callable[[], T]) -> Future[T]:
+        """Have something answered by a slot; the future fails if it has ended by then."""
+
+        def run() -> T:
+            if not self._is_leased(slot):
+                raise ConversationError("the conversation has ended")
+            return answer()
+
+        return self._commands.ask(run)
 
     def _join(self, slot: Slot) -> None:
-        if self._slots[slot.row] is not slot:
-            return
         self._batch.reset(slot.row, slot.sampling)
         self._batch.steer(slot.row, slot.choose)
         self._rebuilder.begin(slot)
@@ -329,7 +282,9 @@ class Engine:
         self._started.set_result(None)
         try:
             while self._wait_for_work():
-                self._tick()
+                with self._changed:
+                    stepping = take_frames(self._slots)
+                self._ticker.tick(stepping, self._is_leased)
         except BaseException as error:
             self._failure = error
             logger.exception("the engine stopped")
@@ -345,13 +300,13 @@ class Engine:
         self._rebuilder = Rebuilder(
             self._batch, self.options.keep_seconds, self.options.prompt_cache_mb << 20
         )
+        self._ticker = Ticker(self._batch, self._rebuilder, self._pacer, self._figures)
         self._batch.warm_up()
 
     def _wait_for_work(self) -> bool:
         """Sleep until a tick is due; False when the engine is to close."""
         while True:
-            while self._commands:
-                self._commands.popleft()()
+            self._commands.run_all()
             with self._changed:
                 if self._closing:
                     return False
@@ -367,73 +322,6 @@ class Engine:
             # A rebuild uses the time in which nobody is due.
             self._rebuilder.advance(time.perf_counter())
 
-    def _tick(self) -> None:
-        started = time.perf_counter()
-        stepping: list[Slot | None] = [None] * self.options.slots
-        frames: list[Pcm | None] = [None] * self.options.slots
-        arrivals = [0.0] * self.options.slots
-        voiced: list[bool | None] = [None] * self.options.slots
-        with self._changed:
-            for row, slot in enumerate(self._slots):
-                if slot is None or not slot.ready:
-                    continue
-                given = slot.inbox.get()
-                if given is not None:
-                    stepping[row], frames[row], arrivals[row] = slot, given.pcm, given.arrived
-                    voiced[row] = given.voiced
-        if not any(stepping):
-            return
-        result = self._batch.step(frames)
-        for row, slot in enumerate(stepping):
-            if slot is not None:
-                self._deliver(slot, row, result, started, arrivals[row], voiced[row])
-        self._rebuilder.after_step([slot for slot in stepping if slot is not None])
-        took = time.perf_counter() - started
-        self._ticks.append(took)
-        self._tick_count += 1
-        self._pacer.ticked(took)
-
-    def _deliver(
-        self,
-        slot: Slot,
-        row: int,
-        result: StepResult,
-        started: float,
-        arrived: float,
-        voiced: bool | None,
-    ) -> None:
-        if self._slots[row] is not slot:
-            return  # released while its last frame was stepped: nobody wants it
-        number = slot.counters.frames_out
-        token = result.tokens[row]
-        times = StageTimes(
-            queued=started - arrived,
-            encode=result.encode_seconds,
-            model=result.model_seconds,
-            decode=result.decode_seconds,
-        )
-        late = slot.realtime and times.total > FRAME_SECONDS
-        slot.counters.late += late
-        self._late += late
-        self._frames += 1
-        slot.context_used += 1
-        renewed, slot.renewed = slot.renewed, None
-        slot.deliver(
-            FrameOut(
-                frame=number,
-                pcm=result.pcm[row],
-                text_token=token,
-                words=slot.monologue.push(number, token),
-                forced=result.forced[row],
-                muted=self._batch.muted(row),
-                generation=slot.generation,
-                arrived=arrived,
-                times=times,
-                renewed=renewed,
-                voiced=voiced,
-            )
-        )
-
     def _end_all(self) -> None:
         self._closing = True
         reason = f"the engine stopped: {self._failure}" if self._failure else "the engine closed"
@@ -444,8 +332,7 @@ class Engine:
             slot.error = reason
             slot.state = SlotState.FAILED if self._failure else SlotState.ENDED
             slot.notify()
-        while self._commands:
-            self._commands.popleft()()  # answers the futures somebody may be waiting for
+        self._commands.close()  # answers the futures somebody may be waiting for
         self._rebuilder.cancel_all(ConversationError(reason))
 
 

@@ -64,7 +64,9 @@ class SlotCounters:
 
 
 @dataclass(frozen=True, slots=True)
-class _FrameIn:
+class FrameIn:
+    """A frame of the user on its way: when it arrived, and whether there is voice in it."""
+
     pcm: Pcm
     arrived: float
     voiced: bool | None
@@ -101,7 +103,7 @@ class Slot:
         self.policy_error: str | None = None
         self.state = SlotState.JOINING
         # Below: the engine's side of the lease.
-        self.inbox: Mailbox[_FrameIn] = Mailbox(inbox_frames)
+        self.inbox: Mailbox[FrameIn] = Mailbox(inbox_frames)
         self.outbox: Mailbox[FrameOut] = Mailbox(outbox_frames)
         self.monologue = monologue
         self.finished = False
@@ -136,7 +138,7 @@ class Slot:
             raise AudioProcessingError("the frame has samples that are NaN or infinite")
         if self.state in (SlotState.ENDED, SlotState.FAILED) or self.finished:
             raise ConversationError(self.error or "the conversation takes no more audio")
-        frame = _FrameIn(pcm, time.perf_counter() if arrived is None else arrived, voiced)
+        frame = FrameIn(pcm, time.perf_counter() if arrived is None else arrived, voiced)
         if self.realtime:
             kept = self.inbox.put_dropping(frame)
             self.counters.dropped_in = self.inbox.dropped
