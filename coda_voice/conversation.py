@@ -268,6 +268,10 @@ class Conversation:
             UserText(text, True, self.generation, self.seconds, end=self.seconds, typed=True)
         )
 
+    def interrupt(self) -> None:
+        """Drop what is still to be said, as when the user begins to speak: a new turn begins."""
+        self._begin_turn()
+
     # ---- figures ----------------------------------------------------------------------
 
     def _count_drops(self, slot: Slot) -> None:
