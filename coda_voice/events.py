@@ -206,12 +206,124 @@ class ConversationFailed(Event):
     message: str
 
 
+class TranscriptWord(BaseModel):
+    """A word of a transcript; times in seconds on the frame clock."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    start: float
+    end: float
+
+
+class Transcript(Event):
+    """What the user has said in this turn, so far or (``final``) in all of it.
+
+    ``words`` are those that are complete; a typed turn has none.
+    """
+
+    type: Literal["transcript"] = "transcript"
+    speaker: Speaker = "user"
+    text: str
+    final: bool
+    words: tuple[TranscriptWord, ...] = ()
+    typed: bool = False
+
+
+class ModeChanged(Event):
+    """Who answers from now on: Moshi alone, or an LLM beside it."""
+
+    type: Literal["mode_changed"] = "mode_changed"
+    mode: Literal["moshi_only", "hybrid", "adaptive"]
+
+
+class ScriptStarted(Event):
+    """A script begins to be spoken in Moshi's voice; ``text`` is what there is of it so far."""
+
+    type: Literal["script_started"] = "script_started"
+    origin: Literal["answer", "filler", "announcement", "greeting", "say"]
+    text: str
+    offline: bool = False
+
+
+class ScriptEnded(Event):
+    """A script is over, or was never begun (stale, replaced, cancelled, refused).
+
+    ``heard``: its words that could be heard; ``unsaid``: how many could not.
+    """
+
+    type: Literal["script_ended"] = "script_ended"
+    origin: Literal["answer", "filler", "announcement", "greeting", "say"]
+    outcome: Literal["done", "interrupted", "stale", "replaced", "cancelled", "refused"]
+    heard: str
+    unsaid: int
+    detail: str | None = None
+
+
+class AnswerLatency(Event):
+    """End of the user's speech to the first word of the LLM's answer, on the frame clock.
+
+    ``kind`` tells whether that word was of the answer itself or of a filler.
+    """
+
+    type: Literal["answer_latency"] = "answer_latency"
+    seconds: float
+    kind: Literal["answer", "filler"]
+    offline: bool
+
+
 class AttendantFailed(Event):
     """A companion of a conversation (LLM, memory, …) failed and is switched off in it."""
 
     type: Literal["attendant_failed"] = "attendant_failed"
     attendant: str
     message: str
+
+
+class RefusedMemory(BaseModel):
+    """A memory that came to mind and was not told, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    reason: str
+
+
+class MemoryInjected(Event):
+    """Memories were told to the model, or came to mind and were not.
+
+    ``channel`` and ``frame`` say how and from which frame on (None: nothing was told);
+    ``refused`` holds what the thinking filter or the conditioning left out; ``skipped`` why
+    memory was left aside for this turn altogether. ``said`` is what the user was saying;
+    empty for what lasts. ``milliseconds``: from the user's words to the decision.
+    """
+
+    type: Literal["memory"] = "memory"
+    injected: tuple[str, ...] = ()
+    channel: Literal["frame_sum", "prompt", "speaking", "none"] = "none"
+    frame: int | None = None
+    refused: tuple[RefusedMemory, ...] = ()
+    said: str = ""
+    skipped: str | None = None
+    milliseconds: float = 0.0
+
+
+class MemoryStored(Event):
+    """What the user said is safely stored, and the facts found in it."""
+
+    type: Literal["memory_stored"] = "memory_stored"
+    text: str
+    facts: tuple[str, ...] = ()
+
+
+class PersonalityAdapted(Event):
+    """The user asked for another manner: a trait (0 to 1) moved, for this user."""
+
+    type: Literal["personality_adapted"] = "personality_adapted"
+    trait: str
+    before: float
+    after: float
+    because: str
 
 
 EVENT_TYPES: tuple[type[Event], ...] = (
@@ -231,8 +343,16 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ReasoningEnded,
     ToolStarted,
     ToolEnded,
+    Transcript,
+    ModeChanged,
+    ScriptStarted,
+    ScriptEnded,
+    AnswerLatency,
     ConversationFailed,
     AttendantFailed,
+    MemoryInjected,
+    MemoryStored,
+    PersonalityAdapted,
 )
 """All event classes, for documentation and codecs."""
 

@@ -23,6 +23,7 @@ from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.prompt import Prompt
 
 if TYPE_CHECKING:
+    from coda_voice.moshi.checkpoint import SpeechModels
     from coda_voice.moshi.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -264,6 +265,11 @@ class Slot:
     def mute(self, muted: bool) -> None:
         """Zero the agent's audio from the next frame on; the model goes on."""
         self._engine.mute(self, muted)
+
+    @property
+    def models(self) -> SpeechModels:
+        """The checkpoint the conversation is held with."""
+        return self._engine.models
 
     # -- state -----------------------------------------------------------------------------
 
