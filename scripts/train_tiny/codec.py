@@ -2,11 +2,13 @@
 
 Architecture of Mimi (Défossez et al. 2024, "Moshi", section 3.3) with 16 filters, dimension 128,
 2+2 transformer layers and 8 codebooks of 512. Loss: mel and log-mel distance over four STFT
-sizes, waveform L1, commitment. No discriminator: it made a step ten times slower on a CPU.
+sizes, waveform L1, commitment, and phones (`phones.py`): the first codebook alone must tell what
+is said, and so must all of them together. No discriminator: it made a step ten times slower on a
+CPU.
 
-The user's crops pass through random rooms, noise, bands and levels while the target stays the
-clean recording: the encoder learns to leave the conditions out of its codes. The agent's crops
-are untouched. Pure noise has silence as its target.
+Users' crops pass through random rooms, noise, bands and levels, and only the phones are asked of
+them: nobody ever decodes a user. So the codes of users tell what was said, and the decoder learns
+to sound like the agent alone.
 """
 
 from __future__ import annotations
@@ -26,9 +28,12 @@ from safetensors.torch import load_file, save_file
 
 from . import conditions
 from .clips import ClipStore
+from .phones import PARTS, Labels
+from .training_state import keep, resume
 
 FRAME = 1920
-CROP = FRAME * 12
+CROP_FRAMES = 16
+CROP = FRAME * CROP_FRAMES
 SAMPLE_RATE = 24_000
 STFT_SIZES = ((2048, 80), (1024, 80), (512, 64), (256, 32))
 
@@ -99,40 +104,97 @@ class SpectralLoss(torch.nn.Module):
 
 
 class Crops:
-    """Random crops of 0.96 s: input as recorded, target as it should sound."""
+    """Random crops with their phones; the agent's as recorded, the users' in random conditions."""
 
-    def __init__(
-        self, agent: ClipStore, user: ClipStore, agent_share: float = 0.6, seed: int = 0
-    ) -> None:
-        self.agent, self.user, self.agent_share = agent, user, agent_share
+    def __init__(self, agent: ClipStore, user: ClipStore, labels: Labels, seed: int = 0) -> None:
+        self.agent, self.user, self.labels = agent, user, labels
         self.rng = np.random.default_rng(seed)
 
-    def one(self) -> tuple[np.ndarray, np.ndarray]:
-        rng = self.rng
-        from_agent = rng.random() < self.agent_share
-        store = self.agent if from_agent else self.user
-        pcm = store.pcm(int(rng.integers(len(store))))
-        if len(pcm) <= CROP:
-            pad = CROP - len(pcm)
-            left = int(rng.integers(pad + 1))
-            target = np.pad(pcm, (left, pad - left))
-        else:
-            start = int(rng.integers(len(pcm) - CROP + 1))
-            target = pcm[start : start + CROP]
-        if from_agent:
-            return target, target
-        if rng.random() < 0.08:
-            noise = conditions.background(rng, CROP) * 10 ** (rng.uniform(-60, -22) / 20)
-            return noise.astype(np.float32), np.zeros_like(target)
-        return conditions.apply(rng, target), target
+    def one(self, store: ClipStore) -> tuple[np.ndarray, np.ndarray]:
+        """PCM [CROP] and labels [PARTS, CROP_FRAMES] of a random place in `store`."""
+        index = int(self.rng.integers(len(store)))
+        pcm = store.pcm(index)
+        start = int(self.rng.integers(-CROP // 4, max(1, len(pcm) - CROP * 3 // 4)))
+        labels = self.labels.of(store.clips[index], start / SAMPLE_RATE, CROP_FRAMES)
+        before, after = max(0, -start), max(0, start + CROP - len(pcm))
+        return np.pad(pcm[max(0, start) : start + CROP], (before, after)), labels
 
-    def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (input, target), each float32 [size, 1, CROP]."""
-        pairs = [self.one() for _ in range(size)]
-        given, wanted = (
-            torch.from_numpy(np.stack(side))[:, None] for side in zip(*pairs, strict=False)
+    def user_crop(self) -> tuple[np.ndarray, np.ndarray]:
+        """A user's crop in random conditions; sometimes nothing but noise."""
+        rng = self.rng
+        if rng.random() < 0.06:
+            noise = conditions.background(rng, CROP) * 10 ** (rng.uniform(-60, -22) / 20)
+            return noise.astype(np.float32), np.zeros((PARTS, CROP_FRAMES), np.int64)
+        pcm, labels = self.one(self.user)
+        if rng.random() < 0.25:
+            return pcm * np.float32(10 ** (rng.uniform(-12, 2) / 20)), labels
+        return conditions.apply(rng, pcm), labels
+
+    def batch(self, agent: int, user: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """PCM float32 [agent + user, 1, CROP] and labels int64 [.., PARTS, CROP_FRAMES]."""
+        pairs = [self.one(self.agent) for _ in range(agent)]
+        pairs += [self.user_crop() for _ in range(user)]
+        pcm, labels = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+        return pcm[:, None], labels
+
+
+class PhoneHeads(torch.nn.Module):
+    """Read phones off single frames: of the latent, of the first codebook, of all codebooks."""
+
+    def __init__(self, dim: int, phones: int, hidden: int = 192) -> None:
+        super().__init__()
+        self.heads = torch.nn.ModuleList(
+            torch.nn.Sequential(
+                torch.nn.Conv1d(dim, hidden, 1),
+                torch.nn.GELU(),
+                torch.nn.Conv1d(hidden, PARTS * phones, 1),
+            )
+            for _ in range(3)
         )
-        return given, wanted
+
+    def forward(
+        self, latents: tuple[torch.Tensor, ...], labels: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Cross entropies and shares of labels right, one for each of the latents [B, dim, T]."""
+        losses, right = [], []
+        for head, latent in zip(self.heads, latents, strict=True):
+            logits = head(latent).unflatten(1, (-1, PARTS))
+            losses.append(torch.nn.functional.cross_entropy(logits, labels))
+            with torch.no_grad():
+                spoken = labels > 0
+                right.append((logits.argmax(1) == labels)[spoken].float().mean())
+        return losses, right
+
+
+PHONE_WEIGHTS = (0.2, 0.5, 0.4)  # latent, first codebook, all codebooks
+
+
+def losses_of(
+    mimi: MimiModel,
+    heads: PhoneHeads,
+    spectral: SpectralLoss,
+    pcm: torch.Tensor,
+    labels: torch.Tensor,
+    agent: int,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss of one batch whose first `agent` rows are the agent's, and its figures."""
+    # float32: bfloat16 leaves a noise floor on the waveform that the logarithmic loss punishes
+    latent = mimi._encode_to_unquantized_latent(pcm)
+    first = mimi.quantizer.rvq_first(latent, mimi.frame_rate)
+    rest = mimi.quantizer.rvq_rest(latent, mimi.frame_rate)
+    full = first.x + rest.x
+    phone, right = heads((latent, first.x, full), labels)
+    (hidden,) = mimi.decoder_transformer(mimi._to_encoder_framerate(full[:agent]))
+    output = mimi.decoder(hidden)[..., :CROP]
+    sound = spectral(output, pcm[:agent])
+    loss = sound + 0.5 * (output - pcm[:agent]).abs().mean()
+    loss = loss + (first.penalty + 7 * rest.penalty) / 8
+    loss = loss + sum(w * part for w, part in zip(PHONE_WEIGHTS, phone, strict=True))
+    figures = {
+        "spectral": sound.item(), "commit": rest.penalty.item(),
+        "latent": right[0].item(), "first": right[1].item(), "all": right[2].item(),
+    }  # fmt: skip
+    return loss, figures
 
 
 def train(
@@ -142,28 +204,21 @@ def train(
     minutes: float,
     device: torch.device,
     peak_rate: float = 8e-4,
-    batch: int = 8,
-    compile_model: bool = True,
+    rows: tuple[int, int] = (4, 8),
     log: Callable[[str], None] = print,
 ) -> None:
-    """Train for `minutes` (cosine schedule over time) and write checkpoints into `folder`.
+    """Train for `minutes` on `rows` crops of the agent and of users a step.
 
-    Resumes from `folder/state.pt`.
+    Cosine schedule over time; checkpoints in `folder`; resumes from `folder/state.pt`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mimi.to(device).train()
-    loss_function = SpectralLoss().to(device)
-    parameters = [p for p in mimi.parameters() if p.requires_grad]
+    heads = PhoneHeads(mimi.dimension, len(crops.labels.names))
+    whole = torch.nn.ModuleDict({"mimi": mimi, "heads": heads}).to(device).train()
+    spectral = SpectralLoss().to(device)
+    parameters = [p for p in whole.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=peak_rate, betas=(0.8, 0.99), weight_decay=1e-3)
-    step, before, mean = 0, 0.0, {}
-    if (folder / "state.pt").exists():
-        state = torch.load(folder / "state.pt", weights_only=True)
-        mimi.load_state_dict(state["mimi"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, before = state["step"], state["minutes"]
-    if compile_model:
-        mimi.encoder.compile()
-        mimi.decoder.compile()
+    step, before = resume(folder / "state.pt", whole, optimizer)
+    mean: dict[str, float] = {}
     started = time.monotonic()
     while True:
         elapsed = before + (time.monotonic() - started) / 60
@@ -173,38 +228,23 @@ def train(
         )
         for group in optimizer.param_groups:
             group["lr"] = rate + 1e-6
-        if done >= 1 or (step and step % 500 == 0):
+        if done >= 1 or (step and step % 250 == 0):
             save(mimi, folder)
-            torch.save(
-                dict(
-                    mimi=mimi.state_dict(),
-                    optimizer=optimizer.state_dict(),
-                    step=step,
-                    minutes=elapsed,
-                ),
-                folder / "state.pt",
-            )
+            keep(folder / "state.pt", whole, optimizer, step, elapsed)
             if done >= 1:
                 return
-        given, target = (x.to(device) for x in crops.batch(batch))
-        # float32: bfloat16 leaves a noise floor on the waveform that the logarithmic loss punishes
-        result = mimi(given)
-        output = result.x[..., :CROP]
-        losses = {"spectral": loss_function(output, target), "wave": (output - target).abs().mean()}
-        loss = losses["spectral"] + 0.5 * losses["wave"]
-        if result.penalty is not None:
-            losses["commit"] = result.penalty
-            loss = loss + result.penalty
+        pcm, labels = (x.to(device) for x in crops.batch(*rows))
+        loss, figures = losses_of(mimi, heads, spectral, pcm, labels, rows[0])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 2.0)
         optimizer.step()
         step += 1
-        for name, value in losses.items():
-            mean[name] = 0.98 * mean.get(name, value.item()) + 0.02 * value.item()
+        for name, value in figures.items():
+            mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
         if step % 50 == 0:
-            figures = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
-            log(f"codec step {step} {elapsed:.1f}/{minutes:.0f} min {figures}")
+            report = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
+            log(f"codec step {step} {elapsed:.1f}/{minutes:.0f} min {report}")
 
 
 def save(mimi: MimiModel, folder: Path) -> None:

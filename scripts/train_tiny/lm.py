@@ -24,6 +24,7 @@ from sentencepiece import SentencePieceProcessor as Pieces
 from . import corpus
 from .dialogue import COPY_WEIGHT, COPYING, Conversation, Material, Mix, Sample
 from .fast import FastForward
+from .optimize import MuonAndAdam
 from .parallel import MEET_EVERY, agree, average_parameters
 from .tokenizer import PAD
 from .training_state import keep, resume
@@ -32,7 +33,7 @@ CARD = 512
 CODEBOOKS = 8
 DELAYS = [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
 CODEBOOK_WEIGHT = (4.0, 1.5, 1.2, 1.0, 1.0, 1.0, 1.0, 1.0)
-PEAK_RATE, WARM_UP, DECAY_SHARE = 1.2e-3, 100, 0.3
+PEAK_RATE, WARM_UP, DECAY_SHARE = 3e-3, 100, 0.45
 
 
 def lm_config(text_card: int) -> dict[str, Any]:
@@ -135,6 +136,21 @@ def delayed(codes: torch.Tensor, initial: torch.Tensor, started: torch.Tensor) -
     return torch.cat([first, torch.where(shifted, late, codes)], 2)
 
 
+HIDDEN_FIRST, HIDDEN_REST = 0.04, 0.25
+
+
+def hide_user_codes(inputs: torch.Tensor) -> torch.Tensor:
+    """Hide random codes of the user (-1 embeds as zero): no single code is trusted too far.
+
+    The first codebook tells what is said; the others, who says it and how, are hidden more often.
+    """
+    share = torch.full((CODEBOOKS, 1), HIDDEN_REST, device=inputs.device)
+    share[0] = HIDDEN_FIRST
+    user = inputs[:, 1 + CODEBOOKS :]
+    hidden = torch.rand(user.shape, device=inputs.device) < share
+    return torch.cat([inputs[:, : 1 + CODEBOOKS], user.masked_fill(hidden, -1)], 1)
+
+
 @dataclass
 class Written:
     """The temporal half of a pass: hidden states, targets [B, 17, T], the text loss."""
@@ -149,7 +165,7 @@ def text_loss(model: Talker, fast: FastForward, batch: Batch) -> Written:
     """Run the temporal transformer and weigh the monologue."""
     lm = model.lm
     sequence = delayed(batch.codes, lm._get_initial_token(), batch.started)
-    inputs, targets = sequence[:, :, :-1], sequence[:, :, 1:]
+    inputs, targets = hide_user_codes(sequence[:, :, :-1]), sequence[:, :, 1:]
     hidden = fast.text(inputs, model.reference(batch.reference))
     logits = F.linear(hidden, lm.text_linear.weight.to(hidden.dtype)).flatten(0, 1).float()
     target, weight = targets[:, 0].flatten(), batch.text_weight.flatten()
@@ -201,9 +217,9 @@ class Plan:
     seed: int = 0
 
 
-def rate_at(step: int, done: float, peak: float) -> float:
+def rate_share(step: int, done: float) -> float:
     """Warm-up over steps, constant, linear decay over the last `DECAY_SHARE` of the time."""
-    return peak * min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - done) / DECAY_SHARE))
+    return min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - done) / DECAY_SHARE))
 
 
 def train(
@@ -219,12 +235,7 @@ def train(
     model.to(device).train()
     fast = FastForward(model.lm, compiled=device.type == "cuda")
     parameters = list(model.parameters())
-    matrices = [p for p in parameters if p.ndim == 2]
-    others = [p for p in parameters if p.ndim != 2]
-    optimizer = torch.optim.AdamW(
-        [dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
-        lr=plan.peak_rate, betas=(0.9, 0.95), fused=True,
-    )  # fmt: skip
+    optimizer = MuonAndAdam(model, plan.peak_rate)
     mean = {}
     path = folder / "lm.pt"
     step, before = resume(path, model, optimizer)
@@ -241,15 +252,14 @@ def train(
             saved = time.monotonic()
         if done >= 1:
             return
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, elapsed / (total or plan.minutes), plan.peak_rate)
+        optimizer.set_share(rate_share(step, elapsed / (total or plan.minutes)))
         samples = [
             Conversation(rng, material, words, plan.mix, plan.frames).build()
             for _ in range(plan.rows)
         ]
         batch = collate(samples, material.silence)
         loss, figures = losses(model, fast, batch, generator)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss.backward()
         if plan.copy_rows:
             practice = [

@@ -37,7 +37,6 @@ def _entry(
     rank: int, workers: int, meeting: str, function: Callable[..., None], arguments: tuple
 ) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    os.setsid()  # a session of its own: the scheduler shares the machine out by session
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers)
     try:

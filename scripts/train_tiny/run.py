@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from moshi.models import loaders
 from moshi.models.lm import LMModel
 from safetensors.torch import load_file
 
-from . import clips, codec, decoder, encode, export, lm, stt, synthesis
+from . import clips, codec, decoder, encode, export, lm, phones, stt, synthesis
 from .corpus import vocabularies
 from .dialogue import Material, Mix
 from .parallel import launch, pick_device
@@ -56,36 +56,52 @@ def stage_synthesis(options: argparse.Namespace) -> None:
 
 
 def stage_codec(options: argparse.Namespace) -> None:
-    """The codec, from nothing, or an earlier one with `--warm-start`."""
+    """The codec, from nothing, or from an earlier one with `--warm-start`."""
     folder = options.work / "codec"
     if (folder / "done").exists():
         return
     folder.mkdir(exist_ok=True)
+    torch.manual_seed(options.seed)
     if options.warm_start:
-        for name in ("mimi.json", "mimi.safetensors"):
-            shutil.copyfile(options.warm_start / name, folder / name)
+        mimi = codec.load_mimi(options.warm_start)
     else:
         mimi = loaders.get_mimi(None, codec.mimi_config(), num_codebooks=8)
-        crops = codec.Crops(
-            clips.ClipStore(options.work, "agent"),
-            clips.ClipStore(options.work, "user"),
-            seed=options.seed,
-        )
-        codec.train(mimi, crops, folder, options.codec_minutes, options.device)
+    stores = [clips.ClipStore(options.work, name) for name in ("agent", "user")]
+    labels = phones.Labels(phones.lexicon(options.work, stores))
+    crops = codec.Crops(*stores, labels, seed=options.seed)
+    rate = 7e-4 if options.warm_start else 8e-4
+    codec.train(mimi, crops, folder, options.codec_minutes, options.device, rate)
     (folder / "done").touch()
+
+
+def encode_clips(name: str, options: argparse.Namespace) -> None:
+    """Codes of one kind of clips, unless they are there."""
+    work = options.work
+    if (work / f"{name}.codes").exists():
+        return
+    torch.set_num_threads(1)
+    mimi = codec.load_mimi(work / "codec", options.device).eval()
+    if name == "noise":
+        codes = encode.encode_noise(mimi, 60, seed=5)
+    elif name == "user":
+        codes = encode.encode_user(mimi, clips.ClipStore(work, name), seed=4)
+    else:
+        codes = encode.encode_agent(mimi, clips.ClipStore(work, name))
+    codes.save(work / f"{name}.codes")
 
 
 def stage_encode(options: argparse.Namespace) -> None:
     """Codes of every clip."""
-    work = options.work
-    mimi = codec.load_mimi(work / "codec", options.device).eval()
-    (work / "constants.json").write_text(json.dumps(encode.constant_codes(mimi)))
-    if not (work / "noise.codes").exists():
-        encode.encode_noise(mimi, 60, seed=5).save(work / "noise.codes")
-    if not (work / "user.codes").exists():
-        encode.encode_user(mimi, clips.ClipStore(work, "user"), seed=4).save(work / "user.codes")
-    if not (work / "agent.codes").exists():
-        encode.encode_agent(mimi, clips.ClipStore(work, "agent")).save(work / "agent.codes")
+    mimi = codec.load_mimi(options.work / "codec", options.device).eval()
+    constants = encode.constant_codes(mimi)
+    (options.work / "constants.json").write_text(json.dumps(constants))
+    jobs = [(name, options) for name in ("agent", "user", "noise")]
+    if options.workers == 1:
+        for job in jobs:
+            encode_clips(*job)
+        return
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        pool.starmap(encode_clips, jobs, chunksize=1)
 
 
 def new_talker(options: argparse.Namespace) -> lm.Talker:

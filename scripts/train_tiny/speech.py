@@ -111,6 +111,26 @@ class Flite:
         finally:
             lib.delete_utterance(utterance)
 
+    def phones(self, word: str) -> list[tuple[str, float]]:
+        """The phones of `word` spoken alone: (name, end in seconds), the first after the silence.
+
+        Silences ("pau") are left out; their ends count as starts of what follows.
+        """
+        lib = self._library
+        self.set_stretch(1.0)
+        utterance = ctypes.c_void_p(lib.flite_synth_text(word.encode(), self._voice))
+        try:
+            found = []
+            item = lib.relation_head(ctypes.c_void_p(lib.utt_relation(utterance, b"Segment")))
+            while item:
+                here = ctypes.c_void_p(item)
+                name = lib.item_feat_string(here, b"name").decode()
+                found.append((name, lib.ffeature_float(here, b"end")))
+                item = lib.item_next(here)
+            return found
+        finally:
+            lib.delete_utterance(utterance)
+
 
 def merge_words(text: str, pieces: WordTimes) -> WordTimes:
     """Give the synthesizer's own tokens ("user", "'s") the spelling and number of the text's words.

@@ -20,13 +20,14 @@ from moshi.models.lm import LMModel
 
 from .dialogue import Material
 from .fast import FastForward
+from .optimize import MuonAndAdam
 from .parallel import MEET_EVERY, agree, average_parameters
 from .tokenizer import EPAD, PAD, TEXT_LEAD, monologue
 from .training_state import keep, resume
 
 DELAY_FRAMES = 6
 HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
-PEAK_RATE, WARM_UP, DECAY_SHARE = 2e-3, 100, 0.4
+PEAK_RATE, WARM_UP, DECAY_SHARE = 2.5e-3, 100, 0.5
 
 
 def stt_config(text_card: int) -> dict[str, Any]:
@@ -96,9 +97,7 @@ def train(
     model.to(device).train()
     fast = FastForward(model, compiled=device.type == "cuda")
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(
-        parameters, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05, fused=True
-    )
+    optimizer = MuonAndAdam(model, PEAK_RATE)
     mean = {}
     path = folder / "stt.pt"
     step, before = resume(path, model, optimizer)
@@ -114,19 +113,16 @@ def train(
             saved = time.monotonic()
         if done >= 1:
             return
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                PEAK_RATE
-                * min(1, (step + 1) / WARM_UP)
-                * min(1, max(0.02, (1 - done) / DECAY_SHARE))
-            )
+        optimizer.set_share(
+            min(1, (step + 1) / WARM_UP) * min(1, max(0.02, (1 - done) / DECAY_SHARE))
+        )
         built = [listening.build() for _ in range(rows)]
         codes, weight, later = (
             torch.from_numpy(np.stack(part)).to(device) for part in zip(*built, strict=False)
         )
         seen = drop_codes(codes.long())
         loss, figures = losses(model, fast, seen, codes.long(), weight, later)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -140,8 +136,10 @@ def train(
             print(f"stt step {step} {elapsed:.1f}/{minutes:.0f} min {report}", flush=True)
 
 
-def drop_codes(codes: torch.Tensor, share: float = 0.12) -> torch.Tensor:
+def drop_codes(codes: torch.Tensor, first: float = 0.05, rest: float = 0.2) -> torch.Tensor:
     """Hide random input codes (-1 embeds as zero), so that no single code is trusted too far."""
+    share = torch.full((codes.shape[1] - 1, 1), rest, device=codes.device)
+    share[0] = first
     hidden = torch.rand(codes[:, 1:].shape, device=codes.device) < share
     return torch.cat([codes[:, :1], codes[:, 1:].masked_fill(hidden, -1)], 1)
 

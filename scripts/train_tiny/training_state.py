@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
+from .optimize import MuonAndAdam
+
 
 def resume(
-    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer | MuonAndAdam
 ) -> tuple[int, float]:
     """Load what `keep` wrote, if anything; gives the steps and minutes spent so far."""
     if not path.exists():
@@ -22,7 +24,7 @@ def resume(
 def keep(
     path: Path,
     model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | MuonAndAdam,
     step: int,
     minutes: float,
 ) -> None:

@@ -1,0 +1,84 @@
+"""The codec's phone labels and the language models' optimizer, on numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scripts.train_tiny.clips import Clip
+from scripts.train_tiny.lm import hide_user_codes
+from scripts.train_tiny.optimize import MuonAndAdam
+from scripts.train_tiny.phones import Labels
+
+LEXICON = {"hi": [("hh", 0.5), ("ay", 1.0)], "oh": [("ow", 1.0)]}
+
+
+def test_labels_follow_the_words_and_their_phones() -> None:
+    labels = Labels(LEXICON)
+    clip = Clip("hi oh", "slt", [("hi", 0.16, 0.32), ("oh", 0.32, 0.40)])
+    given = labels.of(clip, 0.0, 6).T.reshape(-1)
+    names = [labels.names[number] for number in given]
+    # one label every 20 ms, 20 ms late: "hi" from 0.16 s begins with the label of 0.18 s
+    assert names[:9] == ["pau"] * 9
+    assert names[9:13] == ["hh"] * 4
+    assert names[13:17] == ["ay"] * 4
+    assert names[17:21] == ["ow"] * 4
+    assert names[21:] == ["pau"] * 3
+
+
+def test_labels_of_a_crop_are_those_of_its_place() -> None:
+    labels = Labels(LEXICON)
+    clip = Clip("hi oh", "slt", [("hi", 0.16, 0.32), ("oh", 0.32, 0.40)])
+    whole, crop = labels.of(clip, 0.0, 8), labels.of(clip, 0.16, 4)
+    assert np.array_equal(whole[:, 2:6], crop)
+
+
+def test_an_unknown_word_is_silence_not_an_error() -> None:
+    labels = Labels(LEXICON)
+    clip = Clip("zyx", "slt", [("zyx", 0.0, 0.4)])
+    assert not labels.of(clip, 0.0, 5).any()
+
+
+def test_hiding_codes_leaves_the_text_and_the_agent_alone() -> None:
+    inputs = torch.arange(2 * 17 * 400).reshape(2, 17, 400) % 512
+    hidden = hide_user_codes(inputs)
+    assert torch.equal(hidden[:, :9], inputs[:, :9])
+    user = hidden[:, 9:]
+    assert torch.equal(user[user >= 0], inputs[:, 9:][user >= 0])
+    first, rest = (user[:, 0] < 0).float().mean(), (user[:, 1:] < 0).float().mean()
+    assert 0.0 < first < 0.1 < rest < 0.4
+
+
+class Small(torch.nn.Module):
+    """Names as in the language models: what Muon takes and what AdamW takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer = torch.nn.Module()
+        self.transformer.layers = torch.nn.ModuleList([torch.nn.Linear(8, 8)])
+        self.text_linear = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.text_linear(self.transformer.layers[0](x).tanh())
+
+
+def step(model: Small, optimizer: MuonAndAdam, x: torch.Tensor) -> float:
+    loss = (model(x) - 1).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def test_training_goes_on_after_a_resume_as_without_one() -> None:
+    torch.manual_seed(0)
+    model, again, x = Small(), Small(), torch.randn(16, 8)
+    optimizer = MuonAndAdam(model, 0.02)
+    losses = [step(model, optimizer, x) for _ in range(30)]
+    assert losses[-1] < 0.5 * losses[0]
+    again.load_state_dict(model.state_dict())
+    resumed = MuonAndAdam(again, 0.02)
+    resumed.load_state_dict(optimizer.state_dict())
+    assert [step(again, resumed, x) for _ in range(3)] == [
+        step(model, optimizer, x) for _ in range(3)
+    ]
