@@ -74,7 +74,7 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """Its words; empty for the user while there is no transcriber."""
+        """Its words; empty for the user where nothing is transcribed."""
         return " ".join(self.words)
 
 
@@ -156,6 +156,13 @@ class TurnTracker:
         if change.kind == "start":
             return self._user_began(change.time)
         return self._user_stopped(change.time)
+
+    def user_said(self, words: Iterable[str]) -> None:
+        """Note all words of the user's turn that is under way or has just ended."""
+        turn = self._user or self._last_user
+        if turn is not None:
+            turn.words.clear()
+            turn.words.extend(words)
 
     def finish(self) -> list[Event]:
         """No more frames: what was still open ends now."""
