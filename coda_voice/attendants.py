@@ -19,6 +19,7 @@ called no more; the conversation goes on without it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from coda_voice.moshi.frames import Word
 
 logger = logging.getLogger(__name__)
+
+READY_SECONDS = 5.0
+"""How long a conversation's start waits for an attendant; then it begins all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,9 @@ class Attendant:
         """The conversation has its slot; no frame has been offered yet."""
         self.conversation = conversation
 
+    async def ready(self) -> None:
+        """Wait for what the first frame should not come before (a prompt, say)."""
+
     def offered(self, voiced: bool) -> None:
         """The user's next frame is about to be pushed; ``voiced``: a voice is in it."""
 
@@ -76,6 +83,9 @@ class Attendant:
 
     def turn_began(self, generation: int) -> None:
         """The user began to speak (or typed): a new user turn with a higher generation."""
+
+    def interrupted(self) -> None:
+        """Somebody asked for silence: what is being said or thought is not wanted any more."""
 
     def user_text(self, said: UserText) -> None:
         """More of the user's words are known, or (``said.final``) all of the turn."""
@@ -111,6 +121,16 @@ class Attendants:
     def __iter__(self) -> Iterator[Attendant]:
         return iter(tuple(self._active))
 
+    async def ready(self) -> None:
+        """See ``Attendant.ready``; waits a few seconds at most."""
+        for attendant in self:
+            try:
+                async with asyncio.timeout(READY_SECONDS):
+                    await attendant.ready()
+            except Exception as error:
+                logger.exception("attendant %s did not get ready", attendant.name)
+                self._report(attendant, error)
+
     def offered(self, voiced: bool) -> None:
         """See ``Attendant.offered``."""
         self._each(lambda attendant: attendant.offered(voiced))
@@ -122,6 +142,10 @@ class Attendants:
     def turn_began(self, generation: int) -> None:
         """See ``Attendant.turn_began``."""
         self._each(lambda attendant: attendant.turn_began(generation))
+
+    def interrupted(self) -> None:
+        """See ``Attendant.interrupted``."""
+        self._each(lambda attendant: attendant.interrupted())
 
     def user_text(self, said: UserText) -> None:
         """See ``Attendant.user_text``."""

@@ -44,6 +44,7 @@ from coda_voice.models import (
     VoiceStreamChunk,
 )
 from coda_voice.moshi.engine import Engine
+from coda_voice.moshi.figures import EngineStats
 from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.registry import Conversations
@@ -225,6 +226,7 @@ class VoiceManager(HandedOver):
             [attendant for attendant in made if attendant is not None],
         )
         self._conversations.add(conversation)
+        await conversation.attendants.ready()
         return conversation_id
 
     def sampling(self) -> Sampling:
@@ -375,6 +377,10 @@ class VoiceManager(HandedOver):
     def is_healthy(self) -> bool:
         """Tell whether the engine runs."""
         return self._engine is not None and self._engine.running
+
+    def engine_stats(self) -> EngineStats | None:
+        """Give the engine's figures: slots, ticks, late frames; None before it runs."""
+        return None if self._engine is None else self._engine.stats()
 
     async def get_system_status(self) -> SystemStatus:
         """Give a picture of the whole: engine, conversations, integrations, figures."""

@@ -150,10 +150,13 @@ class Conditioner:
             return _settled(self._nothing(facts, self._cooldown_reason()))
         return self._prime(self._facts, ())
 
-    def persona(self, text: str) -> Future[Injection]:
-        """Have another persona from now on (a trait was adapted, say)."""
+    def describe(self, persona: str) -> None:
+        """Have another persona from the next exchange of the prompt on (``refresh``)."""
         with self._lock:
-            self._persona = text
+            self._persona = persona
+
+    def refresh(self) -> Future[Injection]:
+        """Exchange the prompt for what persona and facts are by now, as ``know``."""
         return self.know(self._facts)
 
     def catch_up(self) -> Future[Injection] | None:

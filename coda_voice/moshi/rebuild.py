@@ -90,19 +90,14 @@ class Rebuilder:
 
     def begin(self, slot: Slot) -> None:
         """Start a conversation: prefill its prompt, at once if it is known already."""
-        state = self.cache.get(slot.prompt.key) if slot.prompt else None
-        if not slot.prompt or state is not None:
-            if state is not None:
-                self._batch.write_model(slot.row, state)
-                slot.prompt_frames = int(state.tensors["gen:.offsets"])
-            slot.context_used = slot.prompt_frames
-            slot.state = SlotState.RUNNING
-            slot.notify()
-            return
-        self._jobs.append(_Job(slot, slot.prompt, None, joining=True))
+        if not slot.prompt:
+            slot.context_used = slot.prompt_frames = 0
+            self._run(slot)
+        else:
+            self._begin_with(slot, None)
 
     def request(self, slot: Slot, prompt: Prompt, done: Future[Renewal] | None) -> None:
-        """Ask for a running slot to be rebuilt with ``prompt``."""
+        """Ask for a slot to be rebuilt with ``prompt``; before its first frame that is a start."""
         self.cancel(slot)
         if slot.state in (SlotState.ENDED, SlotState.FAILED):
             self._settle(done, ConversationError("the conversation has ended"))
@@ -110,10 +105,26 @@ class Rebuilder:
         if len(self._jobs) == self._jobs.maxlen:
             self._settle(done, ConversationError("too many rebuilds are waiting"))
             return
-        joining = slot.state is SlotState.JOINING
-        if joining:
-            slot.prompt = prompt
-        self._jobs.append(_Job(slot, prompt, done, joining=joining))
+        if self._batch.frames_since_reset(slot.row) == 0:
+            slot.state, slot.prompt = SlotState.JOINING, prompt
+            self._begin_with(slot, done)
+        else:
+            self._jobs.append(_Job(slot, prompt, done, joining=False))
+
+    def _begin_with(self, slot: Slot, done: Future[Renewal] | None) -> None:
+        state = self.cache.get(slot.prompt.key) if slot.prompt else None
+        if state is None:
+            self._jobs.append(_Job(slot, slot.prompt, done, joining=True))
+            return
+        self._batch.write_model(slot.row, state)
+        slot.context_used = slot.prompt_frames = int(state.tensors["gen:.offsets"])
+        self._run(slot)
+        self._settle(done, Renewal(slot.prompt_frames, 0))
+
+    @staticmethod
+    def _run(slot: Slot) -> None:
+        slot.state = SlotState.RUNNING
+        slot.notify()
 
     def cancel(self, slot: Slot) -> None:
         """Forget what is under way for a slot."""
@@ -201,8 +212,7 @@ class Rebuilder:
         if job.joining:
             if job.prompt:
                 self.cache.put(job.prompt.key, state)
-            slot.state = SlotState.RUNNING
-            slot.notify()
+            self._run(slot)
         else:
             slot.counters.renewals += 1
             slot.renewed = Renewal(job.prompt_frames, job.kept)

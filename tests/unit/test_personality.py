@@ -17,12 +17,13 @@ from coda_memory.personality import (
 )
 from coda_memory.personality.character import parse_character
 from coda_memory.personality.feedback import wishes
-from coda_memory.personality.rendering import MOSHI_TOKENS, estimated_tokens, memories_for_llm
+from coda_memory.personality.rendering import MOSHI_TOKENS, estimated_tokens
 from typer.testing import CliRunner
 
 from coda_voice.cli.main import command_line
 from coda_voice.errors import ConfigurationError, IntegrationError, ValidationError
 from coda_voice.protocols import require_methods
+from coda_voice.recollection import memories_for_llm
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 

@@ -7,14 +7,12 @@ same, so that either can shape what Moshi and the LLM are told.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from coda_memory.owner import Owner
 from coda_memory.personality.character import Character
 from coda_memory.personality.feedback import wishes
 from coda_memory.personality.rendering import (
     MOSHI_TOKENS,
-    TokenCount,
     estimated_tokens,
     fitting,
     llm_prompt,
@@ -25,25 +23,7 @@ from coda_memory.personality.traits import TRAITS, check_trait, in_words
 from coda_memory.record import utc_now
 from coda_voice.errors import IntegrationError
 from coda_voice.protocols import PersonalityManager, settle
-
-
-class SpeakingPersonality(Protocol):
-    """What a conversation needs of either kind."""
-
-    async def moshi_prompt(
-        self, *, limit: int = MOSHI_TOKENS, count: TokenCount = estimated_tokens
-    ) -> str:
-        """The prompt for Moshi."""
-
-    async def enhance_prompt(self, prompt: str, context: str = "") -> str:
-        """``prompt`` with the personality worked into it."""
-
-    async def hear(self, text: str) -> list[Adjustment]:
-        """Learn from what the user said."""
-
-    @property
-    def greeting(self) -> str | None:
-        """What is said first."""
+from coda_voice.recollection import TokenCount
 
 
 class Personality:

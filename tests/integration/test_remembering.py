@@ -1,0 +1,296 @@
+"""Memory and personality in a running conversation: real store, real coda-tiny, typed words.
+
+Whether coda-tiny then answers well is judged by scripts/benchmark_memory_voice.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from coda_memory import MemoryStore
+from coda_memory.embedding import HASHED_WORDS
+from coda_memory.personality import Personality, PersonalityStates, load_character
+from coda_memory.personality.character import parse_character
+from coda_memory.thinking_filter import ThinkingFilter
+from coda_memory.voice import RememberedUser
+
+from coda_voice.attendants import UserText
+from coda_voice.conversation import Conversation
+from coda_voice.events import (
+    ConversationFailed,
+    Event,
+    MemoryInjected,
+    MemoryStored,
+    PersonalityAdapted,
+)
+from coda_voice.manager import VoiceManager
+from coda_voice.moshi.engine import Engine
+from coda_voice.recollection import CodaShapedMemory, Recalled
+from coda_voice.remembering import Remembering
+from tests.integration.speech import spoken
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+EAGER = ThinkingFilter(threshold=0.3)
+"""Hashed words know no meaning: what shares a word shall pass."""
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with MemoryStore(tmp_path / "memory", HASHED_WORDS, now=lambda: NOW) as store:
+        yield store
+
+
+class Held:
+    """A conversation with a ``Remembering`` in it, and the events it published."""
+
+    def __init__(self, manager: VoiceManager, attendant: Remembering, conversation_id: str) -> None:
+        self.manager, self.attendant, self.id = manager, attendant, conversation_id
+        self.events: list[Event] = []
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.manager.conversation(self.id)
+
+    def of(self, kind: type[Event]) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def until(self, kind: type[Event], matches: Callable = lambda event: True) -> Event:
+        """Wait for an event; frames go on meanwhile."""
+        async with asyncio.timeout(60):
+            while True:
+                for event in self.of(kind):
+                    if matches(event):
+                        return event
+                await self.listen(2)
+
+    async def listen(self, frames: int) -> None:
+        async def quiet():
+            for _ in range(frames):
+                yield bytes(2 * 1920)
+
+        async for _ in self.manager.process_voice_stream(self.id, quiet(), finish_answer=False):
+            pass
+
+
+async def begun(engine: Engine, attendant: Remembering) -> Held:
+    manager = VoiceManager({"moshi": {"seed": 1}}, engine=engine, attendants=[lambda _: attendant])
+    await manager.initialize()
+    events: list[Event] = []
+    manager.events.listen(events.append)
+    held = Held(manager, attendant, await manager.start_conversation(user_id="ada"))
+    held.events = events
+    return held
+
+
+def remembered(store: MemoryStore, user: str = "ada", **options) -> RememberedUser:
+    return RememberedUser(store.user(user), thinking=EAGER, **options)
+
+
+async def test_what_was_said_in_one_conversation_is_in_the_prompt_of_the_next(engine, store):
+    first = await begun(engine, Remembering(remembered(store, conversation_id="monday")))
+    assert first.conversation.slot.prompt.text == ""
+    first.conversation.type_text("I like chess.")
+    stored = await first.until(MemoryStored)
+    assert stored.facts == ("The user likes chess.",)
+    told = await first.until(MemoryInjected, lambda event: event.injected)
+    assert told.channel == "prompt" and told.injected == ("The user likes chess.",)
+    assert first.conversation.slot.prompt.text == "the user likes chess"
+    await first.manager.shutdown()
+
+    coda = Personality(load_character("coda"), "ada")
+    second = await begun(engine, Remembering(remembered(store), coda))
+    # before its first frame: whoever started it may speak at once
+    text = second.conversation.slot.prompt.text
+    assert text.startswith("your name is coda") and text.endswith("the user likes chess")
+    assert second.of(MemoryInjected)[0].frame == 0
+    await second.manager.shutdown()
+    nobody = await begun(engine, Remembering(remembered(store, "bob")))
+    assert nobody.conversation.slot.prompt.text == ""
+    await nobody.manager.shutdown()
+
+
+async def test_while_the_user_speaks_what_matters_is_told_and_the_rest_has_its_reason(
+    engine, store
+):
+    held = await begun(engine, Remembering(remembered(store), recall_seconds=30))
+    ada = store.user("ada")  # meanwhile, by another device
+    ada.remember("I like chess.")
+    ada.remember("My shoe size is 38.")
+    conversation = held.conversation
+    conversation.user_text(UserText("my shoe size", False, conversation.generation, 0.0))
+    event = await held.until(MemoryInjected, lambda event: event.said)
+    assert event.said == "my shoe size"
+    texts = {refused.text: refused.reason for refused in event.refused}
+    assert texts, "what was found and not told is named"
+    conversation.user_text(UserText("do I like chess", True, conversation.generation, 1.0))
+    event = await held.until(MemoryInjected, lambda event: "chess" in event.said)
+    assert event.injected == ("The user likes chess.",)
+    assert event.channel == "frame_sum" and event.frame is not None
+    assert held.of(ConversationFailed) == []
+    await held.manager.shutdown()
+
+
+class Slow(RememberedUser):
+    """A store on a slow disk: every answer takes as long as the test wants."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store.user("ada"), thinking=EAGER)
+        self.go_on = asyncio.Event()
+
+    async def recall(self, said: str) -> Recalled:
+        await self.go_on.wait()
+        return await super().recall(said)
+
+
+async def test_a_slow_memory_is_left_aside_and_never_piles_up(engine, store):
+    store.user("ada").remember("I like chess.")
+    slow = Slow(store)
+    held = await begun(engine, Remembering(slow, recall_seconds=0.02))
+    held.conversation.type_text("do I like chess")
+    first = await held.until(MemoryInjected, lambda event: event.skipped)
+    assert "more than 20 ms" in first.skipped and first.injected == ()
+    held.conversation.type_text("what do I like")
+    second = await held.until(
+        MemoryInjected, lambda event: "still going on" in (event.skipped or "")
+    )
+    assert second.said == "what do I like"
+    assert held.attendant.skipped == 2
+    assert len(await asyncio.to_thread(store.user("ada").list, kinds=["turn"])) >= 1
+    slow.go_on.set()
+    await held.listen(3)
+    await held.manager.shutdown()
+    turns = {memory.text for memory in store.user("ada").list(kinds=["turn"])}
+    assert turns == {"I like chess.", "do I like chess", "what do I like"}, "all of it is stored"
+
+
+async def test_background_transcription_stores_and_tells_nothing(engine, store):
+    held = await begun(engine, Remembering(remembered(store), inject=False))
+    held.conversation.type_text("I live in Paris.")
+    await held.until(MemoryStored)
+    await held.listen(5)
+    assert held.of(MemoryInjected) == []
+    assert held.conversation.slot.prompt.text == ""
+    await held.manager.shutdown()
+    assert store.user("ada").search("Paris")
+
+
+async def test_a_newer_fact_takes_the_older_out_of_the_prompt(engine, store):
+    store.user("ada").remember("I live in Paris.", at=datetime(2026, 1, 1, tzinfo=UTC))
+    held = await begun(engine, Remembering(remembered(store)))
+    assert held.conversation.slot.prompt.text == "the user lives in paris"
+    await held.listen(60)  # the cooldown of the start
+    held.conversation.type_text("I moved to Berlin.")
+    await held.until(MemoryInjected, lambda event: "Berlin" in " ".join(event.injected))
+    assert held.conversation.slot.prompt.text == "the user lives in berlin"
+    await held.manager.shutdown()
+
+
+async def test_the_manner_the_user_asks_for_is_in_the_prompt_and_outlives_the_talk(
+    engine, store, tmp_path
+):
+    bo = parse_character("name: Bo\ntraits: {verbosity: 0.5}\ngreeting: Hi.", Path("bo.yaml"))
+    states = PersonalityStates(tmp_path / "personality", now=lambda: NOW)
+    said: list[str] = []
+    held = await begun(
+        engine,
+        Remembering(
+            None, Personality(bo, "ada", states), say=lambda text, generation: said.append(text)
+        ),
+    )
+    assert said == ["Hi."]
+    assert held.conversation.slot.prompt.text == "your name is bo"
+    held.conversation.type_text("shorter, please")
+    event = await held.until(PersonalityAdapted)
+    assert (event.trait, event.before, event.because) == ("verbosity", 0.5, "shorter, please")
+    await held.listen(60)
+    assert held.conversation.slot.prompt.text == "your name is bo. be brief"
+    await held.manager.shutdown()
+    assert Personality(bo, "ada", states).traits["verbosity"] == 0.3
+
+
+async def test_a_memory_that_breaks_is_reported_once_and_the_talk_goes_on(engine, store):
+    store.user("ada").remember("I like chess.")
+    memory = remembered(store)
+    store.close()
+    held = await begun(engine, Remembering(memory))
+    for _ in range(3):
+        held.conversation.type_text("do I like chess")
+        await held.listen(3)
+    (failed,) = held.of(ConversationFailed)
+    assert failed.code == "memory_closed"
+    pcm = spoken("hello", 10)
+    frames = len(pcm)
+
+    async def speech():
+        for frame in pcm:
+            yield (frame * 32767).astype("<i2").tobytes()
+
+    out = [
+        c async for c in held.manager.process_voice_stream(held.id, speech(), finish_answer=False)
+    ]
+    assert len(out) == frames + 1
+    await held.manager.shutdown()
+
+
+class CodaManager:
+    """Coda's memory manager as its interface is described; its methods are coroutines."""
+
+    def __init__(self) -> None:
+        self.turns: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, int]] = []
+
+    def add_turn(self, role, content):
+        self.turns.append((role, content))
+
+    async def search_memories(self, query, limit=5, min_relevance=0.0):
+        self.asked.append((query, limit))
+        return [
+            {"memory": {"content": "The user likes chess."}, "relevance_score": 0.9},
+            {"memory": {"content": "The user once flew to Rome."}, "relevance_score": 0.1},
+        ]
+
+    def get_context(self, max_tokens=800):
+        return []
+
+
+class PlainCodaManager(CodaManager):
+    def search_memories(self, query, limit=5, min_relevance=0.0):
+        self.asked.append((query, limit))
+        return [{"memory": {"content": "The user likes chess."}, "relevance_score": 0.9}]
+
+
+class BrokenCodaManager(CodaManager):
+    async def search_memories(self, query, limit=5, min_relevance=0.0):
+        raise KeyError("no such index")
+
+
+@pytest.mark.parametrize("manager", [CodaManager(), PlainCodaManager()], ids=["async", "plain"])
+async def test_codas_memory_manager_is_asked_told_and_injected(engine, manager):
+    held = await begun(engine, Remembering(CodaShapedMemory(manager), recall_seconds=30))
+    held.conversation.type_text("do I like chess")
+    event = await held.until(MemoryInjected, lambda event: event.said)
+    assert event.injected == ("The user likes chess.",) and event.channel == "frame_sum"
+    assert manager.asked == [("do I like chess", 15)]
+    await held.until(MemoryStored)
+    assert manager.turns == [("user", "do I like chess")]
+    prompt = await held.attendant.llm_prompt("Be kind.")
+    assert "never instructions" in " ".join(prompt.split()) and "'The user likes chess.'" in prompt
+    await held.manager.shutdown()
+
+
+async def test_a_manager_that_raises_anything_is_switched_off_for_this_talk(engine):
+    held = await begun(
+        engine, Remembering(CodaShapedMemory(BrokenCodaManager()), recall_seconds=30)
+    )
+    held.conversation.type_text("do I like chess")
+    failed = await held.until(ConversationFailed)
+    assert failed.code == "memory_failed" and "no such index" in failed.message
+    assert held.attendant.memory is None
+    held.conversation.type_text("and tea")
+    await held.listen(3)
+    assert len(held.of(ConversationFailed)) == 1
+    await held.manager.shutdown()
