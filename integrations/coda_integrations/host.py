@@ -1,0 +1,93 @@
+"""What an edge needs of the server it is mounted on, and a simple server for one machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import WebSocket
+
+from coda_integrations.line import ConversationLine, Line
+from coda_voice.conversation import Conversation
+from coda_voice.hybrid.llm import LlmClient
+from coda_voice.hybrid.offline_brain import OfflineBrain
+from coda_voice.manager import VoiceManager
+from coda_voice.protocols import ToolBox
+from coda_voice.scripted_voice import ScriptedVoice
+
+
+@dataclass(frozen=True, slots=True)
+class Thinkers:
+    """Who thinks for an edge: LLMs in the order in which they are asked, and their tools."""
+
+    llms: Sequence[LlmClient]
+    toolbox: ToolBox | None = None
+
+
+class EdgeHost(Protocol):
+    """The server's side of an edge."""
+
+    @property
+    def thinkers(self) -> Thinkers:
+        """Who answers what the voice cannot."""
+
+    async def admit(self, socket: WebSocket, subprotocols: tuple[str, ...]) -> Guest | None:
+        """Check origin, token and address; None where the caller was refused (and told so)."""
+
+    def line(self, guest: Guest) -> AbstractAsyncContextManager[Line]:
+        """Hold a conversation for as long as the context lasts. Raises SlotsFullError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Somebody who was let in; ``subprotocol`` is what to accept the WebSocket with.
+
+    ``user_id``: whose memories the conversation has; ``caller``: what the host knows of them.
+    """
+
+    user_id: str | None = None
+    subprotocol: str | None = None
+    caller: object = None
+
+
+class LocalHost:
+    """Serves edges from one manager, to anybody who can connect; ``close`` at the end."""
+
+    def __init__(self, manager: VoiceManager, thinkers: Thinkers | None = None) -> None:
+        self.thinkers = thinkers or Thinkers([OfflineBrain()])
+        self._manager = manager
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="coda-edge")
+
+    async def admit(self, socket: WebSocket, subprotocols: tuple[str, ...]) -> Guest | None:
+        """Let everybody in."""
+        offered = socket.scope.get("subprotocols", [])
+        return Guest(subprotocol=next((s for s in subprotocols if s in offered), None))
+
+    @asynccontextmanager
+    async def line(self, guest: Guest) -> AsyncIterator[Line]:
+        """Hold a conversation of the manager's."""
+        conversation_id = await self._manager.start_conversation(user_id=guest.user_id)
+        conversation = self._manager.conversation(conversation_id)
+        try:
+            yield ConversationLine(conversation, self._pool)
+        finally:
+            if conversation.ended is None:
+                await self._manager.end_conversation(conversation_id)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def voice_of(conversation: Conversation) -> ScriptedVoice:
+    """Give the conversation's own scripted voice; one is added where it has none."""
+    for attendant in conversation.attendants:
+        if isinstance(attendant, ScriptedVoice):
+            return attendant
+    models = conversation.slot.models
+    voice = ScriptedVoice(models.capabilities, models.encode_text)
+    conversation.attendants.add(voice)
+    return voice

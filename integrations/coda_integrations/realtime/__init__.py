@@ -1,0 +1,1 @@
+"""OpenAI's Realtime protocol (GA event names) over a voice that knows no turns."""

@@ -1,0 +1,230 @@
+"""What a Realtime client has set: the session as OpenAI writes it, and what it means here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from openai.types.realtime import (
+    RealtimeFunctionTool,
+    RealtimeSessionCreateRequest,
+    RealtimeToolsConfigUnion,
+    SessionUpdateEvent,
+)
+from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVad, ServerVad
+from pydantic import ValidationError
+
+from coda_integrations.realtime.codec import RealtimeProtocolError
+from coda_integrations.wire_audio import ALAW_8K, MULAW_8K, PCM_24K, WireFormat
+from coda_voice.audio.ingest import AudioSettings
+from coda_voice.protocols import ToolSpec
+
+_WITHOUT_EFFECT = (
+    "include", "max_output_tokens", "parallel_tool_calls", "prompt", "reasoning", "tracing",
+    "truncation",
+)  # fmt: skip
+"""Settings of OpenAI's that mean nothing here: ``session.updated`` comes back without them."""
+_WIRES: Mapping[str | None, WireFormat] = {
+    None: PCM_24K,
+    "audio/pcm": PCM_24K,
+    "audio/pcmu": MULAW_8K,
+    "audio/pcma": ALAW_8K,
+}
+_SEMANTIC_SILENCE_MS = {"low": 800, "medium": 500, "auto": 500, "high": 300}
+_MIN_SILENCE_MS, _MAX_SILENCE_MS = 80, 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDetection:
+    """How turns are cut out of the stream: ``create_response`` lets the model answer by
+    itself, ``interrupt_response`` ends a response when the user speaks.
+    """
+
+    create_response: bool
+    interrupt_response: bool
+    threshold: float
+    silence_ms: int
+
+
+class SessionSettings:
+    """The session's settings; ``update`` merges what a client gives into them."""
+
+    def __init__(self, model: str) -> None:
+        self._session: dict[str, object] = {
+            "type": "realtime",
+            "model": model,
+            "output_modalities": ["audio"],
+            "instructions": "",
+            "tools": [],
+            "tool_choice": "auto",
+            "audio": {
+                "input": {
+                    "format": {"type": "audio/pcm", "rate": 24000},
+                    "transcription": None,
+                    "noise_reduction": None,
+                    "turn_detection": {
+                        "type": "server_vad",
+                        "threshold": 0.5,
+                        "prefix_padding_ms": 300,
+                        "silence_duration_ms": 500,
+                        "create_response": True,
+                        "interrupt_response": True,
+                    },
+                },
+                "output": {"format": {"type": "audio/pcm", "rate": 24000}, "voice": "coda"},
+            },
+        }
+        self._request = RealtimeSessionCreateRequest.model_validate(self._session)
+
+    def update(self, event: SessionUpdateEvent) -> None:
+        """Take in a ``session.update``. Raises RealtimeProtocolError; then nothing changes."""
+        if event.session.type != "realtime":
+            raise RealtimeProtocolError(
+                "Sessions of type 'transcription' are not served here; use type 'realtime'.",
+                param="session.type",
+                event_id=event.event_id,
+            )
+        given = event.session.model_dump(exclude_unset=True)
+        merged = _merge(self._session, given)
+        for name in (*_WITHOUT_EFFECT, "model"):
+            merged.pop(name, None)
+        merged["model"] = self._session["model"]
+        _section(merged, "audio", "output").pop("speed", None)
+        _section(merged, "audio", "output")["voice"] = "coda"
+        detection = _section(merged, "audio", "input").get("turn_detection")
+        if isinstance(detection, dict):
+            detection.pop("idle_timeout_ms", None)
+        try:
+            request = RealtimeSessionCreateRequest.model_validate(merged)
+        except ValidationError as error:
+            raise RealtimeProtocolError(
+                f"session: {error.errors(include_url=False)[0]['msg']}.",
+                param="session",
+                event_id=event.event_id,
+            ) from error
+        for tool in request.tools or ():
+            tool_spec(tool)
+        self._session, self._request = merged, request
+
+    @property
+    def request(self) -> RealtimeSessionCreateRequest:
+        """The settings in force, as the client is told of them."""
+        return self._request
+
+    @property
+    def instructions(self) -> str:
+        """What the client wants the agent to be."""
+        return self._request.instructions or ""
+
+    @property
+    def text_only(self) -> bool:
+        """Whether answers are written instead of spoken."""
+        return (self._request.output_modalities or ["audio"]) == ["text"]
+
+    @property
+    def tools(self) -> tuple[ToolSpec, ...]:
+        """The client's own tools."""
+        if self._request.tool_choice == "none":
+            return ()
+        return tuple(tool_spec(tool) for tool in self._request.tools or ())
+
+    @property
+    def input_wire(self) -> WireFormat:
+        """How the user's sound comes."""
+        sound = self._request.audio.input if self._request.audio else None
+        return _WIRES[sound.format.type if sound and sound.format else None]
+
+    @property
+    def output_wire(self) -> WireFormat:
+        """How the agent's sound goes."""
+        sound = self._request.audio.output if self._request.audio else None
+        return _WIRES[sound.format.type if sound and sound.format else None]
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether the client wants to be told the user's words."""
+        sound = self._request.audio.input if self._request.audio else None
+        return sound is not None and sound.transcription is not None
+
+    @property
+    def turn_detection(self) -> TurnDetection | None:
+        """How turns are detected; None where the client commits them itself."""
+        sound = self._request.audio.input if self._request.audio else None
+        match sound.turn_detection if sound else None:
+            case ServerVad() as vad:
+                silence = 500 if vad.silence_duration_ms is None else vad.silence_duration_ms
+                threshold = 0.5 if vad.threshold is None else vad.threshold
+            case SemanticVad() as vad:
+                silence, threshold = _SEMANTIC_SILENCE_MS[vad.eagerness or "auto"], 0.5
+            case _:
+                return None
+        return TurnDetection(
+            create_response=vad.create_response is not False,
+            interrupt_response=vad.interrupt_response is not False,
+            threshold=min(max(threshold, 0.0), 1.0),
+            silence_ms=min(max(silence, _MIN_SILENCE_MS), _MAX_SILENCE_MS),
+        )
+
+    @property
+    def audio(self) -> AudioSettings:
+        """What this means for the input chain."""
+        sound = self._request.audio.input if self._request.audio else None
+        quiet = sound is not None and sound.noise_reduction is not None
+        detection = self.turn_detection
+        if detection is None:
+            return AudioSettings(noise_reduction=quiet)
+        return AudioSettings(
+            vad_threshold=detection.threshold,
+            silence_duration_ms=detection.silence_ms,
+            noise_reduction=quiet,
+        )
+
+
+def tool_spec(tool: RealtimeToolsConfigUnion | object) -> ToolSpec:
+    """Give a client's tool as the reasoner knows tools. Raises RealtimeProtocolError."""
+    if not isinstance(tool, RealtimeFunctionTool) or not tool.name:
+        raise RealtimeProtocolError(
+            "Only function tools with a name are served; MCP servers are set on the server's side.",
+            param="session.tools",
+        )
+    parameters = tool.parameters
+    return ToolSpec(
+        tool.name,
+        tool.description or "",
+        cast("Mapping[str, object]", parameters)
+        if isinstance(parameters, dict)
+        else {"type": "object", "properties": {}},
+    )
+
+
+def tool_specs(tools: Sequence[object]) -> tuple[ToolSpec, ...]:
+    """Give several."""
+    return tuple(tool_spec(tool) for tool in tools)
+
+
+_MERGED = ("audio", "input", "output")
+"""Sections whose keys are kept where the client gives others; all else is replaced."""
+
+
+def _merge(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object]:
+    merged = dict(old)
+    for key, value in new.items():
+        before = old.get(key)
+        if key in _MERGED and isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _merge(before, value)
+        elif key in _MERGED and value is None:
+            continue
+        else:
+            merged[key] = dict(value) if isinstance(value, dict) else value
+    return merged
+
+
+def _section(session: dict[str, object], *path: str) -> dict[str, object]:
+    here = session
+    for name in path:
+        inner = here.get(name)
+        copied = dict(inner) if isinstance(inner, dict) else {}
+        here[name] = copied
+        here = copied
+    return here

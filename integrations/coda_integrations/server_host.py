@@ -1,0 +1,104 @@
+"""Edges on the server: its access rules, slots and limits hold for them as for all protocols.
+
+create_app(config, routes=[lambda front: realtime_routes(ServerHost(front, thinkers))])
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import WebSocket
+
+from coda_integrations.host import Guest, Thinkers
+from coda_integrations.line import Line
+from coda_voice.audio.ingest import AudioSettings
+from coda_voice.errors import ConversationError
+from coda_voice.events import SettingWithoutEffect
+from coda_voice.heard import Heard
+from coda_voice.hybrid.offline_brain import OfflineBrain
+from coda_voice.moshi.frames import SAMPLE_RATE
+from coda_voice.server.access import Caller
+from coda_voice.server.front import Front
+from coda_voice.server.outputs import AgentAudio, Ended, Failed
+from coda_voice.server.session import Session, Wish
+
+AHEAD_SECONDS = 1.0
+"""So much of a burst is heard at once; the rest follows at the pace of speech, which is what
+a session takes without loss."""
+
+
+class ServerHost:
+    """The server's side of an edge, by its ``Front``."""
+
+    def __init__(self, front: Front, thinkers: Thinkers | None = None) -> None:
+        self.thinkers = thinkers or Thinkers([OfflineBrain()])
+        self._front = front
+
+    async def admit(self, socket: WebSocket, subprotocols: tuple[str, ...]) -> Guest | None:
+        """See ``EdgeHost.admit``."""
+        caller = await self._front.admit(socket, subprotocols=subprotocols)
+        if caller is None:
+            return None
+        return Guest(caller.subject, caller.subprotocol, caller)
+
+    @asynccontextmanager
+    async def line(self, guest: Guest) -> AsyncIterator[Line]:
+        """See ``EdgeHost.line``."""
+        if not isinstance(guest.caller, Caller):
+            raise TypeError("this guest was let in by another host")
+        wish = Wish(sample_rate=SAMPLE_RATE)
+        async with self._front.session(guest.caller, wish) as session:
+            yield SessionLine(session)
+
+
+class SessionLine(Line):
+    """A line into a session of the server."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.conversation = session.conversation
+        self._session = session
+        self._told = False
+
+    def listen(self, settings: AudioSettings) -> None:
+        """Say that the server's own settings hold, where the client wants others."""
+        if settings != self._settings and not self._told:
+            self._told = True
+            self.conversation.publish(
+                SettingWithoutEffect(
+                    conversation_id=self.conversation.id,
+                    time=self.conversation.seconds,
+                    setting="audio.input.turn_detection",
+                    reason="the server's own voice detector settings hold for all conversations",
+                )
+            )
+
+    async def frames(self) -> AsyncGenerator[Heard, None]:
+        """See ``Line.frames``."""
+        feeding = asyncio.create_task(self._feed(), name="edge's sound")
+        try:
+            async for output in self._session.outputs():
+                match output:
+                    case AgentAudio(heard=heard):
+                        yield heard
+                    case Failed(code, message, fatal=True):
+                        raise ConversationError(message, code)
+                    case Ended():
+                        return
+                    case _:
+                        pass
+        finally:
+            feeding.cancel()
+            await asyncio.wait([feeding])
+
+    async def _feed(self) -> None:
+        loop = asyncio.get_running_loop()
+        heard_until = loop.time()
+        async for pcm in self._source():
+            now = loop.time()
+            heard_until = max(heard_until, now) + len(pcm) / SAMPLE_RATE
+            await self._session.hear(pcm)
+            if heard_until - now > AHEAD_SECONDS:
+                await asyncio.sleep(heard_until - now - AHEAD_SECONDS)
