@@ -35,6 +35,7 @@ VERBS = {
         "coda_voice.cli.demo", "demo", "Hold a scripted spoken conversation; leaves a WAV."
     ),
     "talk": Verb("coda_voice.cli.talk", "talk", "Talk with it: microphone and speakers."),
+    "serve": Verb("coda_voice.cli.serve", "serve", "Serve conversations by WebSocket, and a page."),
     "run": Verb("coda_voice.cli.run", "run", "Answer a recording: IN.wav to OUT.wav."),
     "doctor": Verb("coda_voice.cli.doctor", "doctor", "Show what this machine can run, and why."),
     "download": Verb("coda_voice.cli.download", "download", "Fetch a checkpoint by name."),

@@ -10,6 +10,7 @@ from coda_voice.config.model import (
     VoiceConfig,
     leaves,
 )
+from coda_voice.config.server import ServerConfig
 from coda_voice.config.sizes import format_size, parse_size
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LoggingConfig",
     "MoshiConfig",
     "NoEffect",
+    "ServerConfig",
     "VoiceConfig",
     "WithoutEffect",
     "format_size",

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from coda_voice.config import sources
 from coda_voice.config.effects import WithoutEffect, without_effect
 from coda_voice.config.problems import contradiction, problems_of
+from coda_voice.config.server import ServerConfig
 from coda_voice.config.sizes import Size
 
 Mode = Literal["moshi_only", "hybrid", "adaptive", "traditional"]
@@ -154,6 +155,7 @@ class VoiceConfig(Section):
     external_llm: ExternalLlmConfig = ExternalLlmConfig()
     integration: IntegrationConfig = IntegrationConfig()
     logging: LoggingConfig = LoggingConfig()
+    server: ServerConfig = ServerConfig()
     total_vram: Size | None = None
     reserved_system: Size | None = None
     dynamic_allocation: bool = False

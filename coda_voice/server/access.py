@@ -133,9 +133,7 @@ class Access:
                 },
             )
         except jwt.ExpiredSignatureError as error:
-            raise AccessError(
-                "The token has expired; get a new one.", "token_expired"
-            ) from error
+            raise AccessError("The token has expired; get a new one.", "token_expired") from error
         except (jwt.PyJWTError, ValueError, UnicodeError) as error:
             raise AccessError("The key or token is not valid here.", "token_invalid") from error
         return _caller_of(claims)

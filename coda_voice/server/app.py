@@ -1,0 +1,115 @@
+"""The server as one ASGI application.
+
+    app = create_app(VoiceConfig.load("server.yaml"))
+
+Every part is made here and handed on; nothing is global. ``coda-voice serve`` runs it with
+uvicorn (``run.py``); any other ASGI server does as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from coda_voice.config import VoiceConfig
+from coda_voice.errors import VoiceProcessingError
+from coda_voice.manager import VoiceManager
+from coda_voice.server.access import Access
+from coda_voice.server.front import Front, refusal
+from coda_voice.server.gate import Gate, listed
+from coda_voice.server.routes import conversations, events, health, voice
+
+Routes = Callable[[Front], APIRouter]
+OUR_ROUTES: tuple[Routes, ...] = (
+    health.routes,
+    voice.routes,
+    events.routes,
+    conversations.routes,
+)
+
+
+def create_app(
+    config: VoiceConfig | None = None,
+    *,
+    manager: VoiceManager | None = None,
+    routes: Sequence[Routes] = (),
+) -> FastAPI:
+    """Make the application; ``app.state.front`` holds its parts.
+
+    ``manager``: one that runs already and stays its owner's; otherwise one is made of
+    ``config``, and started and shut down with the application. ``routes``: further protocols.
+    Raises ConfigurationError for a server that cannot be, or would be open to the network
+    without having been told so.
+    """
+    config = config or (manager.config if manager is not None else VoiceConfig.load())
+    voice_manager = manager or VoiceManager(config)
+    settings = config.server
+    front = Front(voice_manager, settings, Access(settings))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with _running(front, own=manager is None):
+            yield
+
+    app = FastAPI(
+        title="coda-voice",
+        version=importlib.metadata.version("coda-voice"),
+        description="A full-duplex voice. The WebSockets are described in "
+        "docs/reference/protocols.md.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.front = front
+    for make in (*OUR_ROUTES, *routes):
+        app.include_router(make(front))
+    app.add_exception_handler(VoiceProcessingError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_middleware(
+        Gate, settings=settings, addresses=front.addresses, open_to_all=front.access.open
+    )
+    if settings.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=listed(settings.proxies))
+    return app
+
+
+@asynccontextmanager
+async def _running(front: Front, *, own: bool) -> AsyncIterator[None]:
+    front.log.start()
+    leave = [
+        front.manager.events.listen(listener)
+        for listener in (front.own, front.log.append, front.metrics.event)
+    ]
+    if own:
+        await front.manager.initialize()
+    watch = asyncio.create_task(front.sessions.watch())
+    try:
+        yield
+    finally:
+        front.stopping.set()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        await front.sessions.close()
+        if own:
+            await front.manager.shutdown()
+        for undo in leave:
+            undo()
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, VoiceProcessingError)
+    return refusal(error)
+
+
+async def _not_understood(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    body = {"error": {"code": "bad_request", "message": f"{where}: {first['msg']}"}}
+    return JSONResponse(body, 422)

@@ -1,0 +1,45 @@
+"""What clients may ask of a running conversation, by socket or REST, besides talking to it."""
+
+from __future__ import annotations
+
+from coda_voice.errors import UnsupportedModeError, ValidationError
+from coda_voice.manager import VoiceManager
+from coda_voice.server import commands
+from coda_voice.server.outputs import Confirmed
+from coda_voice.server.session import Session
+
+
+class Control:
+    """Does what a command asks of a session. Raises VoiceProcessingError with the reason not to."""
+
+    def __init__(self, manager: VoiceManager) -> None:
+        self.manager = manager
+
+    async def do(self, session: Session, command: commands.Command) -> None:
+        """Obey."""
+        if isinstance(command, commands.Interrupt):
+            session.interrupt()
+        elif isinstance(command, commands.Mute):
+            session.mute(command.muted)
+        elif isinstance(command, commands.Type):
+            session.type_text(command.text)
+        elif isinstance(command, commands.ChooseMode):
+            await self.choose_mode(session, command.mode)
+        elif isinstance(command, commands.ChoosePersonality):
+            await self.choose_personality(session, command)
+        else:
+            raise ValidationError(f"{type(command).__name__} is nothing to ask of a conversation.")
+
+    async def choose_mode(self, session: Session, mode: str) -> None:
+        """Have the conversation go on in another mode."""
+        if mode != self.manager.config.mode:
+            raise UnsupportedModeError(
+                f"This server holds conversations in mode {self.manager.config.mode} only."
+            )
+        session.outbox.put(Confirmed("mode", mode))
+
+    async def choose_personality(
+        self, session: Session, wanted: commands.ChoosePersonality
+    ) -> None:
+        """Give the agent another personality, or other traits."""
+        raise ValidationError("This server was started without personalities.", "no_personality")

@@ -1,0 +1,105 @@
+"""The last events, in order, for those who follow them and for those who come back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from coda_voice.events import Event
+
+BATCH = 256
+"""Events handed out at once, so that one follower does not hold up the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A follower was too slow, or came back too late: so many events are gone."""
+
+    count: int
+
+
+class EventLog:
+    """Keeps the last ``capacity`` events; followers read at their own pace.
+
+    ``append`` may be called in any thread, the rest in the event loop's, where ``on_event`` is
+    called with each event. ``start`` says which loop that is.
+    """
+
+    def __init__(
+        self, capacity: int, on_event: Callable[[Event], None] = lambda event: None
+    ) -> None:
+        self._events: deque[Event] = deque(maxlen=max(1, capacity))
+        self._first = 0
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._on_event = on_event
+        self._more = asyncio.Event()
+
+    def start(self) -> None:
+        """Hand events on in the running event loop, which is this thread's."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    def append(self, event: Event) -> None:
+        """Take in an event."""
+        with self._lock:
+            if len(self._events) == self._events.maxlen:
+                self._first += 1
+            self._events.append(event)
+        if threading.get_ident() == self._thread:
+            self._arrived(event)
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._arrived, event)
+
+    def _arrived(self, event: Event) -> None:
+        more, self._more = self._more, asyncio.Event()
+        more.set()
+        self._on_event(event)
+
+    async def follow(
+        self, wants: Callable[[Event], bool], after: int | None = None
+    ) -> AsyncGenerator[Event | Missed, None]:
+        """Give the events that ``wants`` says yes to, for ever, in order.
+
+        ``after``: the id of the last event known; what is kept of later ones comes first. None
+        begins with what happens from now on.
+        """
+        position = self._end() if after is None else self._position_after(after)
+        while True:
+            more = self._more
+            batch, position, missed = self._read(position)
+            if missed:
+                yield Missed(missed)
+            for event in batch:
+                if wants(event):
+                    yield event
+            if not batch:
+                await more.wait()
+
+    def recent(self, wants: Callable[[Event], bool], limit: int) -> list[Event]:
+        """Give the last events that ``wants`` says yes to, oldest first."""
+        with self._lock:
+            events = list(self._events)
+        return [event for event in events if wants(event)][-limit:]
+
+    def _end(self) -> int:
+        with self._lock:
+            return self._first + len(self._events)
+
+    def _position_after(self, event_id: int) -> int:
+        with self._lock:
+            for offset in range(len(self._events) - 1, -1, -1):
+                if self._events[offset].id <= event_id:
+                    return self._first + offset + 1
+            return self._first
+
+    def _read(self, position: int) -> tuple[list[Event], int, int]:
+        with self._lock:
+            missed = max(0, self._first - position)
+            start = max(position, self._first) - self._first
+            batch = [self._events[i] for i in range(start, min(start + BATCH, len(self._events)))]
+            return batch, self._first + start + len(batch), missed

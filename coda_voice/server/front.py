@@ -1,0 +1,140 @@
+"""What the server gives to a protocol: who is calling, a session for them, and figures.
+
+``routes(front)`` of each protocol makes a router of it; see "A protocol of your own" in
+docs/reference/protocols.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from fastapi import Request, WebSocket
+from fastapi.responses import JSONResponse
+from starlette.websockets import WebSocketDisconnect
+
+from coda_voice.config.server import ServerConfig
+from coda_voice.errors import AccessError, VoiceProcessingError
+from coda_voice.events import ConversationStarted, Event
+from coda_voice.manager import VoiceManager
+from coda_voice.server.access import (
+    OUR_PROTOCOL,
+    Access,
+    Caller,
+    Scope,
+    chosen_protocol,
+    token_of,
+)
+from coda_voice.server.control import Control
+from coda_voice.server.event_log import EventLog
+from coda_voice.server.limits import AddressLimits
+from coda_voice.server.metrics import Metrics
+from coda_voice.server.session import Session, Wish
+from coda_voice.server.sessions import Sessions
+
+OWNERS_REMEMBERED = 4_096
+HTTP_STATUS = {
+    "token_missing": 401,
+    "token_invalid": 401,
+    "token_expired": 401,
+    "scope_missing": 403,
+    "too_many_conversations": 429,
+    "slots_full": 503,
+    "draining": 503,
+    "unknown_conversation": 404,
+    "conversation_ended": 404,
+    "resume_unknown": 404,
+    "not_found": 404,
+}
+"""HTTP status for the errors that have one of their own; 400 for others that a caller causes."""
+
+
+class Front:
+    """The parts of a running server, and the two things every protocol needs of them."""
+
+    def __init__(self, manager: VoiceManager, settings: ServerConfig, access: Access) -> None:
+        self.manager = manager
+        self.settings = settings
+        self.access = access
+        self.sessions = Sessions(manager, settings)
+        self.control = Control(manager)
+        self.addresses = AddressLimits(
+            settings.connections_per_address, settings.connects_per_second
+        )
+        self.metrics = Metrics(manager, self.sessions, self.addresses)
+        self.log = EventLog(settings.events_kept, self.sessions.happened)
+        self.stopping = asyncio.Event()
+        """Set when streams that never end by themselves should."""
+        self.owners: OrderedDict[str, str] = OrderedDict()
+        """Whose conversations are, and lately were, by id."""
+
+    def own(self, event: Event) -> None:
+        """Remember whose a conversation is that begins."""
+        if isinstance(event, ConversationStarted) and event.user_id is not None:
+            self.owners[event.conversation_id] = event.user_id
+            while len(self.owners) > OWNERS_REMEMBERED:
+                self.owners.popitem(last=False)
+
+    async def admit(
+        self,
+        websocket: WebSocket,
+        scope: Scope = "talk",
+        subprotocols: tuple[str, ...] = (OUR_PROTOCOL,),
+    ) -> Caller | None:
+        """Give who opens a WebSocket; None if they were refused (by an HTTP response).
+
+        ``subprotocols``: those that the protocol would answer with, the first one offered is
+        chosen. The WebSocket is not accepted yet.
+        """
+        offered = websocket.scope.get("subprotocols") or []
+        try:
+            if self.sessions.draining:
+                raise AccessError("The server is shutting down.", "draining")
+            caller = await self.access.caller(token_of(websocket.headers, offered))
+            caller.require(scope)
+        except AccessError as error:
+            with suppress(WebSocketDisconnect):
+                await websocket.send_denial_response(refusal(error))
+            return None
+        return replace(caller, subprotocol=chosen_protocol(offered, subprotocols))
+
+    async def caller_of(self, request: Request, scope: Scope) -> Caller:
+        """Give who sends a request. Raises AccessError."""
+        caller = await self.access.caller(token_of(request.headers))
+        caller.require(scope)
+        return caller
+
+    @asynccontextmanager
+    async def session(
+        self, caller: Caller, wish: Wish, on_position: Callable[[int], None] | None = None
+    ) -> AsyncIterator[Session]:
+        """Open a session, and end it when the block is left.
+
+        Raises what ``Sessions.open`` raises. For protocols that feed and read the session
+        themselves; the others use ``socket.Connection``.
+        """
+        session = await self.sessions.open(caller, wish, on_position)
+        session.attach(lambda: None)
+        try:
+            yield session
+        finally:
+            await self.sessions.end(session, "ended")
+
+
+def refusal(error: VoiceProcessingError) -> JSONResponse:
+    """Give an error as a response: status, code, message, and when to try again."""
+    status = HTTP_STATUS.get(error.error_code, 400)
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status in (429, 503):
+        headers["Retry-After"] = str(error.context.get("retry_after") or 5)
+    return JSONResponse(problem(error), status, headers)
+
+
+def problem(error: VoiceProcessingError) -> Mapping[str, object]:
+    """Give the body of a refusal."""
+    return {"error": {"code": error.error_code, "message": error.message}}

@@ -1,0 +1,165 @@
+"""Figures for Prometheus, measured where things happen; ``/metrics`` and ``/stats`` show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from coda_voice.events import (
+    BargeIn,
+    ConversationEnded,
+    ConversationStarted,
+    Event,
+    FramesDropped,
+    ReasoningEnded,
+    ToolEnded,
+    TurnLatency,
+)
+from coda_voice.manager import VoiceManager
+from coda_voice.moshi.frames import FrameOut
+from coda_voice.server.limits import AddressLimits
+from coda_voice.server.sessions import Sessions
+
+_FRAME_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+_TURN_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 4.0, 8.0)
+_TOOL_SECONDS = (0.01, 0.05, 0.2, 1.0, 5.0, 20.0)
+
+
+class Metrics:
+    """All figures of one server. ``event`` may be called in any thread."""
+
+    def __init__(self, manager: VoiceManager, sessions: Sessions, addresses: AddressLimits) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Now(manager, sessions, addresses))
+        registry = self.registry
+        self._frame = Histogram(
+            "coda_frame_seconds",
+            "A frame's way, from its arrival at the socket: to its answer being sent (total), and "
+            "the stages in between",
+            ["stage"],
+            buckets=_FRAME_SECONDS,
+            registry=registry,
+        )
+        self._added = Histogram(
+            "coda_server_added_seconds",
+            "Arrival of a frame to its answer being sent, less encoding, model and decoding",
+            buckets=_FRAME_SECONDS,
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "coda_received_bytes", "Bytes of messages received", registry=registry
+        )
+        self._messages = Counter("coda_received_messages", "Messages received", registry=registry)
+        self._began = Counter(
+            "coda_conversations_started", "Conversations begun", registry=registry
+        )
+        self._over = Counter(
+            "coda_conversations_ended", "Conversations ended", ["reason"], registry=registry
+        )
+        self._dropped = Counter("coda_frames_dropped", "Frames lost", ["where"], registry=registry)
+        self._barge_ins = Counter(
+            "coda_barge_ins", "Times a user spoke over the agent", registry=registry
+        )
+        self._turn = Histogram(
+            "coda_turn_latency_seconds",
+            "End of the user's speech to the agent's first sound, on the frame clock",
+            buckets=_TURN_SECONDS,
+            registry=registry,
+        )
+        self._reasoning = Histogram(
+            "coda_reasoning_seconds",
+            "Asking the LLM, first to last word",
+            ["outcome"],
+            buckets=_TURN_SECONDS,
+            registry=registry,
+        )
+        self._tool = Histogram(
+            "coda_tool_seconds", "Tool calls", ["outcome"], buckets=_TOOL_SECONDS, registry=registry
+        )
+
+    def received(self, size: int) -> None:
+        """Count a message of a client."""
+        self._messages.inc()
+        self._bytes.inc(size)
+
+    def sent_frame(self, frame: FrameOut, now: float) -> None:
+        """Note that a frame of the agent was sent at ``now`` (``time.perf_counter``)."""
+        times = frame.times
+        total = now - frame.arrived
+        self._frame.labels("queued").observe(times.queued)
+        self._frame.labels("encode").observe(times.encode)
+        self._frame.labels("model").observe(times.model)
+        self._frame.labels("decode").observe(times.decode)
+        self._frame.labels("send").observe(max(0.0, total - times.total))
+        self._frame.labels("total").observe(total)
+        self._added.observe(max(0.0, total - times.encode - times.model - times.decode))
+
+    def event(self, event: Event) -> None:
+        """Count what an event tells."""
+        if isinstance(event, ConversationStarted):
+            self._began.inc()
+        elif isinstance(event, ConversationEnded):
+            self._over.labels(event.reason).inc()
+        elif isinstance(event, FramesDropped):
+            self._dropped.labels(event.where).inc(event.count)
+        elif isinstance(event, BargeIn):
+            self._barge_ins.inc()
+        elif isinstance(event, TurnLatency):
+            self._turn.observe(event.seconds)
+        elif isinstance(event, ReasoningEnded):
+            self._reasoning.labels(event.outcome).observe(event.seconds)
+        elif isinstance(event, ToolEnded):
+            self._tool.labels(event.outcome).observe(event.milliseconds / 1000)
+
+    def text(self) -> bytes:
+        """Give all figures in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+class _Now(Collector):
+    """Figures that are looked up when somebody asks."""
+
+    def __init__(self, manager: VoiceManager, sessions: Sessions, addresses: AddressLimits) -> None:
+        self._manager = manager
+        self._sessions = sessions
+        self._addresses = addresses
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the figures of this moment."""
+        sessions = self._sessions.all()
+        stats = self._manager.engine_stats()
+        if stats is not None:
+            yield GaugeMetricFamily("coda_slots", "Conversations at most", stats.slots)
+            yield GaugeMetricFamily("coda_slots_leased", "Slots taken", stats.leased)
+            yield CounterMetricFamily("coda_ticks", "Steps of the engine", stats.ticks)
+            yield CounterMetricFamily("coda_frames", "Frames answered", stats.frames)
+            yield CounterMetricFamily("coda_late_frames", "Frames too late", stats.late_frames)
+            ticks = GaugeMetricFamily(
+                "coda_tick_seconds", "How long a step takes, lately", labels=["quantile"]
+            )
+            if stats.ticks:
+                for name, value in (("0.5", stats.tick_p50_ms), ("0.99", stats.tick_p99_ms)):
+                    ticks.add_metric([name], value / 1000)
+            yield ticks
+        yield GaugeMetricFamily("coda_sessions", "Sessions", len(sessions))
+        yield GaugeMetricFamily(
+            "coda_sessions_detached",
+            "Sessions waiting for their client to come back",
+            sum(s.detached_since is not None for s in sessions),
+        )
+        yield GaugeMetricFamily("coda_waiting", "Clients in line", self._sessions.waiting)
+        yield CounterMetricFamily(
+            "coda_refused", "Clients refused for want of a slot", self._sessions.refused
+        )
+        yield GaugeMetricFamily("coda_connections", "Connections open", self._addresses.open)
+        yield CounterMetricFamily(
+            "coda_connections_refused",
+            "Connections refused, by address limits",
+            self._addresses.refused,
+        )
+        depth = GaugeMetricFamily("coda_queue_depth", "Outputs not yet sent", labels=["queue"])
+        depth.add_metric(["outbox"], sum(len(s.outbox) for s in sessions))
+        yield depth

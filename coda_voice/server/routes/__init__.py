@@ -1,0 +1,1 @@
+"""What answers under which address; each module's ``routes(front)`` gives a router."""

@@ -1,0 +1,113 @@
+"""How the server is: ``/health``, ``/stats``, ``/metrics``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from coda_voice.models import SystemStatus
+from coda_voice.server.front import Front
+
+
+class ServerHealth(BaseModel):
+    """Whether conversations can begin.
+
+    ``full``: not now, every slot is taken; ``draining``: the server is shutting down;
+    ``failed``: the engine has stopped.
+    """
+
+    status: Literal["ready", "full", "draining", "failed"]
+    slots: int
+    slots_free: int
+    conversations: int
+    waiting: int
+
+
+class SessionStats(BaseModel):
+    """One session in figures; who it is, only to those who may know."""
+
+    conversation_id: str
+    seconds: float
+    frames: int
+    dropped_frames: int
+    queued: int
+    attached: bool
+
+
+class ServerStats(BaseModel):
+    """Everything in figures."""
+
+    health: ServerHealth
+    system: SystemStatus
+    sessions: list[SessionStats]
+
+
+def routes(front: Front) -> APIRouter:
+    """Give the router."""
+    router = APIRouter(tags=["health"])
+
+    def health_now() -> ServerHealth:
+        stats = front.manager.engine_stats()
+        slots, leased = (stats.slots, stats.leased) if stats else (0, 0)
+        status: Literal["ready", "full", "draining", "failed"] = "ready"
+        if not front.manager.is_healthy():
+            status = "failed"
+        elif front.sessions.draining:
+            status = "draining"
+        elif leased >= slots:
+            status = "full"
+        return ServerHealth(
+            status=status,
+            slots=slots,
+            slots_free=slots - leased,
+            conversations=len(front.sessions),
+            waiting=front.sessions.waiting,
+        )
+
+    @router.get("/health", responses={503: {"model": ServerHealth}})
+    async def health(response: Response) -> ServerHealth:
+        """Whether conversations can begin here; 503 while shutting down, or when broken."""
+        now = health_now()
+        if now.status in ("draining", "failed"):
+            response.status_code = 503
+        return now
+
+    @router.get("/health/live")
+    async def live() -> dict[str, str]:
+        """Answer as long as the process does."""
+        return {"status": "live"}
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """Figures for Prometheus."""
+        if not front.access.open:
+            await front.caller_of(request, "events")
+        return Response(front.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/stats")
+    async def stats(request: Request) -> ServerStats:
+        """Figures for people."""
+        await front.caller_of(request, "events")
+        return ServerStats(
+            health=health_now(),
+            system=await front.manager.get_system_status(),
+            sessions=[
+                SessionStats(
+                    conversation_id=s.conversation.id,
+                    seconds=s.conversation.seconds,
+                    frames=s.figures.frames_out,
+                    dropped_frames=s.conversation.dropped_frames
+                    + s.figures.dropped_input
+                    + s.outbox.dropped_audio,
+                    queued=len(s.outbox),
+                    attached=s.detached_since is None,
+                )
+                for s in front.sessions.all()
+            ],
+        )
+
+    return router

@@ -1,0 +1,147 @@
+"""Runs the application on real sockets until it is told to stop, and then drains it.
+
+uvicorn does the HTTP and WebSocket framing. Ours are the sockets' options, which bound what
+the kernel buffers for a slow reader, and what a signal does: the first begins the drain, the
+second ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from coda_voice.config.server import ServerConfig
+from coda_voice.errors import ConfigurationError
+from coda_voice.server.front import Front
+
+SEND_BUFFER_BYTES = 32_768
+"""Of a connection in the kernel, which doubles it: about a second of sound, not a minute."""
+UNACKNOWLEDGED_MS = 20_000
+"""A connection whose data nobody acknowledges, or has room for, is gone after so long."""
+PING_SECONDS = 10.0
+
+
+class Server(uvicorn.Server):
+    """uvicorn, except that SIGTERM and Ctrl-C drain first. Exit status 0 either way."""
+
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self._front = front
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain at the first signal, stop at the second. Called as a signal handler."""
+        if self._draining is None and self.started:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        else:
+            self.should_exit = True
+            self.force_exit = sig == signal.SIGINT
+
+    async def _drain(self) -> None:
+        await self._front.sessions.drain(self._front.settings.drain_seconds)
+        await asyncio.sleep(0.1)  # for the close messages to be on their way
+        self._front.stopping.set()
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Stop when told so; a drain that failed stops, too."""
+        if self._draining is not None and self._draining.done():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def make_server(app: FastAPI) -> Server:
+    """Make the server for an application of ``create_app``; its settings come from there."""
+    front: Front = app.state.front
+    settings = front.settings
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=settings.message_kb * 1024,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=5,
+        proxy_headers=False,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    return Server(config, front)
+
+
+def listen(settings: ServerConfig) -> socket.socket:
+    """Open the listening socket. Raises ConfigurationError when that cannot be."""
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise ConfigurationError(
+            "TLS needs both server.tls_certificate and server.tls_key.", "half_a_tls"
+        )
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM
+        )[0]
+        listening = socket.socket(family, kind)
+    except OSError as error:
+        raise _cannot_listen(settings, error) from error
+    try:
+        if sys.platform != "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What is set here, accepted connections inherit.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+        listening.bind(address)
+        listening.listen(512)
+    except OSError as error:
+        listening.close()
+        raise _cannot_listen(settings, error) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _cannot_listen(settings: ServerConfig, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. Choose "
+        "another server.port (0 for any), or end the program that has it.",
+        "cannot_listen",
+        host=settings.host,
+        port=settings.port,
+    )
+
+
+async def serve(app: FastAPI, on_listening: Callable[[str], None] = lambda address: None) -> None:
+    """Serve ``app`` until a signal. ``on_listening`` gets the address, once connections can come.
+
+    Raises ConfigurationError when it cannot listen, and what starting the manager raises.
+    """
+    settings = app.state.front.settings
+    listening = listen(settings)
+    server = make_server(app)
+    host, port = listening.getsockname()[:2]
+    scheme = "http" if settings.tls_certificate is None else "https"
+    shown = f"[{host}]" if ":" in host else host
+
+    async def announce() -> None:
+        while not server.started:
+            if server.should_exit:
+                return
+            await asyncio.sleep(0.02)
+        on_listening(f"{scheme}://{shown}:{port}")
+
+    announcing = asyncio.create_task(announce())
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
+        listening.close()

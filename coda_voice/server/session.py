@@ -1,0 +1,370 @@
+"""One client's conversation, whatever its protocol: audio in, outputs out, and what it may ask.
+
+A session outlives its socket: a client that comes back in time takes it up again. It knows
+no protocol and no socket; codecs translate, and ``Sessions`` opens and ends it. All methods
+run in the event loop's thread; nothing here waits for a slow reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coda_voice.audio.ingest import AudioSettings, Ingest, IngestFrame
+from coda_voice.audio.resample import Resampler, check_rate
+from coda_voice.config.model import Mode
+from coda_voice.conversation import Conversation
+from coda_voice.errors import ConversationError, ProtocolError, VoiceTimeoutError
+from coda_voice.events import ConversationEnded, Event
+from coda_voice.heard import Heard
+from coda_voice.manager import VoiceManager
+from coda_voice.moshi.frames import FRAME_SECONDS, SAMPLE_RATE, Pcm, Sampling
+from coda_voice.server.access import Caller
+from coda_voice.server.limits import RateLimit
+from coda_voice.server.outputs import (
+    AgentAudio,
+    Confirmed,
+    Dropped,
+    Ended,
+    Failed,
+    Happened,
+    Outbox,
+    Output,
+    Ready,
+)
+from coda_voice.startup import audio_settings_of
+from coda_voice.turns import UserSpeech
+
+Chunk = bytes | NDArray[np.float32]
+"""16-bit PCM, or samples that are numbers already; mono."""
+IN_FLIGHT_FRAMES = 8
+"""Frames in the engine at once; the rest waits here, where it can be dropped."""
+WAITING_FRAMES = 25
+"""Frames of a burst that may wait: two seconds."""
+AUDIO_RATE = 1.5
+"""Seconds of audio a second that a client may send in the long run: clocks differ, sound not."""
+AUDIO_BURST_SECONDS = 10.0
+EXCESS_SECONDS = 30.0
+"""So much audio beyond that rate, all of it dropped, ends the connection."""
+INTERRUPT_SECONDS = 0.8
+"""An interrupted agent is muted so long: it has to notice that it is not speaking."""
+ECHO_FRAMES = 12
+"""The agent's frames that may wait to be matched with their echo: about a second."""
+LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client wants its conversation to be like; None: as configured."""
+
+    sample_rate: int = SAMPLE_RATE
+    mode: Mode | None = None
+    prompt: str | None = None
+    voice: str | None = None
+    seed: int | None = None
+    sampling: Callable[[Sampling], Sampling] | None = None
+    """Changes the configured sampling."""
+    wait: bool = False
+    """Wait in line when every slot is taken."""
+
+
+def checked_rate(rate: int) -> int:
+    """Give the rate back. Raises ProtocolError for one that a client cannot have."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise ProtocolError(
+            f"sample_rate is {rate}; give {LOWEST_RATE} to {HIGHEST_RATE} Hz.", "bad_sample_rate"
+        )
+    return check_rate(rate)
+
+
+@dataclass(slots=True)
+class SessionFigures:
+    """What one session has gone through; for ``/stats`` and metrics."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    dropped_input: int = 0
+    excess_seconds: float = 0.0
+    resumed: int = 0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A frame of the user that the engine has no room for yet."""
+
+    frame: IngestFrame
+    started: float
+    arrived: float
+
+
+@dataclass(eq=False)
+class Session:
+    """A conversation in the hands of a client.
+
+    ``token`` lets the client come back; ``outbox`` holds what it has not read.
+    """
+
+    conversation: Conversation
+    manager: VoiceManager
+    caller: Caller
+    pool: Executor
+    wish: Wish = field(default_factory=Wish)
+
+    def __post_init__(self) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self.outbox = Outbox()
+        self.figures = SessionFigures()
+        self.sample_rate = checked_rate(self.wish.sample_rate)
+        self.began = self.last_audio = time.monotonic()
+        self.detached_since: float | None = self.began
+        self.muted = False
+        self.ended: str | None = None
+        self._on_taken: Callable[[], None] | None = None
+        self._was_attached = False
+        self._ingest: Ingest | None = None
+        self._ingest_started = 0.0
+        self._dropped_before = 0
+        self._waiting: deque[_Waiting] = deque(maxlen=WAITING_FRAMES)
+        self._hearing = asyncio.Lock()
+        self._rate = RateLimit(AUDIO_RATE, AUDIO_BURST_SECONDS)
+        self._resampler = Resampler(SAMPLE_RATE, self.sample_rate)
+        self._silenced_until: float | None = None
+        self._spoken: deque[Pcm] = deque(maxlen=ECHO_FRAMES)
+        self._listening = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # ---- life -------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Take the conversation up; from now on it can be heard and spoken to."""
+        self._task = asyncio.create_task(self._listen(), name=f"session {self.conversation.id}")
+        await self._listening.wait()
+
+    def ready(self, *, resumed: bool = False, resume_seconds: float = 0.0) -> Ready:
+        """Describe the conversation as it is now."""
+        return Ready(
+            conversation_id=self.conversation.id,
+            resume_token=self.token,
+            resumed=resumed,
+            resume_seconds=resume_seconds,
+            sample_rate=self.sample_rate,
+            frames=round(self.conversation.seconds / FRAME_SECONDS),
+            mode=self.manager.config.mode,
+            checkpoint=self.manager.config.moshi.checkpoint,
+            muted=self.muted,
+        )
+
+    def attach(self, on_taken: Callable[[], None]) -> None:
+        """Become the connection of this session; a former one is told by its ``on_taken``."""
+        former, self._on_taken = self._on_taken, on_taken
+        if former is not None:
+            former()
+        if self._was_attached:
+            self.figures.resumed += 1
+            self.outbox.drop_audio()
+        self._was_attached = True
+        self.detached_since = None
+        self.outbox.behind_since = None
+        self.last_audio = time.monotonic()
+
+    async def detach(self, on_taken: Callable[[], None]) -> None:
+        """Lose the connection that attached with ``on_taken``; another may come."""
+        if self._on_taken is not on_taken:
+            return
+        self._on_taken = None
+        self.detached_since = time.monotonic()
+        async with self._hearing:
+            await self._finish_input()
+
+    async def end(self, reason: str, failure: Failed | None = None) -> None:
+        """End the conversation, and say why. The second time it does nothing."""
+        if self.ended is not None:
+            return
+        self.ended = reason
+        if failure is not None:
+            self.outbox.put(failure)
+        if self.conversation.ended is None:
+            await self.manager.end_conversation(self.conversation.id, reason)
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    # ---- in ---------------------------------------------------------------------------
+
+    def set_rate(self, sample_rate: int) -> None:
+        """Choose the rate of the audio both ways. Raises ProtocolError once there was audio."""
+        if checked_rate(sample_rate) == self.sample_rate:
+            return
+        if self.figures.frames_in or self._ingest is not None:
+            raise ProtocolError(
+                "sample_rate cannot change once audio was sent; open another connection.",
+                "too_late",
+            )
+        self.sample_rate = sample_rate
+        self._resampler = Resampler(SAMPLE_RATE, sample_rate)
+
+    async def hear(self, chunk: Chunk, arrived: float | None = None) -> None:
+        """Take audio at the session's rate; ``arrived`` by ``time.perf_counter``.
+
+        What the engine has no room for waits here, two seconds at most; then the oldest is
+        dropped and told. Raises ProtocolError (fatal) for a flood.
+        """
+        if self.ended is not None or not len(chunk):
+            return
+        arrived = time.perf_counter() if arrived is None else arrived
+        self.last_audio = time.monotonic()
+        samples = len(chunk) // 2 if isinstance(chunk, bytes) else len(chunk)
+        seconds = samples / self.sample_rate
+        if not self._rate.take(seconds):
+            return self._too_much(seconds)
+        if self.muted:
+            chunk = bytes(len(chunk)) if isinstance(chunk, bytes) else np.zeros_like(chunk)
+        async with self._hearing:
+            ingest = self._ingest or self._open_input()
+            loop = asyncio.get_running_loop()
+            frames = await loop.run_in_executor(self.pool, ingest.push, chunk, self._reference())
+            self._queue(frames, arrived)
+        return None
+
+    def _reference(self) -> Pcm | None:
+        if not self._spoken:
+            return None
+        reference = np.concatenate(self._spoken)
+        self._spoken.clear()
+        return reference
+
+    def mute(self, muted: bool) -> None:
+        """Let the agent hear silence, whatever is sent."""
+        self.muted = muted
+        self.outbox.put(Confirmed("mute", muted))
+
+    def interrupt(self) -> None:
+        """Silence the agent now, and drop what was still to be said."""
+        self.conversation.interrupt()
+        self.conversation.slot.mute(True)
+        self._silenced_until = self.conversation.offered_seconds + INTERRUPT_SECONDS
+
+    def type_text(self, text: str) -> None:
+        """Take a turn of the user that was typed."""
+        self.conversation.type_text(text)
+
+    def _open_input(self) -> Ingest:
+        settings = audio_settings_of(self.manager.config, self.sample_rate)
+        self._ingest = Ingest(_mono(settings))
+        self._ingest_started = (
+            self.conversation.offered_seconds + len(self._waiting) * FRAME_SECONDS
+        )
+        self._dropped_before = self.conversation.dropped_frames + self.figures.dropped_input
+        return self._ingest
+
+    async def _finish_input(self) -> None:
+        ingest, self._ingest = self._ingest, None
+        if ingest is None or self.ended is not None:
+            return
+        loop = asyncio.get_running_loop()
+        frames = await loop.run_in_executor(self.pool, ingest.finish)
+        self._queue(frames, time.perf_counter())
+
+    def _queue(self, frames: list[IngestFrame], arrived: float) -> None:
+        dropped = 0
+        for frame in frames:
+            if len(self._waiting) == WAITING_FRAMES:
+                self._waiting.popleft()
+                dropped += 1
+            self._waiting.append(_Waiting(frame, self._ingest_started, arrived))
+        self.figures.frames_in += len(frames)
+        if dropped:
+            self.figures.dropped_input += dropped
+            self.outbox.put(Dropped("input", dropped))
+        self._feed()
+
+    def _feed(self) -> None:
+        talk = self.conversation
+        while self._waiting and talk.ended is None and not talk.at_limit:
+            if talk.in_flight >= IN_FLIGHT_FRAMES:
+                return
+            waiting = self._waiting.popleft()
+            lost = talk.dropped_frames + self.figures.dropped_input - self._dropped_before
+            shift = waiting.started - lost * FRAME_SECONDS
+            frame = waiting.frame
+            speech = [UserSpeech(e.kind, max(0.0, e.time + shift)) for e in frame.events]
+            talk.offer(frame.pcm, speech, waiting.arrived, frame.speech)
+
+    def _too_much(self, seconds: float) -> None:
+        figures = self.figures
+        figures.excess_seconds += seconds
+        if figures.excess_seconds > EXCESS_SECONDS:
+            raise ProtocolError(
+                "Far more audio than a microphone makes was sent; send it as fast as it is spoken.",
+                "too_much_audio",
+                fatal=True,
+            )
+        frames = max(1, round(seconds / FRAME_SECONDS))
+        figures.dropped_input += frames
+        self._dropped_before += frames  # it never reached the input chain's clock
+        self.outbox.put(Dropped("input", frames))
+
+    # ---- out --------------------------------------------------------------------------
+
+    async def outputs(self) -> AsyncIterator[Output]:
+        """Give the outputs in order until ``Ended``, the last one."""
+        while True:
+            output = await self.outbox.get()
+            yield output
+            if isinstance(output, Ended):
+                return
+
+    def happened(self, event: Event) -> None:
+        """Pass an event of the conversation on."""
+        self.outbox.put(Happened(event))
+        if isinstance(event, ConversationEnded) and self.ended is None:
+            self.ended = event.reason
+
+    async def _listen(self) -> None:
+        talk = self.conversation
+        try:
+            async with talk.exclusively():
+                talk.live = True
+                self._listening.set()
+                while not (talk.at_limit and not talk.in_flight):
+                    await talk.output_ready()
+                    for heard in talk.take():
+                        self._say(heard)
+                    self._feed()
+            await self.manager.end_conversation(talk.id, "max_conversation_length")
+        except (ConversationError, VoiceTimeoutError) as error:
+            if talk.ended is None:
+                self.outbox.put(Failed(error.error_code, error.message, fatal=True))
+                await self.manager.end_conversation(talk.id, "failed")
+        finally:
+            self._listening.set()
+            self.ended = self.ended or talk.ended or "cancelled"
+            self.outbox.put(Ended(self.ended, round(talk.seconds / FRAME_SECONDS)))
+
+    def _say(self, heard: Heard) -> None:
+        if self._silenced_until is not None and heard.frame.time >= self._silenced_until:
+            self._silenced_until = None
+            self.conversation.slot.mute(False)
+        self.figures.frames_out += 1
+        if self.manager.config.audio.echo_cancellation:
+            self._spoken.append(heard.frame.pcm)
+        self.outbox.put(AgentAudio(self._resampler.process(heard.frame.pcm), heard))
+
+
+def _mono(settings: AudioSettings) -> AudioSettings:
+    return AudioSettings(
+        sample_rate=settings.sample_rate,
+        vad_enabled=settings.vad_enabled,
+        vad_threshold=settings.vad_threshold,
+        silence_duration_ms=settings.silence_duration_ms,
+        noise_reduction=settings.noise_reduction,
+        echo_cancellation=settings.echo_cancellation,
+        auto_gain_control=settings.auto_gain_control,
+    )

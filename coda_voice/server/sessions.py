@@ -1,0 +1,269 @@
+"""All sessions of the server: who gets a slot, who waits for one, who comes back, who must go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from coda_voice.config.server import ServerConfig
+from coda_voice.errors import AccessError, ConversationError, SlotsFullError
+from coda_voice.events import Event
+from coda_voice.manager import VoiceManager
+from coda_voice.moshi.prompt import Prompt
+from coda_voice.server.access import Caller
+from coda_voice.server.outputs import Draining, Failed
+from coda_voice.server.session import Session, Wish
+from coda_voice.server.voices import Voices
+
+RETRY_AFTER = 5
+"""Seconds after which a refused client may try again."""
+SLOW_SECONDS = 10.0
+"""A reader that has been losing audio for so long is told to go."""
+WATCH_SECONDS = 0.25
+AUDIO_THREADS = 2
+
+
+class Sessions:
+    """Opens, finds and ends sessions; ``watch`` ends those whose time is over."""
+
+    def __init__(self, manager: VoiceManager, settings: ServerConfig) -> None:
+        self.manager = manager
+        self.settings = settings
+        self.voices = Voices(settings.voices)
+        self.draining = False
+        self.refused = 0
+        self.pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-server-audio")
+        self._sessions: dict[str, Session] = {}
+        self._by_token: dict[str, Session] = {}
+        self._line: deque[asyncio.Event] = deque(maxlen=max(1, settings.waiting))
+        self._kept: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def waiting(self) -> int:
+        """Clients in line."""
+        return len(self._line)
+
+    def all(self) -> list[Session]:
+        """Give the sessions that go on."""
+        return list(self._sessions.values())
+
+    def of(self, caller: Caller, conversation_id: str) -> Session:
+        """Give a session that ``caller`` may touch. Raises ConversationError, also for others'."""
+        session = self._sessions.get(conversation_id)
+        if session is None or not may_touch(caller, session.caller.subject):
+            raise ConversationError(
+                f"There is no conversation {conversation_id!r} of yours.", "unknown_conversation"
+            )
+        return session
+
+    # ---- begin ------------------------------------------------------------------------
+
+    async def open(
+        self, caller: Caller, wish: Wish, on_position: Callable[[int], None] | None = None
+    ) -> Session:
+        """Begin a conversation for ``caller``; it is attached to nobody yet.
+
+        With ``wish.wait`` and no free slot, waits in line and tells ``on_position`` where.
+        Raises SlotsFullError, AccessError for more than the caller's own share,
+        ConversationError while the server shuts down, ProtocolError and ConfigurationError for
+        wishes that cannot be met.
+        """
+        self._check_share(caller)
+        prompt = await self._prompt(wish)
+        session = None if self._line else await self._start(caller, wish, prompt)
+        if session is None:
+            session = await self._in_line(caller, wish, prompt, on_position)
+        return session
+
+    async def _start(self, caller: Caller, wish: Wish, prompt: Prompt | None) -> Session | None:
+        """Give a session, or None if no slot is free."""
+        self._check_share(caller)
+        sampling = self.manager.sampling()
+        if wish.seed is not None:
+            sampling = replace(sampling, seed=wish.seed)
+        if wish.sampling is not None:
+            sampling = wish.sampling(sampling)
+        try:
+            conversation_id = await self.manager.start_conversation(
+                caller.subject, prompt=prompt, sampling=sampling
+            )
+        except SlotsFullError:
+            return None
+        session = Session(
+            self.manager.conversation(conversation_id), self.manager, caller, self.pool, wish
+        )
+        self._sessions[conversation_id] = session
+        self._by_token[session.token] = session
+        await session.begin()
+        return session
+
+    def resume(self, caller: Caller, token: str) -> Session:
+        """Give the session that ``token`` belongs to. Raises ConversationError."""
+        session = self._by_token.get(token)
+        if session is None or session.ended is not None or session.caller.subject != caller.subject:
+            raise ConversationError(
+                "This server does not have that conversation (any more): it was too late, or the "
+                "server was restarted. Connect without resume; what was remembered is kept.",
+                "resume_unknown",
+            )
+        return session
+
+    def _check_share(self, caller: Caller) -> None:
+        if self.draining:
+            raise ConversationError(
+                "The server is shutting down and begins no conversations.", "draining"
+            )
+        mine = sum(s.caller.subject == caller.subject for s in self._sessions.values())
+        if caller.conversations is not None and mine >= caller.conversations:
+            raise AccessError(
+                f"You hold {mine} conversations, as many as you may at once; end one first.",
+                "too_many_conversations",
+            )
+
+    async def _prompt(self, wish: Wish) -> Prompt | None:
+        if wish.prompt is None and wish.voice is None:
+            return None
+        voice = None
+        if wish.voice is not None:
+            voice = await asyncio.to_thread(self.voices.read, wish.voice)
+        text = self.manager.config.moshi.prompt if wish.prompt is None else wish.prompt
+        return Prompt(text=text or "", voice=voice) or None
+
+    async def _in_line(
+        self,
+        caller: Caller,
+        wish: Wish,
+        prompt: Prompt | None,
+        on_position: Callable[[int], None] | None,
+    ) -> Session:
+        if not wish.wait or len(self._line) >= self.settings.waiting:
+            self.refused += 1
+            raise SlotsFullError(
+                "Every slot is taken; try again in a few seconds"
+                + ("." if wish.wait else ", or ask to wait in line."),
+                retry_after=RETRY_AFTER,
+            )
+        moved = asyncio.Event()
+        self._line.append(moved)
+        told = 0
+        try:
+            async with asyncio.timeout(self.settings.wait_seconds):
+                while True:
+                    moved.clear()
+                    position = self._line.index(moved) + 1
+                    if position == 1:
+                        session = await self._start(caller, wish, prompt)
+                        if session is not None:
+                            return session
+                    if position != told and on_position is not None:
+                        on_position(position)
+                    told = position
+                    await moved.wait()
+        except TimeoutError as error:
+            self.refused += 1
+            raise SlotsFullError(
+                f"No slot has become free in {self.settings.wait_seconds:.0f} s; try again later.",
+                retry_after=RETRY_AFTER,
+            ) from error
+        finally:
+            self._line.remove(moved)
+            self._move_line()
+
+    def _move_line(self) -> None:
+        for moved in self._line:
+            moved.set()
+
+    # ---- end --------------------------------------------------------------------------
+
+    def happened(self, event: Event) -> None:
+        """Pass an event to the session of its conversation. In the event loop's thread."""
+        session = self._sessions.get(event.conversation_id)
+        if session is not None:
+            session.happened(event)
+
+    async def end(self, session: Session, reason: str, failure: Failed | None = None) -> None:
+        """End a session; its slot is free for the next in line."""
+        await session.end(reason, failure)
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.pop(session.conversation.id, None)
+        self._by_token.pop(session.token, None)
+        self._move_line()
+
+    async def watch(self) -> None:
+        """End, for ever, sessions that are over: idle, lost, expired, too long, too slow."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for session in self.all():
+                over = self._over(session)
+                if over is not None:
+                    self._keep(asyncio.create_task(self.end(session, over[0], over[1])))
+            self._move_line()  # a slot may also be freed by somebody who is no session
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
+
+    def _over(self, session: Session) -> tuple[str, Failed | None] | None:
+        now, rules = time.monotonic(), self.settings
+        if session.ended is not None:
+            return session.ended, None
+        if session.detached_since is not None:
+            lost = now - session.detached_since > rules.resume_seconds
+            return ("connection_lost", None) if lost else None
+        if now - session.last_audio > rules.idle_seconds:
+            return "idle", Failed(
+                "idle", f"No audio came for {rules.idle_seconds:.0f} s.", fatal=True
+            )
+        if rules.longest_seconds is not None and now - session.began > rules.longest_seconds:
+            return "time_limit", Failed(
+                "time_limit", "The longest time of a connection is over.", fatal=True
+            )
+        if session.caller.expires is not None and time.time() > session.caller.expires:
+            return "token_expired", Failed(
+                "token_expired", "Your token has expired; connect with a new one.", fatal=True
+            )
+        behind = session.outbox.behind_since
+        if behind is not None and now - behind > SLOW_SECONDS:
+            return "slow_reader", Failed(
+                "slow_reader",
+                f"You have been reading slower than real time for {SLOW_SECONDS:.0f} s.",
+                fatal=True,
+            )
+        return None
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing new; let what goes on end in peace, or end it after ``seconds``."""
+        self.draining = True
+        self._move_line()
+        for session in self.all():
+            session.outbox.put(Draining(seconds))
+        deadline = time.monotonic() + seconds
+        while self._sessions and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            for session in self.all():
+                if session.ended is not None or session.detached_since is not None:
+                    await self.end(session, "server_restart")
+        for session in self.all():
+            await self.end(session, "server_restart")
+
+    async def close(self) -> None:
+        """End everything."""
+        for session in self.all():
+            await self.end(session, "shutdown")
+        for task in list(self._kept):
+            await asyncio.wait([task])
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def may_touch(caller: Caller, subject: str) -> bool:
+    """Whether ``caller`` may see and change what belongs to ``subject``."""
+    return caller.subject == subject or "admin" in caller.scopes

@@ -1,0 +1,214 @@
+"""A WebSocket and a session, put together by a codec: the only place that reads and writes both.
+
+One task reads, one writes. A reader that is slow holds up nobody but itself: its outputs wait
+in a bounded queue that drops old audio, and the server ends it in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from coda_voice.errors import ProtocolError, VoiceProcessingError
+from coda_voice.server import commands
+from coda_voice.server.codecs import Codec, Message
+from coda_voice.server.front import Front
+from coda_voice.server.limits import RateLimit
+from coda_voice.server.outputs import AgentAudio, Ended, Failed, Output, Pong
+from coda_voice.server.session import Session
+
+CLOSE_SECONDS = 2.0
+"""A client that reads nothing has so long to take its last messages."""
+CLEAN, POLICY, TOO_BIG, INTERNAL, RESTART, TRY_LATER = 1000, 1008, 1009, 1011, 1012, 1013
+UNKNOWN_RESUME, TAKEN_OVER = 4404, 4409
+CLOSE_CODES = {
+    "ended": CLEAN,
+    "max_conversation_length": CLEAN,
+    "server_restart": RESTART,
+    "shutdown": RESTART,
+    "failed": INTERNAL,
+    "slots_full": TRY_LATER,
+    "draining": TRY_LATER,
+    "resume_unknown": UNKNOWN_RESUME,
+    "message_too_big": TOO_BIG,
+    "internal": INTERNAL,
+    "engine_stopped": INTERNAL,
+}
+"""Close code for why a conversation ended or was refused; all others broke a rule."""
+
+
+class Connection:
+    """One WebSocket in one session; ``run`` lasts as long as the connection does.
+
+    ``resumable``: a lost socket leaves the session waiting for the client to come back.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        session: Session,
+        codec: Codec,
+        front: Front,
+        *,
+        resumable: bool = False,
+    ) -> None:
+        self._websocket = websocket
+        self._session = session
+        self._codec = codec
+        self._front = front
+        self._resumable = resumable
+        self._messages = RateLimit(
+            front.settings.messages_per_second, 2 * front.settings.messages_per_second
+        )
+        self._code = CLEAN
+        self._taken = asyncio.Event()
+
+    async def run(self, *, resumed: bool = False) -> None:
+        """Speak until the conversation ends, the client goes, or another takes it over."""
+        session = self._session
+        on_taken = self._taken.set
+        session.attach(on_taken)
+        writer = asyncio.create_task(self._write(resumed))
+        reader = asyncio.create_task(self._read())
+        taken = asyncio.create_task(self._taken.wait())
+        try:
+            await asyncio.wait({writer, reader, taken}, return_when=asyncio.FIRST_COMPLETED)
+            if taken.done():
+                await self._close(TAKEN_OVER)
+            elif reader.done() and not writer.done():
+                await self._after_reading(reader, writer, on_taken)
+            elif writer.done() and not writer.exception():
+                await self._close(CLOSE_CODES.get(session.ended or "", POLICY))
+            else:
+                await self._lost(on_taken)
+        finally:
+            for task in (writer, reader, taken):
+                task.cancel()
+            await asyncio.gather(writer, reader, taken, return_exceptions=True)
+            if session.ended is None and session.detached_since is None and not taken.done():
+                await self._lost(on_taken)  # this task itself was cancelled
+
+    async def _after_reading(
+        self, reader: asyncio.Task[int], writer: asyncio.Task[None], on_taken: Callable[[], None]
+    ) -> None:
+        """Do what follows from how reading ended: the client closed, broke a rule, or is gone."""
+        error = reader.exception()
+        if isinstance(error, VoiceProcessingError):
+            failure = Failed(error.error_code, error.message, fatal=True)
+            await self._front.sessions.end(self._session, error.error_code, failure)
+        elif error is not None:
+            await self._lost(on_taken)
+            raise error
+        elif reader.result() == CLEAN:
+            await self._front.sessions.end(self._session, "ended")
+        else:
+            await self._lost(on_taken)
+            return
+        await asyncio.wait([writer], timeout=CLOSE_SECONDS)
+        await self._close(CLOSE_CODES.get(self._session.ended or "", POLICY))
+
+    async def _lost(self, on_taken: Callable[[], None]) -> None:
+        if self._session.ended is not None:
+            return
+        if self._resumable:
+            await self._session.detach(on_taken)
+        else:
+            await self._front.sessions.end(self._session, "connection_lost")
+
+    # ---- in ---------------------------------------------------------------------------
+
+    async def _read(self) -> int:
+        """Read until the client closes; gives its close code."""
+        while True:
+            message = await self._websocket.receive()
+            arrived = time.perf_counter()
+            if message["type"] == "websocket.disconnect":
+                return int(message.get("code") or 1005)
+            if not self._messages.take():
+                raise ProtocolError("Too many messages a second.", "too_many_messages")
+            data: Message | None = message.get("bytes")
+            if data is None:
+                data = message.get("text") or ""
+            self._front.metrics.received(len(data))
+            try:
+                wanted = self._codec.receive(data)
+                for command in wanted:
+                    if isinstance(command, commands.Close):
+                        return CLEAN
+                    await self._do(command, arrived)
+            except VoiceProcessingError as error:
+                if error.context.get("fatal") or self._session.ended is not None:
+                    raise
+                self._session.outbox.put(Failed(error.error_code, error.message))
+
+    async def _do(self, command: commands.Command, arrived: float) -> None:
+        session = self._session
+        if isinstance(command, commands.Audio):
+            await session.hear(command.chunk, arrived)
+        elif isinstance(command, commands.Configure):
+            if command.sample_rate is not None:
+                session.set_rate(command.sample_rate)
+            session.outbox.put(session.ready(resume_seconds=self._resume_seconds))
+        elif isinstance(command, commands.Ping):
+            session.outbox.put(Pong(command.id))
+        else:
+            await self._front.control.do(session, command)
+
+    @property
+    def _resume_seconds(self) -> float:
+        return self._front.settings.resume_seconds if self._resumable else 0.0
+
+    # ---- out --------------------------------------------------------------------------
+
+    async def _write(self, resumed: bool) -> None:
+        session = self._session
+        await self._send(session.ready(resumed=resumed, resume_seconds=self._resume_seconds))
+        async for output in session.outputs():
+            await self._send(output)
+            if isinstance(output, AgentAudio):
+                self._front.metrics.sent_frame(output.heard.frame, time.perf_counter())
+            elif isinstance(output, Ended):
+                return
+
+    async def _send(self, output: Output) -> None:
+        await send_all(self._websocket, self._codec, output)
+
+    async def _close(self, code: int) -> None:
+        await close(self._websocket, code)
+
+
+async def send_all(websocket: WebSocket, codec: Codec, output: Output) -> None:
+    """Send an output as the codec puts it."""
+    for message in codec.send(output):
+        if isinstance(message, str):
+            await websocket.send_text(message)
+        else:
+            await websocket.send_bytes(message)
+
+
+async def close(websocket: WebSocket, code: int) -> None:
+    """Close the WebSocket if it is open still, without waiting for one who reads nothing."""
+    if websocket.application_state is not WebSocketState.CONNECTED:
+        return
+    with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await websocket.close(code)
+
+
+async def refuse(websocket: WebSocket, codec: Codec, error: VoiceProcessingError) -> None:
+    """Tell a connected client why there is no conversation for it, and close."""
+    retry = error.context.get("retry_after")
+    failure = Failed(
+        error.error_code,
+        error.message,
+        fatal=True,
+        retry_after=retry if isinstance(retry, int) else None,
+    )
+    with suppress(TimeoutError, WebSocketDisconnect):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await send_all(websocket, codec, failure)
+    await close(websocket, CLOSE_CODES.get(error.error_code, POLICY))
