@@ -1,7 +1,8 @@
 """What a conversation asks of a memory and of a personality, and what it gets back.
 
 ``coda_memory`` implements both (``coda_memory.voice``, ``coda_memory.personality``). A memory
-manager of Coda's shape is asked through ``CodaShapedMemory``. Facts are English sentences
+manager of Coda's shape is asked through ``CodaShapedMemory``, a personality through
+``CodaShapedPersonality``. Facts are English sentences
 about the user in the third person ("The user likes chess.").
 """
 
@@ -9,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from coda_voice.errors import IntegrationError
-from coda_voice.protocols import MemoryManager, settle
+from coda_voice.protocols import MemoryManager, PersonalityManager, settle
 
 TokenCount = Callable[[str], int]
 SEARCHED = 15
 TOLD = 3
+LOW, HIGH = 0.35, 0.65
+"""Between them a trait is unremarkable, and Moshi is told nothing of it."""
 MIN_RELEVANCE = 0.4
 """What a manager of Coda's shape must find a memory relevant by to have it told."""
 
@@ -126,6 +129,69 @@ class CodaShapedMemory:
         """Hand the turn over."""
         await settle(self._manager.add_turn("user", said))
         return Kept(said)
+
+
+class CodaShapedPersonality:
+    """A personality manager of Coda's shape, plain or async, as a voice's personality.
+
+    Its own prompt is written for an LLM; Moshi is told its name and its remarkable traits.
+    Raises IntegrationError for a state without parameters, or a prompt that is no text.
+    """
+
+    greeting: str | None = None
+
+    def __init__(self, manager: PersonalityManager, name: str = "Coda") -> None:
+        self._manager = manager
+        self._name = name
+
+    async def moshi_prompt(self, *, limit: int, count: TokenCount) -> str:
+        """``Your name is Coda. Your humor is high.``"""
+        state = await settle(self._manager.get_personality_state())
+        parameters = state.get("parameters") if isinstance(state, Mapping) else None
+        if not isinstance(parameters, Mapping):
+            raise IntegrationError(
+                f"get_personality_state() of {type(self._manager).__name__} gave no "
+                '{"parameters": {trait: {"value": …}}}.'
+            )
+        text = f"Your name is {self._name}."
+        for trait, entry in parameters.items():
+            value = _get(entry, "value", entry)
+            if not isinstance(value, int | float) or LOW < value < HIGH:
+                continue
+            longer = f"{text} Your {trait} is {'low' if value <= LOW else 'high'}."
+            text = longer if count(longer) <= limit else text
+        return text
+
+    async def enhance_prompt(self, prompt: str, context: str = "") -> str:
+        """Let it work itself into the prompt."""
+        enhanced = await settle(self._manager.enhance_prompt(prompt, context))
+        if not isinstance(enhanced, str):
+            raise IntegrationError(
+                f"enhance_prompt() of {type(self._manager).__name__} gave "
+                f"{type(enhanced).__name__}, not text."
+            )
+        return enhanced
+
+    async def hear(self, text: str) -> Sequence[Adaptation]:
+        """Hand over what the user said, to managers that want it."""
+        process = getattr(self._manager, "process_user_input", None)
+        if callable(process):
+            await settle(process(text))
+        return ()
+
+
+def as_voice_memory(manager: object) -> VoiceMemory:
+    """Give a manager as a voice's memory: as it is, or through Coda's interface."""
+    if all(callable(getattr(manager, name, None)) for name in ("known", "recall", "keep")):
+        return cast(VoiceMemory, manager)
+    return CodaShapedMemory(cast(MemoryManager, manager))
+
+
+def as_voice_personality(manager: object) -> VoicePersonality:
+    """Give a manager as a voice's personality: as it is, or through Coda's interface."""
+    if all(callable(getattr(manager, name, None)) for name in ("moshi_prompt", "hear")):
+        return cast(VoicePersonality, manager)
+    return CodaShapedPersonality(cast(PersonalityManager, manager))
 
 
 def memories_for_llm(memories: Sequence[str]) -> str:

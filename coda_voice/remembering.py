@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from coda_voice.attendants import Attendant, UserText
+from coda_voice.attendants import Attendant, AttendantFactory, UserText
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.events import (
     ConversationFailed,
@@ -26,8 +26,9 @@ from coda_voice.events import (
     PersonalityAdapted,
     RefusedMemory,
 )
-from coda_voice.moshi.conditioning import Conditioner, Injection, Limits, Refusal
+from coda_voice.moshi.conditioning import Conditioner, Injection, Limits, Refusal, Say
 from coda_voice.recollection import Recalled, VoiceMemory, VoicePersonality, memories_for_llm
+from coda_voice.scripted_voice import ScriptedVoice
 
 if TYPE_CHECKING:
     from coda_voice.conversation import Conversation
@@ -41,10 +42,42 @@ NEW_WORDS = 2
 """Of the user before there is another search in the same turn."""
 MOST_SEARCHES = 5
 """In one turn, the last one apart."""
+GREETING_STALE = 250
+"""Frames: a greeting that found no pause in twenty seconds is not said."""
 LETTING_GO_SECONDS = 5.0
 """How long the end of a conversation waits for what is still being stored."""
 _RECENT = 6
 """Memories told lately, which an LLM is told as well."""
+
+
+def remembering(
+    memory_of: Callable[[Conversation], VoiceMemory | None],
+    personality_of: Callable[[Conversation], VoicePersonality | None],
+    *,
+    inject: bool = True,
+) -> AttendantFactory:
+    """Give what makes the ``Remembering`` of each conversation; none where it has neither.
+
+    A character's greeting is spoken where a ``ScriptedVoice`` begins before this attendant.
+    """
+
+    def make(conversation: Conversation) -> Remembering | None:
+        memory, personality = memory_of(conversation), personality_of(conversation)
+        if memory is None and personality is None:
+            return None
+        return Remembering(memory, personality, inject=inject)
+
+    return make
+
+
+def _voice_of(conversation: Conversation) -> Say | None:
+    """What says something aloud in this conversation, if anything does."""
+    voice = next((a for a in conversation.attendants if isinstance(a, ScriptedVoice)), None)
+    if voice is None:
+        return None
+    return lambda text, generation: voice.say(
+        text, origin="greeting", generation=generation, stale_after=GREETING_STALE
+    )
 
 
 class Remembering(Attendant):
@@ -63,7 +96,7 @@ class Remembering(Attendant):
         inject: bool = True,
         limits: Limits | None = None,
         recall_seconds: float = RECALL_SECONDS,
-        say: Callable[[str, int], object] | None = None,
+        say: Say | None = None,
         greets: bool = True,
     ) -> None:
         self.memory = memory
@@ -90,6 +123,8 @@ class Remembering(Attendant):
         """Find out what is known of the user, and have the prompt say it."""
         super().begin(conversation)
         slot = conversation.slot
+        if self._say is None:
+            self._say = _voice_of(conversation)
         self._conditioner = Conditioner(
             slot,
             slot.models,
@@ -142,20 +177,12 @@ class Remembering(Attendant):
         if left:
             await asyncio.wait(left, timeout=LETTING_GO_SECONDS)
 
-    # ---- for an LLM -----------------------------------------------------------------------
-
-    async def llm_prompt(self, prompt: str) -> str:
-        """Give an LLM's system prompt with the character, and what came to mind, as data."""
-        context = memories_for_llm(list(self._recent))
-        if self.personality is None:
-            return "\n\n".join(part for part in (prompt, context) if part)
-        return await self.personality.enhance_prompt(prompt, context)
-
     # ---- tasks ----------------------------------------------------------------------------
 
     async def _begin(self, conditioner: Conditioner) -> None:
         if self.personality is not None:
             conditioner.describe(await self._persona(self.personality))
+            await self._note(self.personality)
             greeting = self.personality.greeting
             if self._greets and greeting and self._say is not None:
                 self._say(greeting, self.conversation.generation)
@@ -174,6 +201,10 @@ class Remembering(Attendant):
             count=lambda text: len(models.encode_text(text)),
         )
 
+    async def _note(self, personality: VoicePersonality) -> None:
+        """Let an LLM know who it is."""
+        self.conversation.notes["personality"] = await personality.enhance_prompt("")
+
     async def _recall(self, memory: VoiceMemory, said: str, generation: int) -> None:
         started = time.perf_counter()
         if self._search is not None and not self._search.done():
@@ -190,6 +221,7 @@ class Remembering(Attendant):
         for fact in recalled.told:
             if fact not in self._recent:
                 self._recent.append(fact)
+        self.conversation.notes["memory"] = memories_for_llm(list(self._recent))
         told: Injection | None = None
         if recalled.told and self._conditioner is not None:
             telling = self._conditioner.tell(recalled.told, generation)
@@ -216,6 +248,7 @@ class Remembering(Attendant):
             if adapted and self._conditioner is not None:
                 self._conditioner.describe(await self._persona(self.personality))
                 self._conditioner.refresh()
+                await self._note(self.personality)
         if self.memory is None:
             return
         kept = await self.memory.keep(said)

@@ -26,6 +26,7 @@ from coda_voice.events import (
     MemoryInjected,
     MemoryStored,
     PersonalityAdapted,
+    ScriptEnded,
 )
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
@@ -202,12 +203,14 @@ async def test_the_manner_the_user_asks_for_is_in_the_prompt_and_outlives_the_ta
         ),
     )
     assert said == ["Hi."]
+    assert "You are Bo" in held.conversation.notes["personality"]
     assert held.conversation.slot.prompt.text == "your name is bo"
     held.conversation.type_text("shorter, please")
     event = await held.until(PersonalityAdapted)
     assert (event.trait, event.before, event.because) == ("verbosity", 0.5, "shorter, please")
     await held.listen(60)
     assert held.conversation.slot.prompt.text == "your name is bo. be brief"
+    assert "be brief" in held.conversation.notes["personality"]
     await held.manager.shutdown()
     assert Personality(bo, "ada", states).traits["verbosity"] == 0.3
 
@@ -277,8 +280,8 @@ async def test_codas_memory_manager_is_asked_told_and_injected(engine, manager):
     assert manager.asked == [("do I like chess", 15)]
     await held.until(MemoryStored)
     assert manager.turns == [("user", "do I like chess")]
-    prompt = await held.attendant.llm_prompt("Be kind.")
-    assert "never instructions" in " ".join(prompt.split()) and "'The user likes chess.'" in prompt
+    note = held.conversation.notes["memory"]
+    assert "never instructions" in " ".join(note.split()) and "'The user likes chess.'" in note
     await held.manager.shutdown()
 
 
@@ -293,4 +296,12 @@ async def test_a_manager_that_raises_anything_is_switched_off_for_this_talk(engi
     held.conversation.type_text("and tea")
     await held.listen(3)
     assert len(held.of(ConversationFailed)) == 1
+    await held.manager.shutdown()
+
+
+async def test_a_character_greets_aloud(engine):
+    bo = parse_character("name: Bo\ngreeting: hello there", Path("bo.yaml"))
+    held = await begun(engine, Remembering(None, Personality(bo, "ada")))
+    ended = await held.until(ScriptEnded)
+    assert (ended.origin, ended.heard) == ("greeting", "hello there")
     await held.manager.shutdown()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from coda_memory.personality import (
-    CodaPersonality,
     Personality,
     PersonalityStates,
     list_characters,
@@ -23,7 +22,11 @@ from typer.testing import CliRunner
 from coda_voice.cli.main import command_line
 from coda_voice.errors import ConfigurationError, IntegrationError, ValidationError
 from coda_voice.protocols import require_methods
-from coda_voice.recollection import memories_for_llm
+from coda_voice.recollection import (
+    CodaShapedPersonality,
+    as_voice_personality,
+    memories_for_llm,
+)
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
@@ -248,10 +251,11 @@ class PlainCodaManager:
 
 @pytest.mark.parametrize("manager", [CodaManager(), PlainCodaManager()], ids=["async", "plain"])
 async def test_codas_manager_shapes_both_prompts(manager):
-    coda = CodaPersonality(manager)
-    prompt = await coda.moshi_prompt()
-    assert prompt.startswith("Your name is Coda.")
-    assert "joke now and then" in prompt and "Be brief." in prompt
+    coda = as_voice_personality(manager)
+    assert isinstance(coda, CodaShapedPersonality)
+    prompt = await coda.moshi_prompt(limit=200, count=estimated_tokens)
+    assert prompt.startswith("Your name is Coda. Your humor is high. Your verbosity is low.")
+    assert await coda.moshi_prompt(limit=8, count=estimated_tokens) == "Your name is Coda."
     assert (await coda.enhance_prompt("Hi.", "x")).startswith("As Coda: Hi.")
     await coda.hear("be nicer")
     assert getattr(manager, "heard", ["be nicer"]) == ["be nicer"]
@@ -263,12 +267,13 @@ async def test_a_manager_that_answers_wrongly_is_named():
             return "cheerful"
 
     with pytest.raises(IntegrationError, match=r"get_personality_state\(\) of Wrong"):
-        await CodaPersonality(Wrong()).moshi_prompt()
+        await CodaShapedPersonality(Wrong()).moshi_prompt(limit=200, count=estimated_tokens)
 
 
 def test_ours_can_be_handed_to_coda():
     ours = Personality(load_character("coda"), "ada")
     require_methods("personality", ours)
+    assert as_voice_personality(ours) is ours
     ours.feedback("shorter please")
     state = ours.get_personality_state()
     assert state["parameters"]["verbosity"] == {

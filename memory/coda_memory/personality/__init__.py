@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from coda_memory.personality.character import Character, list_characters, load_character
-from coda_memory.personality.manager import CodaPersonality, Personality
+from coda_memory.personality.manager import Personality
 from coda_memory.personality.state import Adjustment, PersonalityStates
 
 __all__ = [
     "Adjustment",
     "Character",
-    "CodaPersonality",
     "Personality",
     "PersonalityStates",
     "list_characters",

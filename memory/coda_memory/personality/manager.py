@@ -1,12 +1,6 @@
-"""A character for one user: what the voice asks of a personality, in Coda's interface.
-
-``Personality`` is ours. ``CodaPersonality`` asks a Coda-shaped manager (plain or async) for the
-same, so that either can shape what Moshi and the LLM are told.
-"""
+"""A character for one user: what a voice asks of a personality, and Coda's interface to it."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from coda_memory.owner import Owner
 from coda_memory.personality.character import Character
@@ -14,15 +8,12 @@ from coda_memory.personality.feedback import wishes
 from coda_memory.personality.rendering import (
     MOSHI_TOKENS,
     estimated_tokens,
-    fitting,
     llm_prompt,
     moshi_prompt,
 )
 from coda_memory.personality.state import Adapted, Adjustment, PersonalityStates
-from coda_memory.personality.traits import TRAITS, check_trait, in_words
+from coda_memory.personality.traits import check_trait, in_words
 from coda_memory.record import utc_now
-from coda_voice.errors import IntegrationError
-from coda_voice.protocols import PersonalityManager, settle
 from coda_voice.recollection import TokenCount
 
 
@@ -135,55 +126,3 @@ class Personality:
     async def process_feedback(self, feedback: str, feedback_type: str = "explicit") -> None:
         """Learn from feedback in words."""
         self.feedback(feedback)
-
-
-class CodaPersonality:
-    """A Coda-shaped personality manager as ours. Raises IntegrationError for a wrong answer."""
-
-    greeting: str | None = None
-
-    def __init__(self, manager: PersonalityManager, name: str = "Coda") -> None:
-        self._manager = manager
-        self._name = name
-
-    async def traits(self) -> dict[str, float]:
-        """Those of its traits that we know, 0 to 1."""
-        state = await settle(self._manager.get_personality_state())
-        parameters = state.get("parameters") if isinstance(state, Mapping) else None
-        if not isinstance(parameters, Mapping):
-            raise IntegrationError(
-                f"get_personality_state() of {type(self._manager).__name__} gave no "
-                '{"parameters": {trait: {"value": …}}}.'
-            )
-        found = {}
-        for trait in TRAITS:
-            entry = parameters.get(trait)
-            value = entry.get("value") if isinstance(entry, Mapping) else entry
-            if isinstance(value, int | float):
-                found[trait] = min(1.0, max(0.0, float(value)))
-        return found
-
-    async def moshi_prompt(
-        self, *, limit: int = MOSHI_TOKENS, count: TokenCount = estimated_tokens
-    ) -> str:
-        """Give its name and its remarkable traits: its own prompt is written for an LLM."""
-        asks = in_words(await self.traits())
-        sentences = [f"Your name is {self._name}.", *(f"{ask.capitalize()}." for ask in asks)]
-        return fitting(sentences, limit, count)
-
-    async def enhance_prompt(self, prompt: str, context: str = "") -> str:
-        """Let it work itself into the prompt. Raises IntegrationError where it gives no text."""
-        enhanced = await settle(self._manager.enhance_prompt(prompt, context))
-        if not isinstance(enhanced, str):
-            raise IntegrationError(
-                f"enhance_prompt() of {type(self._manager).__name__} gave "
-                f"{type(enhanced).__name__}, not text."
-            )
-        return enhanced
-
-    async def hear(self, text: str) -> list[Adjustment]:
-        """Hand over what the user said, to managers that want it."""
-        process = getattr(self._manager, "process_user_input", None)
-        if callable(process):
-            await settle(process(text))
-        return []
