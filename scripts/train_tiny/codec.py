@@ -239,6 +239,8 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 2.0)
         optimizer.step()
+        for buffer in mimi.buffers():
+            buffer.detach_()  # the codebooks' running means would keep every step's graph
         step += 1
         for name, value in figures.items():
             mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
