@@ -30,6 +30,7 @@ from coda_voice.moshi.streaming_state import (
     side_states,
     write_row,
 )
+from coda_voice.moshi.transcriber import Transcriber, Written
 
 SteerToken = Callable[[int], int]
 """Sees the token a slot sampled, gives the token it shall say."""
@@ -59,21 +60,25 @@ class _Row:
     last_token: int | None = None
     forced: bool = False
     muted: bool = False
+    transcribing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What a step made: ``pcm`` float32 [slots, 1920] (silence in slots that did not step),
     ``codes`` int64 [slots, dep_q] the same in codes, on the device, ``tokens`` the
-    monologue's token of that frame, ``forced`` whether it was steered.
+    monologue's token of that frame, ``forced`` whether it was steered, ``written`` what
+    the transcriber wrote of the user (None where it does not listen).
     """
 
     pcm: NDArray[np.float32]
     codes: torch.Tensor
     tokens: list[int | None]
     forced: list[bool]
+    written: list[Written | None]
     encode_seconds: float
     model_seconds: float
+    transcribe_seconds: float
     decode_seconds: float
 
 
@@ -110,6 +115,11 @@ class SlotBatch:
         self._mimi_side = side_states(mimi, 1)
         self.codes = self._prompt_codes()
         self._mimi_rest = self._mimi_at_rest()
+        self._transcriber = (
+            Transcriber(models.transcriber, slots, self._heard_in_silence())
+            if models.transcriber is not None
+            else None
+        )
         for row in range(slots):
             self.reset(row, Sampling.greedy())
 
@@ -125,8 +135,8 @@ class SlotBatch:
                 self._pcm_in[row].zero_()
             else:
                 self._pcm_in[row, 0] = torch.from_numpy(frame)
-        user = self.models.mimi.encode(self._pcm_in.to(self.device, non_blocking=True))
-        user = user[:, : self._gen.lm_model.n_q - self._gen.lm_model.dep_q]
+        heard = self.models.mimi.encode(self._pcm_in.to(self.device, non_blocking=True))
+        user = heard[:, : self._gen.lm_model.n_q - self._gen.lm_model.dep_q]
         encoded = time.perf_counter()
 
         before = [row.last_token for row in self._rows]
@@ -142,20 +152,34 @@ class SlotBatch:
             if frame is not None:
                 self._rows[row].last_token = said[row]
         modelled = time.perf_counter()
+        listening = [
+            stepping and row.transcribing
+            for stepping, row in zip(self._stepping, self._rows, strict=True)
+        ]
+        text = None
+        if self._transcriber is not None and any(listening):
+            text = self._transcriber.step(heard, listening)
+        transcribed = time.perf_counter()
 
         agent = tokens[:, 1:]
         agent = torch.where(agent < 0, self.codes.silence[None, : agent.shape[1], None], agent)
         pcm = self.models.mimi.decode(agent) * self._audible
         self._pcm_out.copy_(pcm)  # a device waits here until its audio is in host memory
+        written: list[Written | None] = [None] * self.slots
+        if self._transcriber is not None and text is not None:
+            every = self._transcriber.written(text)
+            written = [w if here else None for w, here in zip(every, listening, strict=True)]
         decoded = time.perf_counter()
         return StepResult(
             pcm=self._pcm_out[:, 0].numpy().copy(),
             codes=agent[:, :, 0],
             tokens=before,
             forced=was_forced,
+            written=written,
             encode_seconds=encoded - started,
             model_seconds=modelled - encoded,
-            decode_seconds=decoded - modelled,
+            transcribe_seconds=transcribed - modelled,
+            decode_seconds=decoded - transcribed,
         )
 
     def _steer(self, sampled: list[int]) -> list[int] | None:
@@ -204,7 +228,9 @@ class SlotBatch:
         self._gen.reset_streaming(mask)
         write_row("mimi", self.models.mimi, self.slots, row, self._mimi_rest)
         self._forget_mask()
-        self._rows[row] = _Row(sampling=sampling)
+        if self._transcriber is not None:
+            self._transcriber.reset(row)
+        self._rows[row] = _Row(sampling=sampling, transcribing=self._transcriber is not None)
         self._sampler.configure(row, sampling)
         self._history.clear(row)
         self._sums[row].zero_()
@@ -226,10 +252,12 @@ class SlotBatch:
     @torch.no_grad()
     def snapshot(self, row: int) -> SlotSnapshot:
         """Clone everything of a slot."""
-        mimi = read_row("mimi", self.models.mimi, self.slots, row)
+        whole = self.read_model(row) | read_row("mimi", self.models.mimi, self.slots, row)
+        if self._transcriber is not None:
+            whole |= self._transcriber.read(row)
         state = self._rows[row]
         return SlotSnapshot(
-            state=self.read_model(row) | mimi,
+            state=whole,
             history=self._history.read(row),
             rng_position=self._sampler.position(row),
             sampling=state.sampling,
@@ -239,9 +267,13 @@ class SlotBatch:
     @torch.no_grad()
     def restore(self, row: int, snapshot: SlotSnapshot) -> None:
         """Continue in ``row`` where the snapshot was taken, in whichever slot that was."""
+        transcribing = self._rows[row].transcribing
         self.reset(row, snapshot.sampling)
+        self._rows[row].transcribing = transcribing
         self.write_model(row, snapshot.state)
         write_row("mimi", self.models.mimi, self.slots, row, snapshot.state)
+        if self._transcriber is not None and "stt:token" in snapshot.state.tensors:
+            self._transcriber.write(row, snapshot.state)
         self._history.restore(row, snapshot.history)
         self._sampler.rewind(row, snapshot.rng_position)
         self._rows[row].last_token = snapshot.last_token
@@ -258,6 +290,29 @@ class SlotBatch:
     def muted(self, row: int) -> bool:
         """Whether the slot's audio is zeroed."""
         return self._rows[row].muted
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether there is a transcriber."""
+        return self._transcriber is not None
+
+    def transcribe(self, row: int, on: bool) -> None:
+        """Let the transcriber listen to a slot or not; it begins with no past."""
+        if self._transcriber is None or self._rows[row].transcribing == on:
+            return
+        self._rows[row].transcribing = on
+        if on:
+            self._transcriber.reset(row)
+
+    def flush_transcripts(self, rows: Sequence[int], quiet_frames: int = 0) -> dict[int, list[int]]:
+        """Give the tokens that slots would have written if their users were silent from now
+        on, as they have been for ``quiet_frames``; nothing changes by it. Slots that are not
+        listened to are left out.
+        """
+        listened = [row for row in rows if self._rows[row].transcribing]
+        if self._transcriber is None or not listened:
+            return {}
+        return self._transcriber.flush(listened, quiet_frames)
 
     def add_references(self, row: int, vectors: torch.Tensor) -> int:
         """Queue vectors [T, dim] to be added to the slot's input, one a frame.
@@ -324,6 +379,10 @@ class SlotBatch:
         return PromptCodes(
             torch.tensor(silence, device=self.device), torch.tensor(sine, device=self.device)
         )
+
+    def _heard_in_silence(self) -> torch.Tensor:
+        """All codes [codebooks] of digital silence, those beyond what Moshi hears included."""
+        return self.encode_sound(np.zeros(FRAME_SAMPLES * 20, dtype=np.float32))[:, -1]
 
     @torch.no_grad()
     def _mimi_at_rest(self) -> RowState:

@@ -65,8 +65,14 @@ class Capabilities:
     frame_sum: FrameSum = "none"
     speaking: bool = True
     """Whether words forced into its monologue are spoken."""
+    lead_every_word: bool = False
+    """Whether each forced word needs an EPAD before it."""
+    tail_pad_frames: int = 0
+    """PADs to force after the last forced word, while it sounds."""
     transcriber: TranscriberKind = "none"
-    """Not "none": it writes down what it hears and says nothing itself."""
+    """Not "none": it writes down what it hears, or brings a model that does."""
+    transcriber_folder: str = ""
+    """Where that model lies, inside its folder; empty: the checkpoint is the transcriber."""
     text_vocabulary: int = 32_000
     agent_codebooks: int = 8
     user_codebooks: int = 8
@@ -99,7 +105,7 @@ class Capabilities:
     @property
     def converses(self) -> bool:
         """Whether one can talk with it (a transcriber only listens)."""
-        return self.transcriber == "none"
+        return self.agent_codebooks > 0
 
     @property
     def licence_url(self) -> str:
@@ -268,11 +274,12 @@ def _from_config(path: Path) -> Capabilities:
     codebooks, stored = fields.integer("n_q", 16), fields.integer("dep_q", 8)
     # A depformer with a step for every codebook also predicts the user's half.
     steps = codebooks // 2 if 0 < stored == codebooks else stored
+    # These names are keys that moshi's own configurations carry.
+    is_transcriber = stored == 0 or bool(config.get("stt_config"))
+    steps = 0 if is_transcriber else steps
     layers, dim = fields.integer("num_layers", 32), fields.integer("dim", 4096)
     context = fields.integer("context", 3_000)
     fuser = config.get("fuser")
-    # These names are keys that moshi's own configurations carry.
-    is_transcriber = stored == 0 or bool(config.get("stt_config"))
     card = fields.integer("card", 2_048)
     return Capabilities(
         name="",
@@ -300,12 +307,16 @@ def _from_config(path: Path) -> Capabilities:
 def _with_extras(record: Capabilities, extras: _Fields) -> Capabilities:
     can = extras.section("capabilities")
     frames = extras.section("prompt_frames")
+    speaking = extras.section("speaking")
     prompt = can.choice("prompt", ("none", "system_tags"), record.prompt)
     frame_sum = can.choice(
         "frame_sum", ("none", "reference_tokens", "streaming_sum"), record.frame_sum
     )
+    transcriber = extras.text("stt", record.transcriber_folder)
     return replace(
         record,
+        transcriber="kyutai_stt" if transcriber else record.transcriber,
+        transcriber_folder=transcriber,
         prompt=cast(PromptKind, prompt),
         prompt_layout=PromptLayout(
             silence_before=frames.integer("before", record.prompt_layout.silence_before),
@@ -315,6 +326,8 @@ def _with_extras(record: Capabilities, extras: _Fields) -> Capabilities:
         voice_prompt=can.flag("voice_prompt", record.voice_prompt),
         frame_sum=cast(FrameSum, frame_sum),
         speaking=can.flag("speaking", record.speaking),
+        lead_every_word=speaking.flag("epad_before_every_word", record.lead_every_word),
+        tail_pad_frames=speaking.integer("tail_pad_frames", record.tail_pad_frames),
         silence_codes=extras.codes("silence_codes", record.silence_codes),
         sine_codes=extras.codes("sine_codes", record.sine_codes),
         pad_token=extras.integer("pad", record.pad_token),
@@ -368,6 +381,12 @@ class _Fields:
         value = self.values.get(key, default)
         if value not in allowed or not isinstance(value, str):
             raise self._wrong(key, "one of " + ", ".join(allowed))
+        return value
+
+    def text(self, key: str, default: str) -> str:
+        value = self.values.get(key, default)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a text")
         return value
 
     def codes(self, key: str, default: tuple[int, ...] | None) -> tuple[int, ...] | None:

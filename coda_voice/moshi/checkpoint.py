@@ -8,17 +8,15 @@ codec and tokenizer, and may hold ``coda.json`` and ``coda.safetensors`` (ours).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sentencepiece
 import torch
 from moshi.models import LMModel, MimiModel, loaders
-from moshi.utils.quantize import QLinear, replace_linear_with_qlinear
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
@@ -32,10 +30,28 @@ from coda_voice.moshi.capabilities import (
     unknown_checkpoint,
 )
 from coda_voice.moshi.download import find_local
-from coda_voice.moshi.frames import Sampling
+from coda_voice.moshi.frames import FRAME_RATE, Sampling
+from coda_voice.moshi.lm_weights import DtypeName as DtypeName
+from coda_voice.moshi.lm_weights import load_lm
 
-DtypeName = Literal["auto", "bf16", "fp16", "fp32", "int8"]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_SEMANTIC_CODEBOOK = "rvq_first"
+"""Part of the codec's keys: its first, semantic codebook."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriberModel:
+    """A recogniser that hears the same codec's codes, opened.
+
+    It writes ``delay_frames`` after the sound, and wants ``silence_frames`` of silence first.
+    """
+
+    name: str
+    lm: LMModel
+    tokenizer: sentencepiece.SentencePieceProcessor
+    pad_token: int
+    epad_token: int
+    delay_frames: int
+    silence_frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,8 @@ class SpeechModels:
     sampling: Sampling
     """What the checkpoint suggests; the configuration may say otherwise."""
     reference_embedding: torch.Tensor | None = None
+    transcriber: TranscriberModel | None = None
+    """None: what users say is not written down."""
 
     def encode_text(self, text: str) -> list[int]:
         """Give the tokens of a text."""
@@ -73,12 +91,17 @@ class SpeechModels:
 
 
 def load_models(
-    name_or_folder: str | Path = TINY, device: str = "auto", dtype: DtypeName = "auto"
+    name_or_folder: str | Path = TINY,
+    device: str = "auto",
+    dtype: DtypeName = "auto",
+    transcriber: str | Path = "auto",
 ) -> SpeechModels:
     """Open a checkpoint on a device ("auto", "cpu", "cuda", "cuda:1").
 
-    "auto" takes bf16 on a GPU and float32 on a CPU. Raises ModelLoadingError, naming the
-    file, if anything is missing, corrupt or of another shape than its configuration says.
+    "auto" takes bf16 on a GPU and float32 on a CPU. ``transcriber``: "auto" opens the one
+    that the checkpoint brings, if it brings one; "off" none; else the name or folder of a
+    transcriber for the same codec. Raises ModelLoadingError, naming the file, if anything
+    is missing, corrupt or of another shape than its configuration says.
     """
     folder = find_folder(name_or_folder)
     capabilities = capabilities_for(name_or_folder)
@@ -97,11 +120,21 @@ def load_models(
     with _opening(info.mimi_weights):
         mimi = info.get_mimi(where)
     with _opening(info.moshi_weights):
-        lm = _load_lm(info, capabilities, where, precision)
+        lm = load_lm(info, capabilities, where, precision)
     with _opening(info.tokenizer):
         tokenizer = info.get_text_tokenizer()
     with _opening(folder / "coda.safetensors"):
         reference = _reference_embedding(folder, lm)
+    heard_by = _transcriber_folder(transcriber, folder, capabilities)
+    recogniser = None
+    if heard_by is not None:
+        usual: DtypeName = "bf16" if where.type == "cuda" else "fp32"
+        recogniser = _load_transcriber(
+            heard_by, info, where, usual if precision == "int8" else precision
+        )
+        needed = max(mimi.num_codebooks, recogniser.lm.n_q)
+        with _opening(heard_by):
+            mimi.set_num_codebooks(needed)
     return SpeechModels(
         name=str(name_or_folder),
         folder=folder,
@@ -113,7 +146,78 @@ def load_models(
         dtype=lm.dtype,
         sampling=_suggested_sampling(info.lm_gen_config),
         reference_embedding=reference,
+        transcriber=recogniser,
     )
+
+
+def _transcriber_folder(
+    choice: str | Path, folder: Path, capabilities: Capabilities
+) -> Path | None:
+    if choice == "off":
+        return None
+    if choice == "auto":
+        brought = capabilities.transcriber_folder
+        return folder / brought if brought else None
+    if capabilities_for(choice).converses:
+        raise ModelLoadingError(
+            f"{choice} is no transcriber; choose one such as kyutai/stt-1b-en_fr, or auto or off",
+            checkpoint=str(choice),
+        )
+    return find_folder(choice)
+
+
+def _load_transcriber(
+    folder: Path, speaker: loaders.CheckpointInfo, device: torch.device, precision: DtypeName
+) -> TranscriberModel:
+    """Open the transcriber in ``folder``, to hear the codes of the speaking model's codec."""
+    if not folder.is_dir():
+        raise ModelLoadingError(
+            f"{folder} is missing, which coda.json names as the transcriber; fetch the checkpoint "
+            "again, or set moshi.transcriber: off",
+            missing=str(folder),
+        )
+    capabilities = capabilities_for(folder)
+    with _opening(folder):
+        info = _checkpoint_info(folder, capabilities)
+    with _opening(info.mimi_weights):
+        if not _same_codec(Path(info.mimi_weights), Path(speaker.mimi_weights)):
+            raise ModelLoadingError(
+                f"{folder} hears the codes of another codec ({info.mimi_weights}) than "
+                f"{speaker.mimi_weights}; choose a transcriber for the same one",
+                transcriber=str(folder),
+            )
+    with _opening(info.moshi_weights):
+        lm = load_lm(info, capabilities, device, precision)
+    if any(lm.delays) or lm.dep_q:
+        raise ModelLoadingError(
+            f"{folder} is a transcriber of an unknown kind: its streams are delayed against each "
+            "other, or it speaks",
+            transcriber=str(folder),
+        )
+    with _opening(info.tokenizer):
+        tokenizer = info.get_text_tokenizer()
+    timing = info.stt_config
+    return TranscriberModel(
+        name=str(folder),
+        lm=lm,
+        tokenizer=tokenizer,
+        pad_token=capabilities.pad_token,
+        epad_token=capabilities.epad_token,
+        delay_frames=round(float(timing.get("audio_delay_seconds", 0.5)) * FRAME_RATE),
+        silence_frames=round(float(timing.get("audio_silence_prefix_seconds", 0.0)) * FRAME_RATE),
+    )
+
+
+def _same_codec(one: Path, other: Path) -> bool:
+    """Whether two files hold the same codec, whatever they are called."""
+    if one.resolve() == other.resolve():
+        return True
+    with safe_open(one, framework="pt") as a, safe_open(other, framework="pt") as b:  # type: ignore[no-untyped-call]
+        keys = [key for key in a.keys() if _SEMANTIC_CODEBOOK in key]  # noqa: SIM118
+        return bool(keys) and all(
+            key in b.keys() and torch.equal(a.get_tensor(key), b.get_tensor(key))  # noqa: SIM118
+            for key in keys
+        )
 
 
 @contextmanager
@@ -215,80 +319,6 @@ def _existing(folder: Path, name: str) -> Path:
             missing=name,
         )
     return path
-
-
-def _load_lm(
-    info: loaders.CheckpointInfo,
-    capabilities: Capabilities,
-    device: torch.device,
-    precision: DtypeName,
-) -> LMModel:
-    dtype = _DTYPES.get(precision, torch.float16 if device.type == "cuda" else torch.float32)
-    stored, steps = capabilities.depformer_steps_stored, capabilities.depformer_steps
-    if stored > steps:
-        lm = loaders.get_moshi_lm(None, lm_kwargs=info.lm_config, device="meta", dtype=dtype)
-        state = slice_depformer(load_file(info.moshi_weights, device=str(device)), stored, steps)
-        lm.load_state_dict({k: _cast(v, dtype) for k, v in state.items()}, assign=True)
-        lm.eval()
-    else:
-        lm = info.get_moshi(device=device, dtype=dtype)
-    if any(isinstance(module, QLinear) for module in lm.modules()):
-        _restore_scales(lm, info.moshi_weights)
-    elif precision == "int8":
-        replace_linear_with_qlinear(lm)
-    for parameter in lm.parameters():
-        parameter.requires_grad_(False)
-    return lm
-
-
-def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return tensor.to(dtype) if tensor.dtype.is_floating_point else tensor
-
-
-def _restore_scales(lm: LMModel, weights: Path) -> None:
-    """Read the int8 scales again in float32: the loader casts them with everything else,
-    and the package's own linear layer then refuses them.
-    """
-    with safe_open(weights, framework="pt") as stored:  # type: ignore[no-untyped-call]
-        keys = set(stored.keys())
-        for name, module in lm.named_modules():
-            if isinstance(module, QLinear):
-                key = f"{name}.weight_scb"
-                scales = stored.get_tensor(key) if key in keys else module.weight_scb.data
-                module.weight_scb.data = scales.float().to(module.weight.device)
-
-
-_PER_STEP = re.compile(
-    r"^(?:depformer_in|linears|depformer_norms)\.(\d+)\."
-    r"|^depformer\.layers\.\d+\.gating\.(\d+)\."
-    r"|^depformer\.layers\.\d+\.self_attn\.(?:in|out)_projs\.(\d+)\."
-)
-_STACKED = re.compile(
-    r"^depformer\.layers\.\d+\.self_attn\.(?:in_proj_weight|(?:in|out)_proj\.weight)(?:_scb)?$"
-)
-_EMBEDDING = re.compile(r"^depformer_emb\.(\d+)\.")
-
-
-def slice_depformer(
-    state: dict[str, torch.Tensor], stored: int, steps: int
-) -> dict[str, torch.Tensor]:
-    """Keep the first ``steps`` of a depformer trained with ``stored`` steps.
-
-    PersonaPlex's depformer also predicts the user's codebooks, which are given at
-    inference. Each step has its own weights and sees only the steps before it, so the first
-    ones compute the same without the rest.
-    """
-    kept = {}
-    for key, value in state.items():
-        if (match := _PER_STEP.match(key)) and int(next(filter(None, match.groups()))) >= steps:
-            continue
-        if (match := _EMBEDDING.match(key)) and int(match[1]) >= steps - 1:
-            continue
-        if _STACKED.match(key):
-            rows = value.shape[0] // stored
-            value = value[: rows * steps].clone()
-        kept[key] = value
-    return kept
 
 
 def _reference_embedding(folder: Path, lm: LMModel) -> torch.Tensor | None:

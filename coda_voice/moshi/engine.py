@@ -29,6 +29,7 @@ from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.rebuild import Rebuilder
 from coda_voice.moshi.slot import Slot, SlotState, Snapshot
 from coda_voice.moshi.ticks import Ticker, take_frames
+from coda_voice.moshi.user_words import TranscriptFormat, UserWords
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -116,9 +117,12 @@ class Engine:
         realtime: bool = True,
         sampling: Sampling | None = None,
         prompt: Prompt | None = None,
+        transcribe: bool = True,
         on_output: Callable[[], None] | None = None,
     ) -> Slot:
         """Lease a slot. Frames may be pushed at once; they wait for the prompt's prefill.
+
+        ``transcribe``: whether what the user says is written down, if there is a transcriber.
 
         Raises SlotsFullError when all are leased, ConfigurationError when the checkpoint
         takes no such prompt, ConversationError when the engine does not run.
@@ -142,13 +146,25 @@ class Engine:
                 sampling=sampling or self.options.default_sampling or self.models.sampling,
                 prompt=prompt,
                 monologue=Monologue(self.models.tokenizer, known.pad_token, known.epad_token),
+                user_words=UserWords(self._transcript_format()),
                 inbox_frames=self.options.inbox_frames,
                 outbox_frames=self.options.outbox_frames,
                 on_output=on_output,
             )
             self._slots[row] = slot
-        self._tell(slot, lambda: self._join(slot))
+        self._tell(slot, lambda: self._join(slot, transcribe))
         return slot
+
+    def _transcript_format(self) -> TranscriptFormat:
+        model = self.models.transcriber
+        if model is None:
+            known = self.models.capabilities
+            return TranscriptFormat(
+                self.models.tokenizer, known.pad_token, known.epad_token, delay=0
+            )
+        return TranscriptFormat(
+            model.tokenizer, model.pad_token, model.epad_token, model.delay_frames
+        )
 
     def check(self, prompt: Prompt) -> None:
         """Raise ConfigurationError if the checkpoint cannot take this prompt."""
@@ -195,13 +211,23 @@ class Engine:
         return done
 
     @property
-    def transcribes(self) -> bool:
-        """Whether what users say is written down."""
-        return False
+    def can_transcribe(self) -> bool:
+        """Whether there is a transcriber."""
+        return self.models.transcriber is not None
+
+    def transcribe(self, slot: Slot, on: bool) -> None:
+        """See Slot.transcribe."""
+        self._tell(slot, lambda: self._batch.transcribe(slot.row, on))
 
     def flush_transcript(self, slot: Slot) -> Future[tuple[Word, ...]]:
         """See Slot.flush_transcript."""
-        return self._ask(slot, lambda: ())
+
+        def flush() -> tuple[Word, ...]:
+            before, slot.flushed_words = slot.flushed_words, ()
+            tokens = self._batch.flush_transcripts([slot.row])
+            return before + slot.user_words.flushed(tokens.get(slot.row, ()))
+
+        return self._ask(slot, flush)
 
     def snapshot(self, slot: Slot) -> Future[Snapshot]:
         """See Slot.snapshot."""
@@ -219,6 +245,7 @@ class Engine:
             self._rebuilder.cancel(slot)
             self._batch.restore(slot.row, snapshot.slot)
             self._batch.steer(slot.row, slot.choose)
+            slot.user_words, slot.flushed_words = UserWords(self._transcript_format()), ()
             slot.sampling, slot.prompt = snapshot.slot.sampling, snapshot.prompt
             slot.prompt_frames, slot.context_used = snapshot.prompt_frames, snapshot.context_used
             slot.state = SlotState.RUNNING
@@ -265,8 +292,9 @@ class Engine:
 
         return self._commands.ask(run)
 
-    def _join(self, slot: Slot) -> None:
+    def _join(self, slot: Slot, transcribe: bool) -> None:
         self._batch.reset(slot.row, slot.sampling)
+        self._batch.transcribe(slot.row, transcribe)
         self._batch.steer(slot.row, slot.choose)
         self._rebuilder.begin(slot)
 

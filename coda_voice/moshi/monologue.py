@@ -50,6 +50,7 @@ class Monologue:
     def __init__(self, pieces: Pieces, pad: int = 3, epad: int = 0, hold: int = 6) -> None:
         self._pieces = pieces
         self._silent = frozenset((pad, epad))
+        self._pad = pad
         self._epad = epad
         self._hold = hold
         self._open: _Open | None = None
@@ -82,6 +83,18 @@ class Monologue:
         if self._open is None:
             return ()
         return self._close(self._open.last + 1)
+
+    @property
+    def partial(self) -> str:
+        """What has been said of the word that is still open."""
+        return _text(self._open.pieces) if self._open is not None else ""
+
+    def copy(self) -> Monologue:
+        """Give another that goes on from here by itself."""
+        twin = Monologue(self._pieces, self._pad, self._epad, self._hold)
+        if self._open is not None:
+            twin._open = _Open(list(self._open.pieces), self._open.first, self._open.last)
+        return twin
 
     def _silence(self, frame: int, *, ends_word: bool) -> tuple[Word, ...]:
         if self._open is None:

@@ -21,6 +21,7 @@ from coda_voice.moshi.frames import FRAME_SAMPLES, FrameOut, Pcm, Renewal, Sampl
 from coda_voice.moshi.mailbox import Mailbox
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.prompt import Prompt
+from coda_voice.moshi.user_words import UserWords
 
 if TYPE_CHECKING:
     from coda_voice.moshi.checkpoint import SpeechModels
@@ -90,6 +91,7 @@ class Slot:
         sampling: Sampling,
         prompt: Prompt,
         monologue: Monologue,
+        user_words: UserWords,
         inbox_frames: int,
         outbox_frames: int,
         on_output: Callable[[], None] | None,
@@ -107,6 +109,8 @@ class Slot:
         self.inbox: Mailbox[FrameIn] = Mailbox(inbox_frames)
         self.outbox: Mailbox[FrameOut] = Mailbox(outbox_frames)
         self.monologue = monologue
+        self.user_words = user_words
+        self.flushed_words: tuple[Word, ...] = ()
         self.finished = False
         self.last_arrival = 0.0
         self.context_used = 0
@@ -183,9 +187,16 @@ class Slot:
     # -- what is heard ---------------------------------------------------------------------
 
     @property
-    def transcribes(self) -> bool:
-        """Whether what the user says is written down."""
-        return self._engine.transcribes
+    def can_transcribe(self) -> bool:
+        """Whether the engine has a transcriber."""
+        return self._engine.can_transcribe
+
+    def transcribe(self, on: bool) -> None:
+        """Have what the user says written down from the next frame on, or no more.
+
+        Without it a slot costs nothing for the transcriber. No effect where there is none.
+        """
+        self._engine.transcribe(self, on)
 
     def flush_transcript(self) -> Future[tuple[Word, ...]]:
         """Have the transcriber write now what it would write half a second later.

@@ -12,6 +12,7 @@ from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Pcm, StageTimes
 from coda_voice.moshi.pacing import Pacer
 from coda_voice.moshi.rebuild import Rebuilder
 from coda_voice.moshi.slot import FrameIn, Slot
+from coda_voice.moshi.transcript import AGREED_FRAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,33 @@ class Ticker:
         for step in stepping:
             frames[step.slot.row] = step.frame.pcm
         result = self._batch.step(frames)
-        for step in stepping:
-            if leased(step.slot):
-                self._deliver(step, result, started)
+        over = [
+            step.slot
+            for step in stepping
+            if leased(step.slot) and self._deliver(step, result, started)
+        ]
         self._rebuilder.after_step([step.slot for step in stepping])
         took = time.perf_counter() - started
         self._figures.tick(took)
         self._pacer.ticked(took)
+        self._flush_transcripts(over)
 
-    def _deliver(self, step: Stepping, result: StepResult, started: float) -> None:
+    def _flush_transcripts(self, slots: Sequence[Slot]) -> None:
+        """Have the last words of users who have just stopped, for their next frame.
+
+        After this tick's frames are out: nobody's sound waits for it.
+        """
+        if not slots:
+            return
+        started = time.perf_counter()
+        by_row = {slot.row: slot for slot in slots}
+        tokens = self._batch.flush_transcripts(list(by_row), AGREED_FRAMES)
+        for row, written in tokens.items():
+            by_row[row].flushed_words += by_row[row].user_words.flushed(written)
+        self._figures.flush(time.perf_counter() - started)
+
+    def _deliver(self, step: Stepping, result: StepResult, started: float) -> bool:
+        """Put a frame out; gives whether the user's speech was over with it."""
         slot, row = step.slot, step.slot.row
         number = slot.counters.frames_out
         token = result.tokens[row]
@@ -69,12 +88,18 @@ class Ticker:
             encode=result.encode_seconds,
             model=result.model_seconds,
             decode=result.decode_seconds,
+            transcribe=result.transcribe_seconds,
         )
         late = slot.realtime and times.total > FRAME_SECONDS
         slot.counters.late += late
         self._figures.frame(late)
         slot.context_used += 1
         renewed, slot.renewed = slot.renewed, None
+        user_words, slot.flushed_words = slot.flushed_words, ()
+        written, over = result.written[row], False
+        if written is not None:
+            user_words += slot.user_words.push(number, written.token)
+            over = slot.user_words.speech_over(step.frame.voiced, written.pause)
         slot.deliver(
             FrameOut(
                 frame=number,
@@ -87,6 +112,10 @@ class Ticker:
                 arrived=step.frame.arrived,
                 times=times,
                 renewed=renewed,
+                user_words=user_words,
+                user_partial=slot.user_words.partial if written is not None else "",
+                pause=written.pause if written is not None else None,
                 voiced=step.frame.voiced,
             )
         )
+        return over

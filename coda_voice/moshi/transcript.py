@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Word
 
 PAUSE_LIKELY = 0.6
-"""Of the pause head that looks a second ahead: the turn is over (Kyutai's Unmute)."""
+"""Of a pause head: the user stays silent. With the next, the thresholds of Kyutai's Unmute."""
 PAUSE_UNLIKELY = 0.4
 """Below this the user is judged to speak again."""
-QUIET_FRAMES = 3
-"""Frames without voice that end a stretch of speech when no pause head agrees sooner."""
+AGREED_FRAMES, QUIET_FRAMES = 2, 3
+"""Frames without voice that end a stretch of speech, where the pause head agrees and not."""
 MAX_TURN_WORDS = 2_048
 """Of one turn the last ones are kept: a user who never pauses must not fill the memory."""
 
-_PAUSE_HEAD = 1
+_PAUSE_HEAD = 0
+"""Half a second ahead: no word is on its way that a flush could cut in two."""
 _VOICE_BEFORE, _VOICE_AFTER = 5, 3
 """Frames around a word in which a voice vouches for it: its times are true to 0.4 s."""
 _MEMORY_FRAMES = 128
@@ -60,8 +61,8 @@ class Utterance:
 class EndOfSpeech:
     """Tells when a stretch of the user's speech is over, once for each.
 
-    After voice, ``QUIET_FRAMES`` without it end the stretch, or one that the pause head
-    takes for the end. Without a voice detector the head alone decides.
+    After voice, ``QUIET_FRAMES`` without it end the stretch, or ``AGREED_FRAMES`` that the
+    pause head takes for the end too. Without a voice detector the head alone decides.
     """
 
     def __init__(self) -> None:
@@ -70,7 +71,7 @@ class EndOfSpeech:
 
     def push(self, voiced: bool | None, pause: Sequence[float] | None) -> bool:
         """Take the next frame's signs; True in the frame in which the speech is over."""
-        likely = pause[min(_PAUSE_HEAD, len(pause) - 1)] if pause else None
+        likely = pause[_PAUSE_HEAD] if pause else None
         if voiced is None:
             if likely is None:
                 return False
@@ -80,7 +81,7 @@ class EndOfSpeech:
             return False
         self._quiet += 1
         agreed = likely is not None and likely >= PAUSE_LIKELY
-        over = self._speaking and (agreed or self._quiet >= QUIET_FRAMES)
+        over = self._speaking and self._quiet >= (AGREED_FRAMES if agreed else QUIET_FRAMES)
         self._speaking = self._speaking and not over
         return over
 

@@ -14,6 +14,7 @@ from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.pacing import Pacer
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.slot import Slot, SlotState
+from coda_voice.moshi.user_words import TranscriptFormat, UserWords
 
 SILENCE = np.zeros(FRAME_SAMPLES, dtype=np.float32)
 NOW = 100.0
@@ -32,6 +33,7 @@ def make() -> Callable[..., Slot]:
             sampling=Sampling(),
             prompt=Prompt(),
             monologue=Monologue(engine.models.tokenizer),
+            user_words=UserWords(TranscriptFormat(engine.models.tokenizer, 3, 0, delay=6)),
             inbox_frames=4,
             outbox_frames=1,
             on_output=None,
