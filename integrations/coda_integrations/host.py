@@ -12,11 +12,17 @@ from fastapi import WebSocket
 
 from coda_integrations.line import ConversationLine, Line
 from coda_voice.conversation import Conversation
+from coda_voice.errors import ValidationError, VoiceProcessingError
+from coda_voice.events import SettingWithoutEffect
 from coda_voice.hybrid.llm import LlmClient
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.manager import VoiceManager
+from coda_voice.moshi.prompt import Prompt
 from coda_voice.protocols import ToolBox
 from coda_voice.scripted_voice import ScriptedVoice
+
+PROMPT_WORDS = 60
+"""Longer instructions go to the LLM only: the speech model's prompt is a sentence or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,9 @@ class EdgeHost(Protocol):
 
     async def admit(self, socket: WebSocket, subprotocols: tuple[str, ...]) -> Guest | None:
         """Check origin, token and address; None where the caller was refused (and told so)."""
+
+    def trusted(self, user_id: str) -> Guest:
+        """Let somebody in whom the edge itself has checked."""
 
     def line(self, guest: Guest) -> AbstractAsyncContextManager[Line]:
         """Hold a conversation for as long as the context lasts. Raises SlotsFullError."""
@@ -66,6 +75,10 @@ class LocalHost:
         offered = socket.scope.get("subprotocols", [])
         return Guest(subprotocol=next((s for s in subprotocols if s in offered), None))
 
+    def trusted(self, user_id: str) -> Guest:
+        """See ``EdgeHost.trusted``."""
+        return Guest(user_id)
+
     @asynccontextmanager
     async def line(self, guest: Guest) -> AsyncIterator[Line]:
         """Hold a conversation of the manager's."""
@@ -91,3 +104,26 @@ def voice_of(conversation: Conversation) -> ScriptedVoice:
     voice = ScriptedVoice(models.capabilities, models.encode_text)
     conversation.attendants.add(voice)
     return voice
+
+
+def instruct(conversation: Conversation, text: str, setting: str) -> None:
+    """Tell the speech model who it is; where it cannot be told, an event names ``setting``."""
+    words = text.split()
+    if not words:
+        return
+    try:
+        if len(words) > PROMPT_WORDS:
+            raise ValidationError(
+                f"The speech model takes prompts of at most {PROMPT_WORDS} words; these "
+                f"{len(words)} go to the LLM only."
+            )
+        conversation.slot.prime(Prompt(text=text))
+    except VoiceProcessingError as error:
+        conversation.publish(
+            SettingWithoutEffect(
+                conversation_id=conversation.id,
+                time=conversation.seconds,
+                setting=setting,
+                reason=error.message,
+            )
+        )

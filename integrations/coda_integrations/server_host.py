@@ -19,7 +19,7 @@ from coda_voice.events import SettingWithoutEffect
 from coda_voice.heard import Heard
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.moshi.frames import SAMPLE_RATE
-from coda_voice.server.access import Caller
+from coda_voice.server.access import USUAL_SCOPES, Caller
 from coda_voice.server.front import Front
 from coda_voice.server.outputs import AgentAudio, Ended, Failed
 from coda_voice.server.session import Session, Wish
@@ -42,6 +42,10 @@ class ServerHost:
         if caller is None:
             return None
         return Guest(caller.subject, caller.subprotocol, caller)
+
+    def trusted(self, user_id: str) -> Guest:
+        """See ``EdgeHost.trusted``."""
+        return Guest(user_id, None, Caller(user_id, USUAL_SCOPES))
 
     @asynccontextmanager
     async def line(self, guest: Guest) -> AsyncIterator[Line]:

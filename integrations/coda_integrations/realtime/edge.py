@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import aclosing
 from typing import ClassVar
 
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
 from openai.types.realtime import RealtimeError, RealtimeErrorEvent, ResponseAudioDeltaEvent
 from pydantic import BaseModel
 
-from coda_integrations.host import EdgeHost, Thinkers, voice_of
+from coda_integrations.connection import TRY_AGAIN, EdgeConnection, tell_and_close
+from coda_integrations.host import EdgeHost, Thinkers, instruct, voice_of
 from coda_integrations.line import Line
-from coda_integrations.outbox import Outbox, OutboxFull
 from coda_integrations.realtime.codec import encode, new_id
 from coda_integrations.realtime.session import (
     Forget,
@@ -34,15 +33,9 @@ from coda_integrations.realtime.session import (
 from coda_integrations.thinking import Ended, Sentence, Wrote, think
 from coda_voice.attendants import Attendant, UserText
 from coda_voice.errors import LlmError, SlotsFullError, VoiceProcessingError
-from coda_voice.events import SettingWithoutEffect
-from coda_voice.moshi.prompt import Prompt
+from coda_voice.heard import Heard
 from coda_voice.moshi.speaking import ScriptState
 from coda_voice.scripted_voice import Spoken
-
-PROMPT_WORDS = 60
-"""Longer instructions go to the LLM only: the speech model's prompt is a sentence or two."""
-TRY_AGAIN = 1013
-TOO_SLOW = 1008
 
 
 def realtime_routes(host: EdgeHost) -> APIRouter:
@@ -59,19 +52,12 @@ def realtime_routes(host: EdgeHost) -> APIRouter:
             async with host.line(guest) as line:
                 await RealtimeConnection(websocket, line, host.thinkers, model).run()
         except SlotsFullError as error:
-            await _tell_and_close(websocket, error, TRY_AGAIN)
+            told = encode(_error_event(error.error_code, error.message))
+            await tell_and_close(websocket, told, TRY_AGAIN)
 
     router.add_api_websocket_route("/v1/realtime", realtime)
     router.add_api_websocket_route("/realtime", realtime)
     return router
-
-
-async def _tell_and_close(websocket: WebSocket, error: VoiceProcessingError, code: int) -> None:
-    try:
-        await websocket.send_text(encode(_error_event(error.error_code, error.message)))
-        await websocket.close(code)
-    except (WebSocketDisconnect, RuntimeError):
-        return  # the client has gone: nobody is left to tell
 
 
 def _error_event(code: str, message: str) -> RealtimeErrorEvent:
@@ -94,78 +80,34 @@ class _Transcripts(Attendant):
         self._connection.user_text(said)
 
 
-class RealtimeConnection:
-    """One client; ``run`` returns when it has gone or the conversation has ended."""
+class RealtimeConnection(EdgeConnection):
+    """One client."""
 
     def __init__(self, websocket: WebSocket, line: Line, thinkers: Thinkers, model: str) -> None:
-        self._socket = websocket
-        self._line = line
-        self._conversation = line.conversation
+        super().__init__(websocket, line)
         self._thinkers = thinkers
         self._session = RealtimeSession(model)
         self._voice = voice_of(line.conversation)
-        self._outbox = Outbox()
         self._spoken: Spoken | None = None
         self._thoughts: dict[asyncio.Task[None], Think] = {}
-        self._too_slow = asyncio.Event()
         line.conversation.attendants.add(_Transcripts(self))
-
-    async def run(self) -> None:
-        """Serve the client. Raises nothing but cancellation."""
         self._perform(self._session.opening())
-        parts = [
-            asyncio.create_task(part, name=f"realtime {name}")
-            for name, part in (
-                ("read", self._read()),
-                ("speak", self._speak()),
-                ("write", self._write()),
-                ("watch", self._slow_reader()),
-            )
-        ]
-        try:
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                part.result()
-        except VoiceProcessingError as error:
-            await _tell_and_close(self._socket, error, 1011)
-        finally:
-            await self._stop([*parts, *self._thoughts])
-        try:
-            await self._socket.close(TOO_SLOW if self._too_slow.is_set() else 1000)
-        except (WebSocketDisconnect, RuntimeError):
-            return  # it was the client who closed
 
-    async def _stop(self, tasks: Iterable[asyncio.Task[None]]) -> None:
-        tasks = list(tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()  # told above, or the like of what was
+    def received(self, message: str | bytes) -> None:
+        """Take a client event."""
+        self._perform(self._session.message(message))
 
-    async def _slow_reader(self) -> None:
-        await self._too_slow.wait()
+    def heard(self, heard: Heard) -> None:
+        """Tell the client of the agent's next frame."""
+        self._perform(self._session.heard(heard, self._script_phase()))
 
-    async def _read(self) -> None:
-        while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            text = message.get("text")
-            self._perform(self._session.message(text if text is not None else message["bytes"]))
+    def failed(self, error: VoiceProcessingError) -> None:
+        """Tell why the conversation ends."""
+        self._send(_error_event(error.error_code, error.message))
 
-    async def _write(self) -> None:
-        async for message in self._outbox:
-            try:
-                await self._socket.send_text(str(message))
-            except (WebSocketDisconnect, RuntimeError):
-                return  # the client has gone
-
-    async def _speak(self) -> None:
-        async with aclosing(self._line.frames()) as frames:
-            async for heard in frames:
-                self._perform(self._session.heard(heard, self._script_phase()))
+    def thoughts(self) -> Iterable[asyncio.Task[None]]:
+        """Give what is being thought."""
+        return list(self._thoughts)
 
     def user_text(self, said: UserText) -> None:
         """Take the user's words from the transcriber."""
@@ -177,13 +119,13 @@ class RealtimeConnection:
                 case BaseModel():
                     self._send(out)
                 case Hear(pcm):
-                    self._line.put(pcm)
+                    self.line.put(pcm)
                 case Listen(settings):
-                    self._line.listen(settings)
+                    self.line.listen(settings)
                 case Forget():
-                    self._line.forget()
+                    self.line.forget()
                 case Instruct(text):
-                    self._instruct(text)
+                    instruct(self.line.conversation, text, "session.instructions")
                 case Hush():
                     self._hush()
                 case Think():
@@ -194,10 +136,7 @@ class RealtimeConnection:
                     task.add_done_callback(lambda done: self._thoughts.pop(done, None))
 
     def _send(self, event: BaseModel) -> None:
-        try:
-            self._outbox.put(encode(event), sound=isinstance(event, ResponseAudioDeltaEvent))
-        except OutboxFull:
-            self._too_slow.set()
+        self.send(encode(event), sound=isinstance(event, ResponseAudioDeltaEvent))
 
     # ---- thinking and speaking -----------------------------------------------------------
 
@@ -246,25 +185,3 @@ class RealtimeConnection:
         if script.state is ScriptState.SPEAKING:
             return Script.SPEAKING
         return Script.OVER if script.said else Script.LOST
-
-    def _instruct(self, text: str) -> None:
-        """Tell the speech model, where it takes prompts, and say so where it does not."""
-        words = text.split()
-        if not words:
-            return
-        try:
-            if len(words) > PROMPT_WORDS:
-                raise VoiceProcessingError(
-                    f"The speech model takes prompts of at most {PROMPT_WORDS} words; these "
-                    f"{len(words)} go to the LLM only."
-                )
-            self._conversation.slot.prime(Prompt(text=text))
-        except VoiceProcessingError as error:
-            self._conversation.publish(
-                SettingWithoutEffect(
-                    conversation_id=self._conversation.id,
-                    time=self._conversation.seconds,
-                    setting="session.instructions",
-                    reason=error.message,
-                )
-            )

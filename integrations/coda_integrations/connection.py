@@ -1,0 +1,128 @@
+"""One client of an edge on its WebSocket: read, speak and write side by side, until one ends."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Iterable
+from contextlib import aclosing
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from coda_integrations.line import Line
+from coda_integrations.outbox import Outbox, OutboxFull
+from coda_voice.errors import VoiceProcessingError
+from coda_voice.heard import Heard
+
+ENDED, POLICY, FAILED, TRY_AGAIN = 1000, 1008, 1011, 1013
+"""Close codes (RFC 6455, section 7.4.1; 1013: its registry)."""
+LAST_WORDS_SECONDS = 2.0
+"""For a client to take what was sent before the close."""
+
+
+class EdgeConnection(ABC):
+    """Serves one client; a protocol says what messages and frames mean."""
+
+    def __init__(self, websocket: WebSocket, line: Line) -> None:
+        self.line = line
+        self._socket = websocket
+        self._outbox = Outbox()
+        self._over = asyncio.Event()
+        self._code = ENDED
+
+    @abstractmethod
+    def received(self, message: str | bytes) -> None:
+        """Take a message of the client's."""
+
+    @abstractmethod
+    def heard(self, heard: Heard) -> None:
+        """Take the agent's next frame."""
+
+    @abstractmethod
+    def failed(self, error: VoiceProcessingError) -> None:
+        """Tell the client that the conversation cannot go on."""
+
+    def thoughts(self) -> Iterable[asyncio.Task[None]]:
+        """Give the tasks that must not outlive the connection."""
+        return ()
+
+    def send(self, message: str, *, sound: bool = False) -> None:
+        """Send a message, when the client reads; one that does not read is let go."""
+        try:
+            self._outbox.put(message, sound=sound)
+        except OutboxFull:
+            self.end(POLICY)
+
+    def end(self, code: int = ENDED) -> None:
+        """Close the connection after what is waiting."""
+        self._code = code
+        self._over.set()
+
+    async def run(self) -> None:
+        """Serve the client until it has gone or all is over. Raises only what is a fault."""
+        parts = [
+            self._part("read", self._read()),
+            self._part("speak", self._speak()),
+            self._part("end", self._ended()),
+        ]
+        writing = self._part("write", self._write())
+        try:
+            done, _ = await asyncio.wait([*parts, writing], return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        except VoiceProcessingError as error:
+            self._code = FAILED
+            self.failed(error)
+        finally:
+            others = [*parts, *self.thoughts()]
+            for part in others:
+                part.cancel()
+            await asyncio.wait(others)
+            self._outbox.close()
+            await asyncio.wait([writing], timeout=LAST_WORDS_SECONDS)
+            writing.cancel()
+            await asyncio.wait([writing])
+        await close(self._socket, self._code)
+
+    def _part(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(work, name=f"{type(self).__name__} {name}")
+
+    async def _ended(self) -> None:
+        await self._over.wait()
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            self.received(text if text is not None else message["bytes"])
+
+    async def _write(self) -> None:
+        async for message in self._outbox:
+            try:
+                await self._socket.send_text(str(message))
+            except (WebSocketDisconnect, RuntimeError):
+                return  # the client has gone
+
+    async def _speak(self) -> None:
+        async with aclosing(self.line.frames()) as frames:
+            async for heard in frames:
+                self.heard(heard)
+
+
+async def close(websocket: WebSocket, code: int) -> None:
+    """Close a socket, if it is still there."""
+    try:
+        await websocket.close(code)
+    except (WebSocketDisconnect, RuntimeError):
+        return  # it was the client who closed
+
+
+async def tell_and_close(websocket: WebSocket, message: str, code: int) -> None:
+    """Send a last message and close, if the client is still there."""
+    try:
+        await websocket.send_text(message)
+    except (WebSocketDisconnect, RuntimeError):
+        return  # it was the client who closed
+    await close(websocket, code)

@@ -1,0 +1,1 @@
+"""OpenAI's Live protocol: a full-duplex voice that delegates what needs thought."""

@@ -1,0 +1,180 @@
+"""``WS /v1/live/sessions``: a Live session on a socket, a conversation, a router and an LLM.
+
+app.include_router(live_routes(LocalHost(manager)))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from typing import ClassVar
+
+from fastapi import APIRouter, WebSocket
+from openai.types.live import OutputAudioDeltaEvent
+from pydantic import BaseModel
+
+from coda_integrations.connection import TRY_AGAIN, EdgeConnection, tell_and_close
+from coda_integrations.host import EdgeHost, Thinkers, instruct, voice_of
+from coda_integrations.line import Line
+from coda_integrations.live.codec import encode, error_event
+from coda_integrations.live.session import (
+    Close,
+    Hear,
+    Instruct,
+    LiveSession,
+    Out,
+    Say,
+    Think,
+)
+from coda_integrations.realtime.codec import new_id
+from coda_integrations.thinking import Ended, Sentence, Wrote, think
+from coda_voice.attendants import Attendant, UserText
+from coda_voice.errors import LlmError, SlotsFullError, VoiceProcessingError
+from coda_voice.heard import Heard
+from coda_voice.hybrid.router import Router
+from coda_voice.scripted_voice import Spoken
+
+LONGEST_SECONDS = 3_600
+
+
+def live_routes(host: EdgeHost) -> APIRouter:
+    """Give the route ``/v1/live/sessions``, and ``/v1/live`` which OpenAI's client connects to."""
+    router = APIRouter()
+
+    async def live(websocket: WebSocket) -> None:
+        guest = await host.admit(websocket, ("live",))
+        if guest is None:
+            return
+        await websocket.accept(guest.subprotocol)
+        try:
+            async with host.line(guest) as line:
+                await LiveConnection(websocket, line, host.thinkers).run()
+        except SlotsFullError as error:
+            told = encode(error_event(error.error_code, error.message))
+            await tell_and_close(websocket, told, TRY_AGAIN)
+
+    router.add_api_websocket_route("/v1/live/sessions", live)
+    router.add_api_websocket_route("/v1/live", live)
+    return router
+
+
+class _Witness(Attendant):
+    """Passes on what the user and the agent have said."""
+
+    name: ClassVar[str] = "live transcripts"
+
+    def __init__(self, connection: LiveConnection) -> None:
+        self._connection = connection
+
+    def user_text(self, said: UserText) -> None:
+        self._connection.user_text(said)
+
+    def agent_said(self, text: str, generation: int) -> None:
+        self._connection.session.said(text)
+
+
+class LiveConnection(EdgeConnection):
+    """One client."""
+
+    def __init__(self, websocket: WebSocket, line: Line, thinkers: Thinkers) -> None:
+        super().__init__(websocket, line)
+        self.session = LiveSession(round(time.time()) + LONGEST_SECONDS)
+        self._thinkers = thinkers
+        self._router = Router()
+        self._voice = voice_of(line.conversation)
+        self._thinking: set[asyncio.Task[None]] = set()
+        self._expiry = asyncio.get_running_loop().call_later(LONGEST_SECONDS, self._expired)
+        line.conversation.attendants.add(_Witness(self))
+
+    def received(self, message: str | bytes) -> None:
+        """Take a client event."""
+        self._perform(self.session.message(message))
+
+    def heard(self, heard: Heard) -> None:
+        """Pass the agent's next frame on."""
+        self._perform(self.session.heard(heard))
+
+    def failed(self, error: VoiceProcessingError) -> None:
+        """Tell why the conversation ends."""
+        self.send(encode(error_event(error.error_code, error.message)))
+
+    def thoughts(self) -> Iterable[asyncio.Task[None]]:
+        """Give what is being thought; the connection is over."""
+        self._expiry.cancel()
+        return list(self._thinking)
+
+    def user_text(self, said: UserText) -> None:
+        """Tell the user's words; what the voice should not answer alone is delegated."""
+        self._perform(self.session.user_text(said))
+        if not said.final or not said.text:
+            return
+        decision = self._router.route(said.text, said.time)
+        if decision.target == "llm":
+            self._perform(self.session.delegate())
+        elif decision.target == "stop":
+            self._voice.hush()
+
+    def _expired(self) -> None:
+        self._perform(self.session.close("expired"))
+
+    def _perform(self, outs: Iterable[Out]) -> None:
+        for out in outs:
+            match out:
+                case BaseModel():
+                    self.send(encode(out), sound=isinstance(out, OutputAudioDeltaEvent))
+                case Hear(pcm):
+                    self.line.put(pcm)
+                case Instruct(text):
+                    instruct(self.line.conversation, text, "session.instructions")
+                case Say(text):
+                    self._voice.say(text)
+                case Think():
+                    task = asyncio.create_task(self._think(out), name="live thought")
+                    self._thinking.add(task)
+                    task.add_done_callback(self._thinking.discard)
+                case Close():
+                    self.end()
+
+    async def _think(self, wanted: Think) -> None:
+        """Answer in the place of the Responses API, streaming its events, and say the answer."""
+        session, delegation_id = self.session, wanted.delegation_id
+        response_id = new_id("resp")
+        spoken: Spoken | None = None
+
+        def tell(kind: str, **fields: object) -> None:
+            self._perform(session.thought(delegation_id, {"type": kind, **fields}))
+
+        tell("response.created", response={"id": response_id, "status": "in_progress"})
+        try:
+            thoughts = think(
+                self._thinkers.llms, wanted.messages, wanted.tools, self._thinkers.toolbox
+            )
+            async for thought in thoughts:
+                match thought:
+                    case Wrote(text):
+                        tell("response.output_text.delta", response_id=response_id, delta=text)
+                    case Sentence(text) if spoken is None:
+                        spoken = self._voice.say(text, origin="answer", complete=False)
+                    case Sentence(text) if spoken is not None:
+                        self._voice.append(spoken, text)
+                    case Ended(calls):
+                        session.thought_calls(calls)
+                        for call in calls:
+                            item = {
+                                "type": "function_call",
+                                "call_id": call.call_id,
+                                "name": call.name,
+                                "arguments": call.malformed or json.dumps(dict(call.arguments)),
+                            }
+                            tell("response.output_item.done", response_id=response_id, item=item)
+            tell("response.completed", response={"id": response_id, "status": "completed"})
+        except LlmError as error:
+            fault = {"code": error.error_code, "message": error.message}
+            tell(
+                "response.failed", response={"id": response_id, "status": "failed", "error": fault}
+            )
+        finally:
+            if spoken is not None:
+                self._voice.finish(spoken)

@@ -1,0 +1,1 @@
+"""Telephone lines: Twilio Media Streams and Asterisk AudioSocket."""

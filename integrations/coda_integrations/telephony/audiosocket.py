@@ -1,0 +1,173 @@
+"""Asterisk calls by AudioSocket, on a TCP port of its own.
+
+    exten => 100,1,Answer()
+     same => n,AudioSocket(40325ec2-5efd-4bd3-805f-53576e581d13,127.0.0.1:9092)
+
+AudioSocket has no passwords: listen on a loopback address, or let ``known`` decide by the
+call's UUID, which the dialplan and you agree on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from coda_integrations.host import EdgeHost, voice_of
+from coda_integrations.line import Line
+from coda_integrations.telephony.audiosocket_codec import (
+    Audio,
+    AudioSocketError,
+    AudioSocketReader,
+    CallId,
+    Dtmf,
+    Failure,
+    Hangup,
+    Message,
+    audio,
+    hangup,
+)
+from coda_integrations.wire_audio import FromWire, WireFormat
+from coda_voice.errors import VoiceProcessingError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PORT = 9092
+ID_SECONDS = 5.0
+"""The id comes first, and at once."""
+LINE_RATE = 8_000
+_UNSENT_BYTES = 64_000
+"""Four seconds of sound that Asterisk has not read: it is gone."""
+
+
+class AudioSocketServer:
+    """Listens while it is entered; every connection is a call, and a conversation."""
+
+    def __init__(
+        self,
+        host: EdgeHost,
+        address: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        *,
+        known: Callable[[uuid.UUID], bool] = lambda call_id: True,
+    ) -> None:
+        self._host = host
+        self._address = address
+        self._known = known
+        self.port = port
+        """0 takes a free one; the one taken once it listens."""
+        self._server: asyncio.Server | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, self._address, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Hang up everywhere."""
+        if self._server is not None:
+            self._server.close()
+        for call in self._calls:
+            call.cancel()
+        if self._calls:
+            await asyncio.wait(set(self._calls))
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+        try:
+            await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            writer.write(hangup())
+        except (AudioSocketError, VoiceProcessingError, TimeoutError, ConnectionError) as error:
+            logger.warning("an AudioSocket call ended: %s", error or type(error).__name__)
+            writer.write(hangup())
+        finally:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        messages = AudioSocketReader()
+        async with asyncio.timeout(ID_SECONDS):
+            first: list[Message] = []
+            while not first:
+                data = await reader.read(4_096)
+                if not data:
+                    return
+                first = messages.feed(data)
+        if not isinstance(first[0], CallId) or not self._known(first[0].call_id):
+            raise AudioSocketError("a call without an id that is known here")
+        guest = self._host.trusted(f"asterisk:{first[0].call_id}")
+        async with self._host.line(guest) as line:
+            call = _Call(line, writer)
+            if not all(call.message(message) for message in first[1:]):
+                return
+            speaking = asyncio.create_task(call.speak(), name="audiosocket speak")
+            reading = asyncio.create_task(call.read(reader, messages), name="audiosocket read")
+            try:
+                done, _ = await asyncio.wait(
+                    (speaking, reading), return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    task.result()
+            finally:
+                speaking.cancel()
+                reading.cancel()
+                await asyncio.wait((speaking, reading))
+        writer.write(hangup())
+
+
+class _Call:
+    def __init__(self, line: Line, writer: asyncio.StreamWriter) -> None:
+        self._line = line
+        self._writer = writer
+        self._voice = voice_of(line.conversation)
+        self._from_wire = FromWire(WireFormat("int16", LINE_RATE))
+        self._outlet = WireFormat("int16", LINE_RATE).outlet()
+
+    async def read(self, reader: asyncio.StreamReader, messages: AudioSocketReader) -> None:
+        """Hear the caller until the call is over."""
+        while data := await reader.read(4_096):
+            for message in messages.feed(data):
+                if not self.message(message):
+                    return
+
+    def message(self, message: Message) -> bool:
+        """Take a message; False when the call is over."""
+        match message:
+            case Audio(sample_rate, sound):
+                if sample_rate != self._from_wire.wire.sample_rate:
+                    self._from_wire = FromWire(WireFormat("int16", sample_rate))
+                pcm = self._from_wire.process(sound)
+                if len(pcm):
+                    self._line.put(pcm)
+            case Dtmf("*"):
+                self._voice.hush()
+            case Hangup() | Failure():
+                return False
+            case _:
+                pass
+        return True
+
+    async def speak(self) -> None:
+        """Play every frame, silence too: Asterisk takes two seconds of nothing for the end."""
+        async with aclosing(self._line.frames()) as frames:
+            async for heard in frames:
+                # One frame for each that was heard, so nothing piles up that could not be stopped.
+                if self._writer.transport.get_write_buffer_size() > _UNSENT_BYTES:
+                    raise AudioSocketError("Asterisk does not read")
+                self._writer.write(audio(self._outlet.push(heard.frame.pcm), LINE_RATE))

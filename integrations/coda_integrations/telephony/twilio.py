@@ -1,0 +1,114 @@
+"""``WS /v1/twilio``: telephone calls by Twilio Media Streams; ``POST /v1/twilio/voice`` answers
+a number's webhook with the TwiML that connects the call.
+
+    app.include_router(twilio_routes(LocalHost(manager), auth_token=TOKEN))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import quoteattr
+
+from fastapi import APIRouter, Request, Response, WebSocket
+
+from coda_integrations.connection import POLICY, TRY_AGAIN, EdgeConnection, close
+from coda_integrations.host import EdgeHost, Guest, voice_of
+from coda_integrations.line import Line
+from coda_integrations.telephony.twilio_call import Action, HangUp, Interrupt, Sound, TwilioCall
+from coda_integrations.telephony.twilio_codec import TwilioProtocolError, signed
+from coda_voice.errors import SlotsFullError, VoiceProcessingError
+from coda_voice.heard import Heard
+
+
+def twilio_routes(
+    host: EdgeHost, *, auth_token: str | None = None, public_url: str | None = None
+) -> APIRouter:
+    """Give the routes. With ``auth_token`` only requests signed by Twilio are served.
+
+    ``public_url`` is what Twilio calls the server (``https://voice.example.org``), where a
+    proxy stands before it; None takes it from each request.
+    """
+    router = APIRouter()
+
+    def base(connection: Request | WebSocket) -> str:
+        if public_url is not None:
+            return public_url.rstrip("/")
+        secure = connection.url.scheme in ("https", "wss")
+        return f"{'https' if secure else 'http'}://{connection.url.netloc}"
+
+    @router.post("/v1/twilio/voice")
+    async def voice(request: Request) -> Response:
+        """Answer a call: connect it to this server."""
+        fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+        here = base(request)
+        given = request.headers.get("x-twilio-signature")
+        if auth_token is not None and not signed(
+            given, f"{here}/v1/twilio/voice", auth_token, fields
+        ):
+            return Response("The request is not signed by Twilio.", 403)
+        url = "ws" + here.removeprefix("http") + "/v1/twilio"
+        twiml = f"<Response><Connect><Stream url={quoteattr(url)}/></Connect></Response>"
+        return Response(f'<?xml version="1.0" encoding="UTF-8"?>{twiml}', media_type="text/xml")
+
+    @router.websocket("/v1/twilio")
+    async def stream(websocket: WebSocket) -> None:
+        guest = await _guest(host, websocket, auth_token, base(websocket))
+        if guest is None:
+            return
+        await websocket.accept(guest.subprotocol)
+        try:
+            async with host.line(guest) as line:
+                await TwilioConnection(websocket, line).run()
+        except SlotsFullError:
+            await close(websocket, TRY_AGAIN)
+
+    return router
+
+
+async def _guest(
+    host: EdgeHost, websocket: WebSocket, auth_token: str | None, base: str
+) -> Guest | None:
+    if auth_token is None:
+        return await host.admit(websocket, ())
+    # Twilio signs the address it connects to, with its wss scheme.
+    url = "ws" + base.removeprefix("http") + "/v1/twilio"
+    if signed(websocket.headers.get("x-twilio-signature"), url, auth_token):
+        return host.trusted("twilio")
+    await websocket.send_denial_response(Response("The request is not signed by Twilio.", 403))
+    return None
+
+
+class TwilioConnection(EdgeConnection):
+    """One call on its socket."""
+
+    def __init__(self, websocket: WebSocket, line: Line) -> None:
+        super().__init__(websocket, line)
+        self.call = TwilioCall()
+        self._voice = voice_of(line.conversation)
+
+    def received(self, message: str | bytes) -> None:
+        """Take a message of Twilio's; what is none ends the call."""
+        try:
+            self._perform(self.call.message(message))
+        except TwilioProtocolError:
+            self.end(POLICY)
+
+    def heard(self, heard: Heard) -> None:
+        """Pass the agent's sound on."""
+        self._perform(self.call.heard(heard))
+
+    def failed(self, error: VoiceProcessingError) -> None:
+        """Say nothing: Twilio has no message for it, the call ends."""
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case str():
+                    self.send(action)
+                case Sound(pcm):
+                    self.line.put(pcm)
+                case Interrupt():
+                    self._voice.hush()
+                case HangUp():
+                    self.end()
