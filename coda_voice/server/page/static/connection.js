@@ -1,0 +1,160 @@
+// `WS /v1/stream` of the server (docs/reference/protocols.md), with resuming.
+//
+// Emits `state` ({state, reason}), `message` (the server's JSON) and `audio` (ArrayBuffer).
+// States: idle, connecting, waiting, live, resuming.
+
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 4000;
+const UNSENT_BYTES = 24000 * 2; // a second of sound that the network has not taken
+const RESUMABLE = "coda.resumable";
+
+const FINAL = {
+  1008: "The server ended the connection.",
+  1009: "A message was too big for the server.",
+  1011: "The server failed; try again.",
+  1013: "Every place is taken; try again soon.",
+  4404: "That conversation is over: begin a new one.",
+  4409: "The conversation goes on in another window.",
+};
+
+export class Connection extends EventTarget {
+  #socket = null;
+  #wish = {};
+  #token = "";
+  #resume = null;
+  #attempt = 0;
+  #retry = 0;
+  #error = null;
+  state = "idle";
+  dropped = 0; // frames the network did not take in time
+
+  /** Begin a conversation; `wish` goes into the query (mode, prompt, …). */
+  open(wish, token) {
+    this.#wish = wish;
+    this.#token = token;
+    this.#resume = null;
+    this.#attempt = 0;
+    this.dropped = 0;
+    this.#connect("connecting");
+  }
+
+  /** Take up the conversation that a reload of the page left behind. */
+  resume(left, token) {
+    this.#token = token;
+    this.#resume = { token: left.token, seconds: left.seconds, lost: left.lost };
+    this.#connect("resuming");
+  }
+
+  sendAudio(pcm) {
+    if (this.state !== "live") return false;
+    if (this.#socket.bufferedAmount > UNSENT_BYTES) {
+      this.dropped += 1;
+      return false;
+    }
+    this.#socket.send(pcm);
+    return true;
+  }
+
+  send(message) {
+    if (this.state === "live") this.#socket.send(JSON.stringify(message));
+  }
+
+  /** End the conversation, here and on the server. */
+  close() {
+    clearTimeout(this.#retry);
+    this.send({ type: "close" });
+    this.#leave("");
+  }
+
+  #connect(state) {
+    const query = new URLSearchParams({ events: "true", wait: "true", ...this.#wish });
+    if (this.#resume) query.set("resume", this.#resume.token);
+    const url = new URL(`/v1/stream?${query}`, location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    const protocols = ["coda.v1", ...(this.#token ? [`coda.bearer.${this.#token}`] : [])];
+    this.#error = null;
+    const socket = new WebSocket(url, protocols);
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = ({ code, reason }) => this.#closed(socket, code, reason);
+    this.#socket = socket;
+    this.#become(state);
+  }
+
+  #receive(data) {
+    if (typeof data !== "string") {
+      this.#tell("audio", data);
+      return;
+    }
+    const message = JSON.parse(data);
+    if (message.type === "status" && message.status === "ready") {
+      this.#resume = { token: message.resume_token, seconds: message.resume_seconds };
+      this.#attempt = 0;
+      this.#become("live");
+    } else if (message.type === "status" && message.status === "waiting") {
+      this.#become("waiting");
+    } else if (message.type === "error" && message.fatal) {
+      this.#error = message;
+    }
+    this.#tell("message", message);
+  }
+
+  #closed(socket, code, reason) {
+    if (socket !== this.#socket) return; // an earlier socket, given up already
+    if (code === 1000) {
+      this.#leave("");
+    } else if (code in FINAL || this.#error) {
+      this.#leave(this.#error?.message || reason || FINAL[code]);
+    } else if (this.#resume && this.#stillThere()) {
+      this.#tryAgain();
+    } else if (this.#resume) {
+      this.#leave("The connection was lost for too long: begin a new conversation.");
+    } else {
+      this.#leave("The server does not answer. Is it running, and does it need a key (settings)?");
+    }
+  }
+
+  #stillThere() {
+    this.#resume.lost ??= Date.now();
+    return Date.now() - this.#resume.lost < this.#resume.seconds * 1000;
+  }
+
+  #tryAgain() {
+    this.#become("resuming");
+    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#attempt);
+    this.#attempt += 1;
+    this.#retry = setTimeout(() => this.#connect("resuming"), pause);
+  }
+
+  #leave(reason) {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#resume = null;
+    socket?.close(1000);
+    this.#become("idle", reason);
+  }
+
+  #become(state, reason = "") {
+    this.state = state;
+    this.#tell("state", { state, reason });
+  }
+
+  /** Leave behind what a reloaded page needs to go on. */
+  remember() {
+    if (!this.#resume || this.state === "idle") return;
+    const left = { token: this.#resume.token, seconds: this.#resume.seconds, lost: Date.now() };
+    sessionStorage.setItem(RESUMABLE, JSON.stringify(left));
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** What an earlier load of this page left behind, once; null when it is too old. */
+export function leftBehind() {
+  const text = sessionStorage.getItem(RESUMABLE);
+  sessionStorage.removeItem(RESUMABLE);
+  const left = text && JSON.parse(text);
+  return left && Date.now() - left.lost < left.seconds * 1000 ? left : null;
+}

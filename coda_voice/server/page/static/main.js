@@ -1,0 +1,215 @@
+// Puts the page together: sound, connection, history, and what shows them.
+
+import { Connection, leftBehind } from "./connection.js";
+import { Controls } from "./controls.js";
+import { History } from "./history.js";
+import { Settings } from "./settings.js";
+import { Sound, SoundError } from "./audio/sound.js";
+import { byId, clock, duration } from "./views/elements.js";
+import { LatencyView } from "./views/latency.js";
+import { Meter } from "./views/meters.js";
+import { StageView } from "./views/stage.js";
+import { ThoughtsView } from "./views/thoughts.js";
+import { TranscriptView } from "./views/transcript.js";
+
+const LINKS = {
+  idle: "Not connected",
+  connecting: "Connecting…",
+  waiting: "Waiting for a place…",
+  live: "Connected",
+  resuming: "Reconnecting…",
+};
+
+const settings = new Settings();
+const history = new History();
+const connection = new Connection();
+const sound = new Sound();
+const views = [new TranscriptView(history), new ThoughtsView(history), new LatencyView(history)];
+const stage = new StageView(byId("stage"), history);
+const meters = { user: new Meter("meter-user"), agent: new Meter("meter-agent") };
+const controls = new Controls(settings, { begin, end, mute, interrupt, say, chooseMode, choosePersonality, changedTheme, changedDevice });
+
+const sentAt = new Array(256).fill(0); // when frame n left, for the round trip
+let sent = 0;
+let received = 0;
+let opening = false;
+
+// ---- what the user does --------------------------------------------------------------------
+
+async function begin(left = null) {
+  if (opening || connection.state !== "idle") return;
+  opening = true;
+  controls.notice("");
+  controls.starting();
+  try {
+    await sound.open(settings.values);
+    if (left) {
+      history.recall();
+      connection.resume(left, settings.token);
+    } else {
+      history.clear();
+      connection.open(wish(), settings.token);
+    }
+    await controls.listDevices();
+  } catch (error) {
+    if (!(error instanceof SoundError)) throw error;
+    controls.notice(error.message);
+    controls.state("idle");
+  } finally {
+    opening = false;
+  }
+}
+
+function wish() {
+  const { prompt, mode } = settings.values;
+  return { ...(prompt ? { prompt } : {}), ...(mode ? { mode } : {}), ...(controls.recording ? { record: "true" } : {}) };
+}
+
+function end() {
+  connection.close();
+}
+
+function mute(muted) {
+  sound.mute(muted);
+  document.documentElement.toggleAttribute("data-muted", muted);
+  controls.announce(muted ? "Microphone muted" : "Microphone on");
+}
+
+function interrupt() {
+  connection.send({ type: "interrupt" });
+  sound.hush();
+}
+
+function say(text) {
+  connection.send({ type: "text", text });
+  history.typed(text);
+}
+
+function chooseMode(mode) {
+  settings.set("mode", mode);
+  connection.send({ type: "mode", mode });
+}
+
+function choosePersonality(name) {
+  connection.send({ type: "personality", name });
+}
+
+function changedTheme() {
+  stage.recolour();
+}
+
+async function changedDevice() {
+  try {
+    await sound.chooseMicrophone(settings.values);
+    await sound.chooseLoudspeaker(settings.values.loudspeaker);
+  } catch (error) {
+    controls.notice(error.message);
+  }
+}
+
+// ---- what comes from the microphone and from the server --------------------------------------
+
+sound.addEventListener("frame", ({ detail: { pcm, level } }) => {
+  meters.user.show(level);
+  if (!connection.sendAudio(pcm)) return;
+  sentAt[sent % sentAt.length] = performance.now();
+  sent += 1;
+  stage.userLevel(level);
+});
+
+sound.addEventListener("played", ({ detail }) => {
+  meters.agent.show(detail.level);
+  byId("buffer").textContent = duration(detail.buffered + sound.outputLatency);
+  byId("late").textContent = `${detail.late} ×`;
+});
+
+connection.addEventListener("audio", ({ detail: pcm }) => {
+  const samples = new Int16Array(pcm);
+  let energy = 0;
+  for (const sample of samples) energy += (sample / 32768) ** 2;
+  stage.agentLevel(Math.sqrt(energy / samples.length));
+  if (received % 12 === 0 && received < sent) {
+    byId("round-trip").textContent = duration((performance.now() - sentAt[received % sentAt.length]) / 1000);
+    byId("clock").textContent = clock(stage.seconds);
+  }
+  received += 1;
+  document.documentElement.dataset.frames = received;
+  sound.play(pcm);
+});
+
+connection.addEventListener("message", ({ detail: message }) => {
+  history.receive(message);
+  if (message.type === "status") statusChanged(message);
+  else if (message.type === "transcript" && message.speaker === "agent") stage.word("agent", message.text, message.start ?? stage.seconds);
+  else if (message.type === "event" && message.event.type === "user_transcript") userWords(message.event);
+  else if (message.type === "error") controls.notice(message.message);
+});
+
+function userWords({ final, words = [] }) {
+  if (!final) return;
+  for (const word of words) stage.word("user", word.text, word.start);
+}
+
+function statusChanged(message) {
+  const { status } = message;
+  if (status === "ready") {
+    sent = received = 0;
+    stage.start(message.frames, !message.resumed && message.frames === 0);
+    sound.restart();
+    controls.ready(message);
+  } else if (status === "waiting") {
+    byId("link-text").textContent = `Number ${message.position} in line`;
+  } else if (status === "mode") {
+    controls.modeIs(message.mode);
+  } else if (status === "personality") {
+    controls.personalityIs(message.personality);
+  } else if (status === "draining") {
+    controls.notice(`The server will stop in ${Math.round(message.seconds)} s.`);
+  }
+}
+
+connection.addEventListener("state", async ({ detail: { state, reason } }) => {
+  document.documentElement.dataset.state = state;
+  byId("link").dataset.link = state;
+  byId("link-text").textContent = LINKS[state];
+  controls.state(state);
+  if (reason) controls.notice(reason);
+  if (state !== "idle") return;
+  stage.stop();
+  for (const who of ["user", "agent"]) speaks({ speaker: who, speaking: false });
+  await sound.close();
+});
+
+history.addEventListener("speech", ({ detail }) => speaks(detail));
+history.addEventListener("turn", ({ detail: turn }) => controls.turnForReaders(turn));
+
+function speaks({ speaker, speaking }) {
+  byId(`who-${speaker}`).classList.toggle("speaking", speaking);
+  document.documentElement.toggleAttribute(`data-${speaker}-speaks`, speaking);
+}
+
+// ---- a reload ------------------------------------------------------------------------------
+
+addEventListener("pagehide", () => {
+  if (connection.state === "idle") return;
+  connection.remember();
+  history.remember();
+});
+
+const left = leftBehind();
+if (left) {
+  history.recall();
+  history.remember(); // once more, for `begin` may have to wait for a click
+  if (navigator.userActivation?.hasBeenActive || (await mayListen())) await begin(left);
+  else controls.offerToGoOn(() => begin(left));
+}
+
+async function mayListen() {
+  try {
+    return (await navigator.permissions.query({ name: "microphone" })).state === "granted";
+  } catch {
+    return false; // a browser that does not tell
+  }
+}
+
+document.documentElement.dataset.page = views.length ? "ready" : "";
