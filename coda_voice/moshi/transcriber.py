@@ -107,7 +107,7 @@ class Transcriber:
         self._tokens.copy_(torch.where(self._mask_tensor, tokens, self._tokens))
         # Class 0 of each head is silence.
         pauses = [head(hidden)[:, 0].float().softmax(-1)[:, :1] for head in self._lm.extra_heads]
-        return torch.cat([tokens[:, None].double(), *(pause.double() for pause in pauses)], dim=1)
+        return torch.cat([tokens[:, None].float(), *pauses], dim=1)
 
     def _set_mask(self, mask: list[bool]) -> None:
         if mask == self._mask:
