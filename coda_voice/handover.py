@@ -10,13 +10,10 @@ from coda_voice.events import EventBus, SettingWithoutEffect
 from coda_voice.protocols import MemoryManager, PersonalityManager, ToolManager, require_methods
 
 UNUSED = {
-    "memory": "kept, but neither read nor written: Moshi alone takes no memories, and without "
-    "a transcriber there are no user's words to store",
-    "personality": "kept, but not applied: Moshi alone takes no personality while it speaks",
-    "tool": "kept, but never called: Moshi alone calls no tools",
-    "llm": "kept, but never asked: Moshi speaks alone",
+    "tool": "kept for the modes hybrid and adaptive: Moshi alone calls no tools",
+    "llm": "kept, but never asked: external_llm says which LLM thinks",
 }
-"""What mode moshi_only does with each, told in an event when it is handed over."""
+"""What mode moshi_only has no use for, told in an event when it is handed over."""
 
 
 class HandedOver:
@@ -36,9 +33,12 @@ class HandedOver:
             return
         require_methods(kind, manager)
         self._managers[kind] = manager
-        self.events.publish(
-            SettingWithoutEffect(conversation_id="", setting=f"{kind}_manager", reason=UNUSED[kind])
-        )
+        if kind in UNUSED:
+            self.events.publish(
+                SettingWithoutEffect(
+                    conversation_id="", setting=f"{kind}_manager", reason=UNUSED[kind]
+                )
+            )
 
     async def set_memory_manager(self, manager: MemoryManager | None) -> None:
         """Hand over the memory."""

@@ -14,10 +14,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from coda_voice.attendants import Attendant, AttendantFactory, UserText
+from coda_voice.attendants import Attendant, UserText
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.events import (
     ConversationFailed,
@@ -33,6 +33,7 @@ from coda_voice.scripted_voice import ScriptedVoice
 if TYPE_CHECKING:
     from coda_voice.conversation import Conversation
     from coda_voice.heard import Heard
+    from coda_voice.moshi.frames import Pcm
 
 logger = logging.getLogger(__name__)
 
@@ -50,26 +51,6 @@ _RECENT = 6
 """Memories told lately, which an LLM is told as well."""
 
 
-def remembering(
-    memory_of: Callable[[Conversation], VoiceMemory | None],
-    personality_of: Callable[[Conversation], VoicePersonality | None],
-    *,
-    inject: bool = True,
-) -> AttendantFactory:
-    """Give what makes the ``Remembering`` of each conversation; none where it has neither.
-
-    A character's greeting is spoken where a ``ScriptedVoice`` begins before this attendant.
-    """
-
-    def make(conversation: Conversation) -> Remembering | None:
-        memory, personality = memory_of(conversation), personality_of(conversation)
-        if memory is None and personality is None:
-            return None
-        return Remembering(memory, personality, inject=inject)
-
-    return make
-
-
 def _voice_of(conversation: Conversation) -> Say | None:
     """What says something aloud in this conversation, if anything does."""
     voice = next((a for a in conversation.attendants if isinstance(a, ScriptedVoice)), None)
@@ -83,7 +64,8 @@ def _voice_of(conversation: Conversation) -> Say | None:
 class Remembering(Attendant):
     """Memory and personality of one conversation; either may be missing.
 
-    ``greets``: whether the character's greeting is said at the start.
+    ``greets``: whether the character's greeting is said at the start, where a
+    ``ScriptedVoice`` began before this attendant; ``voice``: a sample of its voice.
     """
 
     name: ClassVar[str] = "memory"
@@ -98,6 +80,7 @@ class Remembering(Attendant):
         recall_seconds: float = RECALL_SECONDS,
         say: Say | None = None,
         greets: bool = True,
+        voice: Pcm | None = None,
     ) -> None:
         self.memory = memory
         self.personality = personality
@@ -108,6 +91,7 @@ class Remembering(Attendant):
         self._recall_seconds = recall_seconds
         self._say = say
         self._greets = greets
+        self._voice = voice
         self._conditioner: Conditioner | None = None
         self._begun: asyncio.Task[None] | None = None
         self._search: asyncio.Task[Recalled] | None = None
@@ -129,7 +113,7 @@ class Remembering(Attendant):
             slot,
             slot.models,
             persona=slot.prompt.text,
-            voice=slot.prompt.voice,
+            voice=slot.prompt.voice if self._voice is None else self._voice,
             say=self._say,
             limits=self._limits,
         )
@@ -165,6 +149,14 @@ class Remembering(Attendant):
             later = self._conditioner.catch_up()
             if later is not None:
                 self._start(self._report("", asyncio.wrap_future(later)), self._tasks)
+
+    async def become(self, personality: VoicePersonality) -> None:
+        """Be somebody else from now on: the prompt is exchanged while the conversation runs."""
+        self.personality = personality
+        if self._conditioner is not None:
+            self._conditioner.describe(await self._persona(personality))
+            self._conditioner.refresh()
+            await self._note(personality)
 
     def closed(self) -> None:
         """Stop telling; what is being stored is stored."""

@@ -39,6 +39,24 @@ ACTS: dict[str, str] = {
     "moshi.voice_prompt": "coda_voice/startup.py",
     "moshi.max_conversation_length": "coda_voice/config/model.py",
     "moshi.max_steps": "coda_voice/config/model.py",
+    "external_llm.provider": "coda_voice/hybrid_setup.py",
+    "external_llm.model": "coda_voice/hybrid_setup.py",
+    "external_llm.endpoint": "coda_voice/hybrid_setup.py",
+    "external_llm.context_window": "coda_voice/hybrid_setup.py",
+    "external_llm.temperature": "coda_voice/hybrid_setup.py",
+    "external_llm.parallel_processing": "coda_voice/hybrid_setup.py",
+    "external_llm.fallback_enabled": "coda_voice/hybrid_setup.py",
+    "hybrid.voice": "coda_voice/hybrid_setup.py",
+    "hybrid.filler_after": "coda_voice/hybrid_setup.py",
+    "hybrid.turns_per_minute": "coda_voice/hybrid_setup.py",
+    "hybrid.greeting": "coda_voice/manager.py",
+    "integration.tools_enabled": "coda_voice/hybrid_setup.py",
+    "integration.memory_enabled": "coda_voice/memory_setup.py",
+    "integration.memory_store": "coda_voice/memory_setup.py",
+    "integration.memory_context_limit": "coda_voice/memory_setup.py",
+    "integration.personality_enabled": "coda_voice/memory_setup.py",
+    "integration.personality_adaptation": "coda_voice/memory_setup.py",
+    "integration.character": "coda_voice/memory_setup.py",
     "logging.level": "coda_voice/logs.py",
     "logging.format": "coda_voice/logs.py",
     "logging.timing_log": "coda_voice/logs.py",
@@ -79,10 +97,6 @@ class NoEffect(NamedTuple):
     already: object = None
 
 
-_MOSHI_ONLY = "no LLM is asked yet: this build runs Moshi alone (mode moshi_only)"
-_MEMORY = "nothing is taken from a memory yet: this build runs Moshi alone (mode moshi_only)"
-_PERSONALITY = "no personality is applied yet: this build runs Moshi alone (mode moshi_only)"
-_TOOLS = "no tools are called yet: this build runs Moshi alone (mode moshi_only)"
 _FIXED_VRAM = (
     "memory follows from checkpoint, number format and slots, all fixed at start; "
     "`coda-voice doctor` shows what fits"
@@ -103,29 +117,26 @@ NO_EFFECT: dict[str, NoEffect] = {
     ),
     "moshi.vram_allocation": NoEffect(_FIXED_VRAM),
     "moshi.enable_streaming": NoEffect("audio is always streamed frame by frame", already=True),
-    "moshi.external_llm_enabled": NoEffect(_MOSHI_ONLY, already=False),
+    "moshi.external_llm_enabled": NoEffect(
+        "whether an LLM is asked is what mode says: hybrid and adaptive ask one", already=False
+    ),
     "moshi.inner_monologue_enabled": NoEffect(
         "the inner monologue is part of how Moshi speaks and cannot be left out", already=True
     ),
-    "external_llm.provider": NoEffect(_MOSHI_ONLY),
-    "external_llm.model": NoEffect(_MOSHI_ONLY),
-    "external_llm.endpoint": NoEffect(_MOSHI_ONLY),
-    "external_llm.vram_allocation": NoEffect(_MOSHI_ONLY),
-    "external_llm.reasoning_mode": NoEffect(_MOSHI_ONLY),
-    "external_llm.context_window": NoEffect(_MOSHI_ONLY),
-    "external_llm.temperature": NoEffect(_MOSHI_ONLY),
-    "external_llm.parallel_processing": NoEffect(_MOSHI_ONLY),
-    "external_llm.fallback_enabled": NoEffect(_MOSHI_ONLY),
-    "integration.memory_enabled": NoEffect(_MEMORY, already=False),
-    "integration.personality_enabled": NoEffect(_PERSONALITY, already=False),
-    "integration.tools_enabled": NoEffect(_TOOLS, already=False),
+    "external_llm.vram_allocation": NoEffect(
+        "the LLM runs in a server of its own, which is told there how much memory it may take"
+    ),
+    "external_llm.reasoning_mode": NoEffect(
+        "there is one way of reasoning: short answers, tools, a limit of rounds",
+        already="enhanced",
+    ),
     "integration.websocket_events": NoEffect(
         "this build has no WebSocket server to send them; subscribe to manager.events instead",
         already=False,
     ),
-    "integration.memory_context_limit": NoEffect(_MEMORY),
-    "integration.personality_adaptation": NoEffect(_PERSONALITY, already=False),
-    "integration.tool_calling_during_speech": NoEffect(_TOOLS, already=False),
+    "integration.tool_calling_during_speech": NoEffect(
+        "tools always run beside the speech, which never waits for them", already=True
+    ),
     "total_vram": NoEffect(_FIXED_VRAM),
     "reserved_system": NoEffect(_FIXED_VRAM),
     "dynamic_allocation": NoEffect(_FIXED_VRAM, already=False),

@@ -103,6 +103,19 @@ class ExternalLlmConfig(Section):
     fallback_enabled: bool = True
 
 
+class HybridConfig(Section):
+    """How Moshi's voice and the LLM's thoughts come together (modes hybrid and adaptive)."""
+
+    voice: Literal["moshi_and_llm", "llm_only"] = "moshi_and_llm"
+    """``llm_only``: only what the LLM says is heard; Moshi's own talk is muted."""
+    filler_after: float = Field(default=2.0, ge=0.2, le=60)
+    """Seconds of thinking after which something is said to bridge the time."""
+    greeting: str | None = None
+    """Said in every mode when a conversation begins."""
+    turns_per_minute: int = Field(default=20, ge=1, le=600)
+    """So many turns of a conversation at most are asked of the LLM."""
+
+
 class IntegrationConfig(Section):
     """What the conversation may use of memory, personality and tools, and whom it tells."""
 
@@ -110,7 +123,12 @@ class IntegrationConfig(Section):
     personality_enabled: bool = True
     tools_enabled: bool = True
     websocket_events: bool = True
+    memory_store: PathText | None = None
+    """Folder or URI of the memories; empty: nothing is remembered."""
     memory_context_limit: int = Field(default=5, ge=0, le=100)
+    """Memories told at once, three at most; 0: they are stored and not told."""
+    character: PathText | None = None
+    """Name of a character, or its YAML file; empty: ``moshi.prompt`` alone says who it is."""
     personality_adaptation: bool = True
     tool_calling_during_speech: bool = True
 
@@ -153,6 +171,7 @@ class VoiceConfig(Section):
     audio: AudioConfig = AudioConfig()
     moshi: MoshiConfig = MoshiConfig()
     external_llm: ExternalLlmConfig = ExternalLlmConfig()
+    hybrid: HybridConfig = HybridConfig()
     integration: IntegrationConfig = IntegrationConfig()
     logging: LoggingConfig = LoggingConfig()
     server: ServerConfig = ServerConfig()

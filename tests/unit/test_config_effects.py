@@ -35,8 +35,6 @@ def test_codas_section_reports_all_that_it_asks_for_in_vain():
     config = VoiceConfig.from_dict(yaml.safe_load(CODA_SECTION))
     reported = dict(config.settings_without_effect())
     for key in (
-        "external_llm.model",
-        "integration.memory_enabled",
         "dynamic_allocation",
         "fallback_whisper_model",
         "moshi.vram_allocation",
@@ -44,6 +42,7 @@ def test_codas_section_reports_all_that_it_asks_for_in_vain():
         assert reported[key]
     for key in (
         "conversation_mode",
+        "external_llm.model",
         "moshi.checkpoint",
         "audio.vad_threshold",
         "moshi.max_conversation_length",

@@ -1,0 +1,157 @@
+"""From a configuration to memory and personality in a conversation.
+
+What the embedding program handed over is used first. Else ``integration.memory_store`` and
+``integration.character`` say what there is: without them nothing is kept and nobody is played.
+The one module of the core that knows the house of memory, and only where it is wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coda_voice.audio import files
+from coda_voice.config import VoiceConfig
+from coda_voice.conversation import Conversation
+from coda_voice.errors import VoiceProcessingError
+from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
+from coda_voice.recollection import (
+    VoiceMemory,
+    VoicePersonality,
+    as_voice_memory,
+    as_voice_personality,
+)
+from coda_voice.remembering import Remembering
+
+if TYPE_CHECKING:
+    from coda_memory.coda import CodaMemory
+    from coda_memory.personality import Character, PersonalityStates
+    from coda_memory.store import MemoryStore
+
+PERSONALITY_FOLDER = "personality"
+"""Beside the memories: what users made of the characters."""
+
+
+class MemorySetup:
+    """The memory and the character that a manager's conversations share.
+
+    Only a conversation with a user id has a memory: memories belong to somebody.
+    """
+
+    def __init__(self, config: VoiceConfig) -> None:
+        self._integration = config.integration
+        self._store: MemoryStore | None = None
+        self._character: Character | None = None
+        self._voice: Pcm | None = None
+        self._states: PersonalityStates | None = None
+
+    async def open(self) -> None:
+        """Open store and character, and load the embedding model (the first time ever: 30 s).
+
+        Raises ConfigurationError for a character that is none, MemoryStoreError,
+        MemoryModelError.
+        """
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        wanted = self._integration
+        if wanted.personality_enabled and wanted.character is not None:
+            from coda_memory.personality import load_character
+
+            self._character = load_character(wanted.character)
+            sample = self._character.voice_prompt
+            self._voice = None if sample is None else files.read(sample).at(SAMPLE_RATE)
+        if wanted.memory_store is None:
+            return
+        from coda_memory.personality import PersonalityStates
+
+        if "://" not in wanted.memory_store:
+            folder = Path(wanted.memory_store).expanduser()
+            self._states = PersonalityStates(folder / PERSONALITY_FOLDER)
+        if wanted.memory_enabled and self._store is None:
+            from coda_memory.embedding import DEFAULT_MODEL
+            from coda_memory.store import MemoryStore
+            from coda_memory.tables import held_model
+
+            where = wanted.memory_store
+            where = where if "://" in where else str(Path(where).expanduser())
+            self._store = MemoryStore(where, held_model(where) or DEFAULT_MODEL)
+            self._store.warm()
+
+    async def close(self) -> None:
+        """Write what waits and close the store."""
+        store, self._store = self._store, None
+        if store is not None:
+            await asyncio.to_thread(store.close)
+
+    def memory_for(
+        self, user_id: str | None, conversation_id: str, manager: object | None = None
+    ) -> VoiceMemory | None:
+        """Give a user's memory: ``manager`` if one was handed over, else the store's."""
+        if not self._integration.memory_enabled:
+            return None
+        if manager is not None:
+            return as_voice_memory(manager)
+        if self._store is None or user_id is None:
+            return None
+        from coda_memory.thinking_filter import MOST, ThinkingFilter
+        from coda_memory.voice import RememberedUser
+
+        most = min(MOST, self._integration.memory_context_limit)
+        return RememberedUser(self._store.user(user_id), conversation_id, ThinkingFilter(most=most))
+
+    def manager_for(self, user_id: str | None, conversation_id: str) -> CodaMemory | None:
+        """Give a user's memory in Coda's interface, for tools; None where there is none."""
+        if not self._integration.memory_enabled or self._store is None or user_id is None:
+            return None
+        from coda_memory.coda import CodaMemory
+
+        return CodaMemory(self._store.user(user_id), conversation_id)
+
+    def personality_for(
+        self, user_id: str | None, manager: object | None = None
+    ) -> VoicePersonality | None:
+        """Give who the agent is for a user. Raises MemoryStoreError for a damaged state."""
+        if not self._integration.personality_enabled:
+            return None
+        if manager is not None:
+            return as_voice_personality(manager)
+        if self._character is None:
+            return None
+        from coda_memory.personality import Personality
+
+        return Personality(
+            self._character,
+            user_id or "nobody",
+            self._states if user_id is not None else None,
+            adapts=self._integration.personality_adaptation,
+        )
+
+    def attendant(
+        self,
+        conversation: Conversation,
+        memory_manager: object | None = None,
+        personality_manager: object | None = None,
+    ) -> Remembering | None:
+        """Make the attendant of one conversation; None where there is nothing to tell or keep.
+
+        Memory or personality that cannot be had is reported, and left out.
+        """
+        user = conversation.user_id
+        memory: VoiceMemory | None = None
+        personality: VoicePersonality | None = None
+        try:
+            memory = self.memory_for(user, conversation.id, memory_manager)
+            personality = self.personality_for(user, personality_manager)
+        except VoiceProcessingError as error:
+            conversation.failed(error.error_code, error.message)
+        if memory is None and personality is None:
+            return None
+        own_voice = self._voice if personality_manager is None else None
+        return Remembering(
+            memory,
+            personality,
+            inject=self._integration.memory_context_limit > 0,
+            voice=own_voice,
+        )
