@@ -36,6 +36,7 @@ from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.slot import Slot, SlotState
 from coda_voice.occupancy import Occupancy
 from coda_voice.turns import Turn, TurnTracker, UserSpeech
+from coda_voice.user_texts import UserTexts, events_of
 
 WORDS_LATE_FRAMES = 8
 """The agent's last word may become known so long after its sound has ended."""
@@ -60,6 +61,8 @@ class Conversation:
         self.limit_frames = limit_frames
         self.started_at = self.last_activity = datetime.now(UTC)
         self.attendants = Attendants(self)
+        self.notes: dict[str, str] = {}
+        """What an LLM should know of the user and the talk: a text of each attendant, by name."""
         self.quality: Quality | None = None
         """Of the user's audio in the last stream or utterance."""
         self.ended: str | None = None
@@ -67,6 +70,8 @@ class Conversation:
         self._to = surroundings
         self._reader = FrameReader(conversation_id, surroundings)
         self._occupancy = Occupancy(conversation_id)
+        self._texts = UserTexts()
+        self._transcribes = False
         self._slot: Slot | None = None
         self._offered = 0
         self._announced = 0
@@ -203,7 +208,7 @@ class Conversation:
         if self._announced == self._offered:  # not so when it was refused before
             self._announced += 1
             self.attendants.offered(self._voiced if voiced is None else voiced)
-        if not slot.push(pcm, arrived) and not slot.realtime:
+        if not slot.push(pcm, arrived, voiced=voiced) and not slot.realtime:
             return False
         self._reader.mark(self._offered - self._dropped_in, speech)
         self._offered += 1
@@ -228,6 +233,9 @@ class Conversation:
         heard = self._reader.hear(frame)
         for event in heard.events:
             self._note(event)
+        if self._transcribes:
+            for said in self._texts.frame(heard.frame, heard.events):
+                self.user_text(said)
         while self._said and self._said[0][0] <= frame.frame:
             self._agent_said(self._said.popleft()[1])
         self.attendants.heard(heard)
@@ -249,7 +257,9 @@ class Conversation:
 
     def _begin_turn(self) -> None:
         if self.ended is None:
-            self.attendants.turn_began(self.slot.next_generation())
+            generation = self.slot.next_generation()
+            self._texts.begin_turn(generation)
+            self.attendants.turn_began(generation)
 
     def _agent_said(self, turn: Turn) -> None:
         if turn.text:
@@ -257,8 +267,20 @@ class Conversation:
 
     # ---- words ------------------------------------------------------------------------
 
+    def transcribe(self, on: bool = True) -> None:
+        """Have what the user says written down from the next frame on, or no more.
+
+        Where the engine has no transcriber nothing happens: ``slot.can_transcribe``.
+        """
+        self._transcribes = on and self.slot.can_transcribe
+        self.slot.transcribe(on)
+
     def user_text(self, said: UserText) -> None:
         """Take in what is known of the user's words: the transcriber's way in, and typing's."""
+        for event in events_of(self.id, said):
+            self.publish(event)
+        if said.words:
+            self.tracker.user_said(word.text for word in said.words)
         self.attendants.user_text(said)
 
     def type_text(self, text: str) -> None:
@@ -271,6 +293,7 @@ class Conversation:
     def interrupt(self) -> None:
         """Drop what is still to be said, as when the user begins to speak: a new turn begins."""
         self._begin_turn()
+        self.attendants.interrupted()
 
     # ---- figures ----------------------------------------------------------------------
 

@@ -230,6 +230,13 @@ class Transcript(Event):
     typed: bool = False
 
 
+class NoTranscript(Event):
+    """An LLM is to be asked, but nobody writes down what the user says: typing only."""
+
+    type: Literal["no_transcript"] = "no_transcript"
+    reason: str
+
+
 class ModeChanged(Event):
     """Who answers from now on: Moshi alone, or an LLM beside it."""
 
@@ -344,6 +351,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ToolStarted,
     ToolEnded,
     Transcript,
+    NoTranscript,
     ModeChanged,
     ScriptStarted,
     ScriptEnded,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coda_voice.analytics import Analytics, Latencies
 from coda_voice.events import Event, EventBus, SessionRenewed
@@ -67,12 +67,13 @@ class FrameReader:
         while self._marks and self._marks[0][0] <= frame.frame:
             changes.append(self._marks.popleft()[1])
         level = level_dbfs(frame.pcm)
+        frame = replace(frame, words=self._audible(frame))
         events = self.tracker.observe(
             frame.time,
             user=changes,
             agent_level=level,
             word_token=self._is_word(frame),
-            words=self._audible(frame),
+            words=frame.words,
             generation=frame.generation,
         )
         self._count(frame)
@@ -98,14 +99,14 @@ class FrameReader:
         token = frame.text_token
         return token is not None and token >= 0 and token not in self._silent_tokens
 
-    def _audible(self, frame: FrameOut) -> list[Word]:
+    def _audible(self, frame: FrameOut) -> tuple[Word, ...]:
         """Leave out words that began while the agent was muted: nobody heard them."""
         if frame.muted:
             since, until = self._muted
             adjoining = frame.time - until < FRAME_SECONDS / 2
             self._muted = (since if adjoining and until else frame.time, frame.time + FRAME_SECONDS)
         since, until = self._muted
-        return [word for word in frame.words if not since <= word.start < until]
+        return tuple(word for word in frame.words if not since <= word.start < until)
 
     def _count(self, frame: FrameOut) -> None:
         figures = self._to.analytics

@@ -17,10 +17,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from coda_voice.analytics import Analytics, milliseconds
-from coda_voice.attendants import AttendantFactory
+from coda_voice.attendants import Attendant, AttendantFactory
 from coda_voice.audio.ingest import Ingest
 from coda_voice.caller_audio import CallerAudio
 from coda_voice.conversation import Conversation
@@ -30,11 +30,14 @@ from coda_voice.errors import (
     VoiceInitializationError,
     VoiceProcessingError,
 )
-from coda_voice.events import EventBus, SettingWithoutEffect
+from coda_voice.events import EventBus, NoTranscript, SettingWithoutEffect
 from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
 from coda_voice.handover import UNUSED, HandedOver
 from coda_voice.heard import Surroundings
+from coda_voice.hybrid.attendant import HybridAttendant, Mode
+from coda_voice.hybrid_setup import HybridSetup, as_mode
 from coda_voice.logs import Logs
+from coda_voice.memory_setup import MemorySetup
 from coda_voice.models import (
     ConversationState,
     Health,
@@ -47,7 +50,10 @@ from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.figures import EngineStats
 from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
+from coda_voice.moshi.spelling import speller
+from coda_voice.protocols import REQUIRED_METHODS, Announcement, Scheduling, ToolHouse
 from coda_voice.registry import Conversations
+from coda_voice.scripted_voice import ScriptedVoice
 from coda_voice.startup import (
     ConfigLike,
     as_config,
@@ -59,8 +65,17 @@ from coda_voice.startup import (
 )
 from coda_voice.status import device_of, health_of, status_of
 
+GREETING_STALE = 250
+"""Frames: who has been talking for 20 s is not greeted any more."""
 AUDIO_THREADS = 2
 """For the input chains: they must not hold up the event loop."""
+
+
+Kind = TypeVar("Kind", bound=Attendant)
+
+
+def _attendant(conversation: Conversation, kind: type[Kind]) -> Kind | None:
+    return next((a for a in conversation.attendants if isinstance(a, kind)), None)
 
 
 class VoiceManager(HandedOver):
@@ -71,6 +86,8 @@ class VoiceManager(HandedOver):
     to share; without one the manager starts and closes its own. ``idle_timeout``: seconds
     after which an untouched conversation is ended; None for never. ``attendants``: what
     accompanies each conversation beside what the configuration brings, made anew for each.
+    ``tools``: where conversations get their tools in the modes that ask an LLM; None for the
+    built-in ones and those of a tool manager that is handed over.
 
     Everything that happens is published on ``events``.
     """
@@ -82,11 +99,16 @@ class VoiceManager(HandedOver):
         engine: Engine | None = None,
         idle_timeout: float | None = None,
         attendants: Sequence[AttendantFactory] = (),
+        tools: ToolHouse | None = None,
     ) -> None:
         super().__init__(EventBus())
         self.config = as_config(config)
         self.idle_timeout = idle_timeout
         self._attendants = list(attendants)
+        self._tool_house = tools
+        self._mode: Mode | None = None
+        self._hybrid: HybridSetup | None = None
+        self._memories: MemorySetup | None = None
         self._shared_engine = engine
         self._engine: Engine | None = None
         self._prompt: Prompt | None = None
@@ -116,12 +138,15 @@ class VoiceManager(HandedOver):
             if config is not None:
                 self.config = as_config(config)
             refuse_what_is_not_here(self.config)
+            self._mode = as_mode(self.config.mode)
             if self._shared_engine is not None and not self._shared_engine.running:
                 raise VoiceInitializationError(
                     "The engine given to the manager is not running; start() it first."
                 )
             Ingest(audio_settings_of(self.config))  # settings that cannot be fail now
             self._prompt = await asyncio.to_thread(prompt_of, self.config)
+            memories = MemorySetup(self.config)
+            await memories.open()
             logs = Logs(self.config.logging)
             logs.open()
             try:
@@ -132,8 +157,10 @@ class VoiceManager(HandedOver):
                 )
             except BaseException:
                 logs.close()
+                await memories.close()
                 raise
             self._logs = logs
+            self._memories = memories
             self._stop_logging = self.events.listen(logs.event)
             self._pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-audio")
             self._started_at = time.monotonic()
@@ -155,6 +182,12 @@ class VoiceManager(HandedOver):
         for conversation in self._conversations:
             self._conversations.end(conversation, "shutdown")
         await self._conversations.settled()
+        hybrid, self._hybrid = self._hybrid, None
+        if hybrid is not None:
+            await hybrid.close()
+        memories, self._memories = self._memories, None
+        if memories is not None:
+            await memories.close()
         engine, self._engine = self._engine, None
         if engine is not None and engine is not self._shared_engine:
             await asyncio.to_thread(engine.close)
@@ -218,7 +251,17 @@ class VoiceManager(HandedOver):
             user_id=user_id,
             limit_frames=None if limit is None else round(limit * FRAME_RATE),
         )
-        made = [factory(conversation) for factory in self._attendants]
+        voice = ScriptedVoice(engine.models.capabilities, speller(engine.models.tokenizer))
+        made: list[Attendant | None] = [voice]
+        if self.mode != "moshi_only":
+            made.append(await self._hybrid_attendant(conversation, voice))
+        remembering = None
+        if self._memories is not None:
+            remembering = self._memories.attendant(
+                conversation, self.memory_manager, self.personality_manager
+            )
+            made.append(remembering)
+        made += [factory(conversation) for factory in self._attendants]
         conversation.open(
             engine,
             sampling or self.sampling(),
@@ -226,6 +269,10 @@ class VoiceManager(HandedOver):
             [attendant for attendant in made if attendant is not None],
         )
         self._conversations.add(conversation)
+        if self.config.hybrid.greeting:
+            voice.say(self.config.hybrid.greeting, origin="greeting", stale_after=GREETING_STALE)
+        if self.mode != "moshi_only" or remembering is not None:
+            self._listen_to_words(conversation)
         await conversation.attendants.ready()
         return conversation_id
 
@@ -278,6 +325,80 @@ class VoiceManager(HandedOver):
         finally:
             if conversation.at_limit and conversation.ended is None:
                 self._conversations.end(conversation, "max_conversation_length")
+
+    # ---- who answers, and what is said ------------------------------------------------
+
+    @property
+    def mode(self) -> Mode:
+        """Who answers in conversations that begin now."""
+        return self._mode or as_mode(self.config.mode)
+
+    async def set_mode(self, mode: str, conversation_id: str | None = None) -> None:
+        """Change who answers, while conversations run: in one, or in all and those to come.
+
+        Raises ConfigurationError for an unknown mode or an LLM that cannot be, and
+        ConversationError for an unknown conversation.
+        """
+        wanted = as_mode(mode)
+        if conversation_id is None:
+            self._mode = wanted
+            conversations = list(self._conversations)
+        else:
+            conversations = [self._conversation(conversation_id)]
+        for conversation in conversations:
+            present = _attendant(conversation, HybridAttendant)
+            if present is None:
+                voice = _attendant(conversation, ScriptedVoice)
+                if wanted == "moshi_only" or voice is None:
+                    continue
+                present = await self._hybrid_attendant(conversation, voice)
+                present.mode = "moshi_only"  # so that the change is told like any other
+                conversation.attendants.add(present)
+            present.set_mode(wanted)
+            if wanted != "moshi_only":
+                self._listen_to_words(conversation)
+
+    async def _hybrid_attendant(
+        self, conversation: Conversation, voice: ScriptedVoice
+    ) -> HybridAttendant:
+        if self._hybrid is None:
+            if self._tool_house is None:
+                # The built-in tools and what they need are loaded only for who asks an LLM.
+                from coda_voice.composition import HouseTools
+
+                self._tool_house = HouseTools()
+            self._hybrid = HybridSetup(self.config, self._tool_house)
+        await self._hybrid.prepare(self.tool_manager)
+        memory = self.memory_manager
+        if memory is None and self._memories is not None:
+            memory = self._memories.manager_for(conversation.user_id, conversation.id)
+        return self._hybrid.attendant(conversation, voice, self.mode, memory)
+
+    def _listen_to_words(self, conversation: Conversation) -> None:
+        conversation.transcribe()
+        if not conversation.slot.can_transcribe:
+            self.events.publish(
+                NoTranscript(
+                    conversation_id=conversation.id,
+                    reason="this checkpoint has no transcriber; only typed text reaches the LLM",
+                )
+            )
+
+    def say(self, conversation_id: str, text: str, scheduling: Scheduling = "interrupt") -> None:
+        """Have the agent say ``text``: at once, or (``when_idle``) when nobody speaks.
+
+        What becomes of it is told in ScriptStarted and ScriptEnded events.
+        """
+        voice = _attendant(self._conversation(conversation_id), ScriptedVoice)
+        if voice is not None and text.strip():
+            voice.announce(Announcement(text, scheduling, "say"))
+
+    def send_text(self, conversation_id: str, text: str) -> None:
+        """Take ``text`` as a turn that the user typed. Raises ValidationError if it is empty."""
+        conversation = self._conversation(conversation_id)
+        if not text.strip():
+            raise ValidationError("A typed turn needs at least a word.", "empty_text")
+        conversation.type_text(text.strip())
 
     # ---- audio ------------------------------------------------------------------------
 
@@ -384,13 +505,13 @@ class VoiceManager(HandedOver):
 
     async def get_system_status(self) -> SystemStatus:
         """Give a picture of the whole: engine, conversations, integrations, figures."""
-        handed_over = {kind: kind in self._managers for kind in UNUSED}
+        handed_over = {kind: kind in self._managers for kind in REQUIRED_METHODS}
         idle_settings = {s.setting: s.reason for s in self.config.settings_without_effect()}
-        idle_settings |= {f"{k}_manager": UNUSED[k] for k, there in handed_over.items() if there}
+        idle_settings |= {f"{k}_manager": why for k, why in UNUSED.items() if handed_over[k]}
         return status_of(
             self._engine,
             await self.get_analytics(),
-            mode=self.config.mode,
+            mode=self.mode,
             conversations=self.get_active_conversations(),
             uptime=time.monotonic() - self._started_at,
             integrations=handed_over,

@@ -9,7 +9,7 @@ which methods are coroutines, so each method may return its value or an awaitabl
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -135,6 +135,40 @@ class Announcement:
     text: str
     scheduling: Scheduling = "when_idle"
     tool_name: str = ""
+
+
+@dataclass(frozen=True)
+class ToolsWanted:
+    """A conversation for which tools are wanted.
+
+    ``announce`` says aloud what a tool reports by itself; ``memory`` is the user's
+    long-term memory, if there is one.
+    """
+
+    conversation_id: str
+    user_id: str | None
+    announce: Callable[[Announcement], None]
+    memory: object | None = None
+
+
+class ConversationTools(ToolBox, Protocol):
+    """The tools of one conversation."""
+
+    def close(self) -> None:
+        """The conversation is over: stop what runs for it (timers) in silence."""
+
+
+class ToolHouse(Protocol):
+    """Where the conversations of a manager get their tools."""
+
+    async def prepare(self, manager: object | None) -> None:
+        """List the tools of the tool manager that was handed over, if one was."""
+
+    def tools_for(self, wanted: ToolsWanted) -> ConversationTools:
+        """Give a conversation its tools."""
+
+    async def close(self) -> None:
+        """Close what conversations share."""
 
 
 REQUIRED_METHODS: Mapping[str, tuple[str, ...]] = {

@@ -53,10 +53,10 @@ def as_config(config: ConfigLike | None) -> VoiceConfig:
 
 def refuse_what_is_not_here(config: VoiceConfig) -> None:
     """Raise UnsupportedModeError for modes and devices this build does not have yet."""
-    if config.mode != "moshi_only":
+    if config.mode == "traditional":
         raise UnsupportedModeError(
-            f"mode {config.mode!r} is not part of this build yet; what works now is mode: "
-            "moshi_only (Moshi listens and speaks by itself).",
+            "mode 'traditional' is not part of this build: there is no pipeline of recogniser, "
+            "LLM and synthesiser; what works now is moshi_only, hybrid and adaptive.",
             mode=config.mode,
         )
     device = config.effective_device

@@ -40,7 +40,9 @@ class ReasonerSettings:
 class Turn:
     """What the user said, and what is known: ``history`` holds only what was heard.
 
-    ``time`` is seconds on the frame clock, for the events.
+    ``time`` is seconds on the frame clock, for the events. ``confirmed``: the user has said
+    all of it; what is thought on half a turn calls no tool with side effects before
+    ``Answer.confirm``.
     """
 
     generation: int
@@ -48,6 +50,7 @@ class Turn:
     history: Sequence[Message] = ()
     context: str = ""
     time: float = 0.0
+    confirmed: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,23 @@ class Sentence:
 class Answer:
     """The sentences of one turn, as they become ready; iterate once."""
 
-    def __init__(self, generation: int) -> None:
+    def __init__(self, generation: int, confirmed: bool = True) -> None:
         self.generation = generation
+        self.confirmed = asyncio.Event()
+        """Set when the user has said all of the turn."""
+        if confirmed:
+            self.confirmed.set()
+        self.acted = False
+        """Whether a tool with side effects, or one that asks leave, has been called."""
         self.spoken = 0
         """Sentences so far that are no filler."""
         self._sentences: deque[Sentence] = deque(maxlen=MAX_SENTENCES)
         self._changed = asyncio.Event()
         self._ended = False
+
+    def confirm(self) -> None:
+        """Say that the turn was all the user said: tools may act."""
+        self.confirmed.set()
 
     def add(self, sentence: Sentence) -> None:
         """Append a sentence; none is taken once the answer has ended."""

@@ -118,7 +118,7 @@ class Reasoner:
                 "user turn a higher generation than the last."
             )
         self.interrupt(turn.generation)
-        answer = Answer(turn.generation)
+        answer = Answer(turn.generation, turn.confirmed)
         loop = asyncio.get_running_loop()
         state = _Thinking(turn, answer, loop.time(), self._client)
         task = loop.create_task(self._think(state), name=f"reasoner turn {turn.generation}")
@@ -126,6 +126,16 @@ class Reasoner:
         task.add_done_callback(lambda done: self._end(done, state))
         self._current = task, answer
         return answer
+
+    @property
+    def waiting_for_consent(self) -> bool:
+        """Whether the user was asked for leave and has not replied yet."""
+        return self._pending is not None
+
+    @property
+    def thinking(self) -> bool:
+        """Whether a turn is being thought about."""
+        return self._current is not None and not self._current[0].done()
 
     def interrupt(self, generation: int) -> None:
         """Make everything before ``generation`` stale, at once.
@@ -187,6 +197,7 @@ class Reasoner:
             return
         state.messages = pending.messages
         if said:
+            state.answer.acted = True
             await self._run_tools(state, pending.calls)
         else:
             refusals = [ToolOutcome(call.call_id, call.name, REFUSED) for call in pending.calls]
@@ -213,6 +224,9 @@ class Reasoner:
                 )
             state.rounds += 1
             state.messages.append(Message("assistant", text, tuple(calls), thinking))
+            if _act(calls, specs):
+                await state.answer.confirmed.wait()
+                state.answer.acted = True
             if question := question_before(calls, specs):
                 self._pending = _Pending(state.messages, tuple(calls))
                 self._say(state, question, "question")
@@ -364,3 +378,10 @@ class Reasoner:
                 {"message": "reasoner failed", "exception": raised, "task": task}
             )
         state.answer.end()
+
+
+def _act(calls: Sequence[ToolCall], specs: Sequence[ToolSpec]) -> bool:
+    """Whether one of the calls may change something in the world."""
+    by_name = {spec.name: spec for spec in specs}
+    found = [by_name[call.name] for call in calls if call.name in by_name]
+    return any(spec.dangerous or not spec.cancellable for spec in found)

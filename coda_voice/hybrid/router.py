@@ -78,7 +78,7 @@ class Router:
         classifier: IntentClassifier | None = None,
     ) -> None:
         self.budget = budget or RouteBudget()
-        self._every_turn = every_turn
+        self.every_turn = every_turn
         self._classifier = classifier or IntentClassifier.shipped()
         self._answered_at: float | None = None
 
@@ -142,7 +142,7 @@ class Router:
         self, words: str, confidence: float, agent_text: str, reasons: list[str]
     ) -> bool:
         """Whether what looks like social talk had better go to the LLM all the same."""
-        if self._every_turn and confidence < 1.0 and len(words.split()) >= 4:
+        if self.every_turn and confidence < 1.0 and len(words.split()) >= 4:
             reasons.append("every substantial turn is asked")
             return True
         if confidence < UNSURE and len(words.split()) >= 4:

@@ -6,8 +6,13 @@ tokens back to back sound rushed. So the model keeps its own rhythm: where it sa
 may pause, where it samples EPAD or a word it gets the next word of the script, and only the
 length of a pause has an upper bound. A script begins politely, on a PAD, after the user has
 been quiet; it yields when the user speaks over it; one that came too late is not begun; a
-newer one replaces one that has not begun. Which words were said, and in which frame, is
-kept exactly: what the user heard is decided from that.
+newer one replaces one that has not begun. A model that will not pause is made to, after a
+while. Which words were said, and in which frame, is kept exactly: what the user heard is
+decided from that.
+
+Forced silence in the monologue does not silence the sound, so the speaker also says when the
+voice is to be muted: after an interruption until the user is done, and, where only scripts
+shall be heard, whenever none is spoken.
 """
 
 from __future__ import annotations
@@ -20,6 +25,11 @@ from enum import Enum
 
 Encode = Callable[[str], Sequence[int]]
 _MAX_WORDS = 2_048
+SOUNDING_FRAMES = 3
+"""From a word's first token to where one can tell by ear which word it is."""
+_VOICE_MEMORY = 6
+_ROOM_PADS = 2
+"""PADs that cut a model short which will not pause by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +38,21 @@ class Manners:
 
     quiet_before: int = 6
     """The user's silence before a script begins."""
+    patience: int | None = None
+    """So long a script waits for a pause of the model, the user being quiet; then it makes
+    one. None: as long as it takes."""
     barge_in: int = 4
-    """The user's voiced frames that end a script."""
+    """The user's voiced frames (of the last six) that end a script."""
     stale_after: int = 100
     """A script not begun by then is not begun any more."""
     longest_pause: int = 8
     """PADs in a row between two words before the next word is forced."""
     stop_pads: int = 6
     """PADs forced after an interruption, so that the model finds out of its sentence."""
+    tail_pads: int = 0
+    """PADs forced after the last word, while it is still sounding."""
+    lead_every_word: bool = False
+    """Whether the checkpoint needs an EPAD before each word, also where it goes straight on."""
 
 
 class ScriptState(Enum):
@@ -67,12 +84,26 @@ class Script:
     state: ScriptState = ScriptState.WAITING
     said: list[SaidWord] = field(default_factory=list)
     waited: int = 0
+    stale_after: int | None = None
+    """In place of the manners' own."""
+    ended_step: int | None = None
+    """The step in which it ended."""
     _words: deque[str] = field(default_factory=lambda: deque(maxlen=_MAX_WORDS))
 
     @property
     def words_left(self) -> int:
         """Words that were added and not said."""
         return len(self._words)
+
+    def heard(self) -> list[str]:
+        """Give the words that could be heard: of one that was cut off, only the begun.
+
+        The last word of an interrupted script counts where it had a moment to sound.
+        """
+        until = self.ended_step
+        if until is None or self.state not in (ScriptState.INTERRUPTED, ScriptState.CANCELLED):
+            return [word.text for word in self.said]
+        return [word.text for word in self.said if word.step + SOUNDING_FRAMES <= until]
 
     @property
     def over(self) -> bool:
@@ -88,7 +119,12 @@ class Speaker:
     """
 
     def __init__(
-        self, encode: Encode, pad: int = 3, epad: int = 0, manners: Manners | None = None
+        self,
+        encode: Encode,
+        pad: int = 3,
+        epad: int = 0,
+        manners: Manners | None = None,
+        mute: Callable[[bool], None] | None = None,
     ) -> None:
         self.manners = manners or Manners()
         self._encode = encode
@@ -100,18 +136,31 @@ class Speaker:
         self._pads = 0
         self._stopping = 0
         self._model_pads = 0
-        self._quiet = self._voiced = 0
+        self._quiet = 0
+        self._voice: deque[bool] = deque(maxlen=_VOICE_MEMORY)
         self._step = 0
+        self._mute = mute
+        self._muted = False
+        self._interrupted = False
+        self._only_scripts = False
+        self._tail = self._making_room = self._made_to_wait = 0
 
     # -- scripts -----------------------------------------------------------------------------
 
-    def say(self, text: str = "", *, generation: int = 0, complete: bool = True) -> Script:
+    def say(
+        self,
+        text: str = "",
+        *,
+        generation: int = 0,
+        complete: bool = True,
+        stale_after: int | None = None,
+    ) -> Script:
         """Begin a script; with ``complete=False`` more follows by ``append``.
 
         One that has not begun yet is replaced; one that is being spoken is replaced after
-        the word it is at.
+        the word it is at. ``stale_after``: frames, in place of the manners'.
         """
-        script = Script(generation=generation)
+        script = Script(generation=generation, stale_after=stale_after)
         with self._lock:
             self._drop(ScriptState.REPLACED)
             self._script = script
@@ -127,10 +176,30 @@ class Speaker:
             script.complete = script.complete or complete
             return True
 
+    def finish(self, script: Script) -> None:
+        """Say that nothing will be appended any more; one without words is over at once."""
+        with self._lock:
+            script.complete = True
+            unsaid = script.state is ScriptState.WAITING and not script._words
+            if script is self._script and unsaid:
+                self._drop(ScriptState.DONE)
+
     def cancel(self) -> None:
         """Drop what is waiting or being said, after the word it is at."""
         with self._lock:
             self._drop(ScriptState.CANCELLED)
+
+    def hush(self) -> None:
+        """Fall silent at once, the model's own words included, until the user is done."""
+        with self._lock:
+            self._interrupt(ScriptState.CANCELLED)
+            self._set_mute()
+
+    def _interrupt(self, state: ScriptState) -> None:
+        self._pieces.clear()  # the rest of the word, too
+        self._drop(state)
+        self._stopping = self.manners.stop_pads
+        self._interrupted = True
 
     def turn_began(self, generation: int) -> None:
         """A new user turn began: scripts of older ones die."""
@@ -141,17 +210,39 @@ class Speaker:
     def heard(self, voiced: bool) -> None:
         """Learn whether the user's voice was in the frame that is pushed now."""
         with self._lock:
-            self._voiced = self._voiced + 1 if voiced else 0
+            self._voice.append(voiced)
             self._quiet = 0 if voiced else self._quiet + 1
-            script = self._script
-            if (
-                script is not None
-                and script.state is ScriptState.SPEAKING
-                and self._voiced >= self.manners.barge_in
-            ):
-                self._pieces.clear()  # the rest of the word, too
-                self._drop(ScriptState.INTERRUPTED)
-                self._stopping = self.manners.stop_pads
+            if self._sounding and voiced and sum(self._voice) >= self.manners.barge_in:
+                self._interrupt(ScriptState.INTERRUPTED)
+            elif not self._stopping and self._quiet >= _VOICE_MEMORY // 2:
+                self._interrupted = False
+            self._set_mute()
+
+    def only_scripts(self, only: bool) -> None:
+        """Have the voice muted except where a script is spoken, or no longer."""
+        with self._lock:
+            self._only_scripts = only
+            self._set_mute()
+
+    @property
+    def voiced(self) -> int:
+        """In how many of the last six frames the user's voice was."""
+        return sum(self._voice)
+
+    @property
+    def quiet(self) -> int:
+        """For how many frames the user has been quiet."""
+        return self._quiet
+
+    @property
+    def script(self) -> Script | None:
+        """What is waiting or being said."""
+        return self._script
+
+    @property
+    def step(self) -> int:
+        """Steps the model has made."""
+        return self._step
 
     @property
     def speaking(self) -> bool:
@@ -159,12 +250,28 @@ class Speaker:
         script = self._script
         return script is not None and script.state is ScriptState.SPEAKING
 
+    @property
+    def _sounding(self) -> bool:
+        return self.speaking or bool(self._pieces) or self._tail > 0
+
     def _drop(self, state: ScriptState) -> None:
         if self._script is not None and not self._script.over:
             self._script.state = state
+            self._script.ended_step = self._step
             self._script._words.clear()
         self._script = None
         self._led = False
+        self._making_room = 0
+        if state is not ScriptState.REPLACED:
+            self._tail = self._made_to_wait = 0
+
+    def _set_mute(self) -> None:
+        if self._mute is None:
+            return
+        muted = self._interrupted or (self._only_scripts and not self._sounding)
+        if muted != self._muted:
+            self._muted = muted
+            self._mute(muted)
 
     # -- the engine's thread -------------------------------------------------------------------
 
@@ -174,6 +281,7 @@ class Speaker:
             self._step += 1
             token = self._choose(sampled)
             self._model_pads = self._model_pads + 1 if sampled == self._pad else 0
+            self._set_mute()
             return token
 
     def _choose(self, sampled: int) -> int:
@@ -183,39 +291,58 @@ class Speaker:
             self._stopping -= 1
             return self._pad
         script = self._script
-        if script is None:
-            return sampled
-        if script.state is ScriptState.WAITING and not self._may_begin(script, sampled):
-            return sampled
-        return self._next(script, sampled)
+        if script is not None and script.state is ScriptState.WAITING:
+            return self._wait(script, sampled)
+        if script is not None:
+            return self._next(script, sampled)
+        return self._after(sampled)
 
-    def _may_begin(self, script: Script, sampled: int) -> bool:
+    def _after(self, sampled: int) -> int:
+        """Say nothing while the last script's last word sounds; then what the model says."""
+        if self._tail:
+            self._tail -= 1
+            return self._pad
+        return sampled
+
+    def _wait(self, script: Script, sampled: int) -> int:
+        """Say what the model says until the script may begin; then lead its first word in."""
         script.waited += 1
-        if script.waited > self.manners.stale_after:
+        stale_after = script.stale_after
+        if script.waited > (self.manners.stale_after if stale_after is None else stale_after):
             self._drop(ScriptState.STALE)
-            return False
+            return sampled
+        manners = self.manners
+        if not script._words or self._quiet < manners.quiet_before:
+            self._making_room = 0
+            return self._after(sampled)
         # Two PADs in a row: the model is between words, not inside one.
-        if sampled != self._pad or self._model_pads < 1 or not script._words:
-            return False
-        if self._quiet < self.manners.quiet_before:
-            return False
+        between = sampled == self._pad and self._model_pads >= 1
+        if not between and not self._tail and not self._only_scripts:
+            self._made_to_wait += 1
+            patience = manners.patience
+            if patience is None or self._made_to_wait <= patience:
+                return sampled
+            self._making_room += 1
+            if self._making_room <= _ROOM_PADS:
+                return self._pad
+        self._made_to_wait = self._making_room = 0
         script.state = ScriptState.SPEAKING
-        self._pads = self.manners.longest_pause  # the first word is led in at once
-        return True
+        self._pads = manners.longest_pause  # the first word is led in at once
+        return self._next(script, self._pad)
 
     def _next(self, script: Script, sampled: int) -> int:
         if not script._words:
             if script.complete:
-                script.state = ScriptState.DONE
-                self._script = None
-                return sampled
+                self._drop(ScriptState.DONE)
+                self._tail = self.manners.tail_pads
+                return self._pad if self._tail else sampled
             return self._pad  # the writer is slower than the voice
         if self._led:
             return self._word(script)
         if sampled == self._pad and self._pads < self.manners.longest_pause:
             self._pads += 1
             return self._pad
-        if sampled in (self._pad, self._epad):
+        if sampled in (self._pad, self._epad) or self.manners.lead_every_word:
             self._led = True
             return self._epad
         return self._word(script)  # the model goes straight on to a next word

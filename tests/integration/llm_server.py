@@ -2,7 +2,8 @@
 
 Speaks Ollama's wire protocol (``/api/chat``, NDJSON) and OpenAI's (``/v1/chat/completions``,
 server-sent events), in the shapes recorded from real servers. What it answers is a script:
-one list of steps per request, taken in turn.
+one list of steps per request, taken in turn (the last one again and again); or a function of
+the request.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 Step = dict[str, Any] | float | str
@@ -20,7 +21,9 @@ Step = dict[str, Any] | float | str
 class LlmServer:
     """Listens on a free port; ``requests`` holds the bodies that came."""
 
-    def __init__(self, *answers: list[Step] | int) -> None:
+    def __init__(
+        self, *answers: list[Step] | int | Callable[[dict[str, Any]], list[Step] | int]
+    ) -> None:
         self.answers = list(answers)
         self.requests: list[dict[str, Any]] = []
         self._serving: set[asyncio.Task[None] | None] = set()
@@ -43,6 +46,8 @@ class LlmServer:
             )
             self.requests.append(json.loads(await reader.readexactly(length)))
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if callable(answer):
+                answer = answer(self.requests[-1])
             if isinstance(answer, int):
                 error = json.dumps({"error": f"it is a {answer}"}).encode()
                 writer.write(

@@ -38,8 +38,6 @@ voice:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"mode": "hybrid"}, "hybrid"),
-        ({"voice": {"mode": "adaptive"}}, "adaptive"),
         ({"mode": "traditional"}, "traditional"),
         ({"moshi": {"device": "cloud"}}, "cloud"),
         ({"moshi": {"device": "mlx"}}, "mlx"),
@@ -165,10 +163,10 @@ async def test_managers_are_taken_by_method_and_by_attribute_and_said_to_be_unus
     assert manager.memory_manager is memory and manager.personality_manager is personality
     assert manager.tool_manager is tools
     told = {e.setting for e in events if isinstance(e, SettingWithoutEffect) and e.reason}
-    assert told == {"memory_manager", "personality_manager", "tool_manager", "llm_manager"}
+    assert told == {"tool_manager", "llm_manager"}
     status = await manager.get_system_status()
     assert status.integrations == {"memory": True, "personality": True, "tool": True, "llm": True}
-    assert "memory_manager" in status.settings_without_effect
+    assert "llm_manager" in status.settings_without_effect
     await manager.set_tool_manager(None)
     assert manager.tool_manager is None
 

@@ -66,6 +66,10 @@ class ToolRegistry:
     def __contains__(self, name: str) -> bool:
         return name in self._tools
 
+    def tools(self) -> Sequence[Tool]:
+        """Give the tools in the order they were added."""
+        return list(self._tools.values())
+
     def specs(self) -> Sequence[ToolSpec]:
         """List the tools in the order they were added."""
         return [tool.spec for tool in self._tools.values()]

@@ -1,0 +1,396 @@
+"""The LLM's place in a conversation: routes what the user says, thinks, has it spoken.
+
+Works while the user still speaks: on partial transcripts the router may start the reasoner
+already. Sentences are held back until the user seems to be done, tools with side effects
+until he is. A user who interrupts makes all of it stale; a cough does not, and a turn that
+was only a pause in the middle of another is answered together with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from coda_voice.attendants import Attendant, UserText
+from coda_voice.conversation import Conversation
+from coda_voice.events import AnswerLatency, Event, ModeChanged, ReasoningEnded
+from coda_voice.heard import Heard
+from coda_voice.hybrid.answer import Answer, Sentence, Turn
+from coda_voice.hybrid.heard_history import HeardHistory
+from coda_voice.hybrid.reasoner import Reasoner
+from coda_voice.hybrid.route_budget import Restarts
+from coda_voice.hybrid.router import Router
+from coda_voice.protocols import Announcement
+from coda_voice.scripted_voice import ScriptedVoice, Spoken
+
+Mode = Literal["moshi_only", "hybrid", "adaptive"]
+
+DONE_FRAMES = 5
+"""So many frames of silence after a turn that seems complete: sentences may be spoken."""
+DONE_FRAMES_SURE = 3
+"""The same where the transcriber's pause head takes it for the end, too."""
+SURE = 0.6
+"""Of the pause head that looks a second ahead (as in ``moshi.transcript``)."""
+YIELD_FRAMES = 4
+"""Voiced frames (of the last six) that are an interruption and no cough."""
+UNANSWERED_SECONDS = 10.0
+"""A turn that was cut off by its own continuation is answered with it, if it is no older."""
+
+
+@dataclass(eq=False)
+class _Thinking:
+    """One turn that is being thought about and spoken."""
+
+    text: str
+    generation: int
+    answer: Answer
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    spoken: Spoken | None = None
+    task: asyncio.Task[None] | None = None
+    finished: bool = False
+    """All sentences have been handed to the voice."""
+
+
+@dataclass(frozen=True)
+class HybridSettings:
+    """``parallel``: think while the user still speaks; ``llm_only``: mute Moshi's own talk."""
+
+    mode: Mode = "hybrid"
+    parallel: bool = True
+    llm_only: bool = False
+
+
+class HybridAttendant(Attendant):
+    """Router, reasoner and voice of one conversation.
+
+    ``make_reasoner`` gets the function by which the reasoner publishes its events.
+    """
+
+    name: ClassVar[str] = "hybrid"
+
+    def __init__(
+        self,
+        voice: ScriptedVoice,
+        make_reasoner: Callable[[Callable[[Event], None]], Reasoner],
+        router: Router,
+        settings: HybridSettings,
+        close_tools: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.voice = voice
+        self.router = router
+        self.settings = settings
+        self.mode: Mode = settings.mode
+        self.history = HeardHistory()
+        self._make_reasoner = make_reasoner
+        self._close_tools = close_tools
+        self._reasoner: Reasoner
+        self._restarts = Restarts()
+        self._thinking: _Thinking | None = None
+        self._unanswered: tuple[str, int, float] | None = None
+        """Text, generation and time of a turn that was cut off before its answer began."""
+        self._generation = 0
+        self._user_end: float | None = None
+        self._timed_generation = 0
+        self._answered_generation = 0
+        self._script_spoke = False
+        self._sure = False
+        self._moshi_text = ""
+
+    def begin(self, conversation: Conversation) -> None:
+        """Take over the voice: it tells what it says by itself, and waits for answers."""
+        super().begin(conversation)
+        self._reasoner = self._make_reasoner(self._tell)
+        self.voice.announced = self._announced
+        self.voice.busy = lambda: self._thinking is not None
+        self._apply_mode()
+
+    def set_mode(self, mode: Mode) -> None:
+        """Answer otherwise from now on; thinking that is under way ends in moshi_only."""
+        if mode == self.mode:
+            return
+        self.mode = mode
+        self._apply_mode()
+        if mode == "moshi_only":
+            self._drop_thinking()
+        self.conversation.publish(
+            ModeChanged(
+                conversation_id=self.conversation.id,
+                time=self.conversation.seconds,
+                generation=self.conversation.generation,
+                mode=mode,
+            )
+        )
+
+    def _apply_mode(self) -> None:
+        self.router.every_turn = self.mode == "hybrid"
+        self.voice.speaker.only_scripts(self.settings.llm_only and self.mode != "moshi_only")
+
+    # ---- what the user does ----------------------------------------------------------
+
+    def offered(self, voiced: bool) -> None:
+        """Yield to an interruption; release sentences where the user seems to be done."""
+        thinking = self._thinking
+        if thinking is None:
+            return
+        speaker = self.voice.speaker
+        if thinking.generation < self._generation and speaker.voiced >= YIELD_FRAMES:
+            self._yield()
+        elif self._seems_done:
+            thinking.released.set()
+
+    @property
+    def _seems_done(self) -> bool:
+        """Whether the user has been silent for long enough to be answered."""
+        return self.voice.speaker.quiet >= (DONE_FRAMES_SURE if self._sure else DONE_FRAMES)
+
+    def turn_began(self, generation: int) -> None:
+        """Begin to collect a turn; the last one's answer goes on until it is interrupted."""
+        self._generation = generation
+        self._restarts.reset()
+        self._user_end = None
+
+    def interrupted(self) -> None:
+        """Think no more about what was asked."""
+        self._unanswered = None
+        self._drop_thinking()
+
+    def user_text(self, said: UserText) -> None:
+        """Route the words, and think about them where Moshi alone would not do."""
+        if said.final and said.text:
+            self.history.user(said.generation, said.text)
+        if said.generation < self._generation:
+            return
+        if said.final:
+            self._user_end = said.end
+        if self.mode == "moshi_only":
+            return
+        if not said.text.strip():
+            self._nothing_understood(said)
+            return
+        self._route(said)
+
+    def _route(self, said: UserText) -> None:
+        now = asyncio.get_running_loop().time()
+        text = self._with_unanswered(said, now)
+        asked = self._reasoner.waiting_for_consent
+        decision = self.router.route(text, now, partial=not said.final, agent_text=self._moshi_text)
+        self.conversation.publish(
+            decision.event(self.conversation.id, text, not said.final, said.time, said.generation)
+        )
+        if asked:
+            # The reply to "shall I really?" is the reasoner's to understand, and only whole.
+            if said.final:
+                self._think(said.text, said)
+            return
+        if decision.target == "stop":
+            self._unanswered = None
+            self._drop_thinking()
+            self.voice.hush()
+        elif decision.target == "llm" and (said.final or self.settings.parallel):
+            self._think_of(text, said, now)
+        elif decision.target == "moshi" and said.final:
+            current = self._thinking
+            if current is not None and current.generation == said.generation:
+                self._drop_thinking()
+
+    def _think_of(self, text: str, said: UserText, now: float) -> None:
+        current = self._thinking
+        again = self._restarts.wanted(text, now, final=said.final)
+        if current is None and self._answered_generation == said.generation and not again:
+            return
+        if current is None or current.generation < said.generation or again:
+            if again or said.final:
+                self._think(text, said)
+        elif said.final:
+            current.answer.confirm()
+            current.released.set()
+
+    def _think(self, text: str, said: UserText) -> None:
+        if self._thinking is not None:
+            self._drop_thinking()
+        conversation = self.conversation
+        answer = self._reasoner.start(
+            Turn(
+                said.generation,
+                text,
+                self.history.before(said.generation),
+                "\n".join(conversation.notes.values()),
+                said.time,
+                confirmed=said.final,
+            )
+        )
+        thinking = _Thinking(text, said.generation, answer)
+        if said.final or self._seems_done:
+            thinking.released.set()
+        self._thinking = thinking
+        thinking.task = asyncio.get_running_loop().create_task(
+            self._speak(thinking), name=f"speaks turn {said.generation}"
+        )
+
+    def _with_unanswered(self, said: UserText, now: float) -> str:
+        """Put what was cut off by its own continuation before the continuation."""
+        if self._unanswered is None:
+            return said.text
+        text, generation, since = self._unanswered
+        if now - since > UNANSWERED_SECONDS or generation >= said.generation:
+            self._unanswered = None
+            return said.text
+        if said.final:
+            self.history.forget_user(generation)
+            self.history.user(said.generation, f"{text} {said.text}")
+        return f"{text} {said.text}"
+
+    def _nothing_understood(self, said: UserText) -> None:
+        """After a cough, go on with the turn it cut off."""
+        if not said.final or self._unanswered is None or self._thinking is not None:
+            return
+        text, generation, _ = self._unanswered
+        self._unanswered = None
+        self.history.forget_user(generation)
+        self.history.user(said.generation, text)
+        self._think(text, UserText(text, True, said.generation, said.time, end=said.end))
+
+    # ---- what is said ----------------------------------------------------------------
+
+    async def _speak(self, thinking: _Thinking) -> None:
+        """Hand the sentences to the voice, when it is time for them."""
+        async for sentence in thinking.answer:
+            await thinking.released.wait()
+            if not self._hand_over(thinking, sentence):
+                break
+        if thinking.spoken is not None:
+            self.voice.finish(thinking.spoken)
+        thinking.finished = True
+        self._settle()
+
+    def _settle(self) -> None:
+        """Forget a turn once its last word has been said."""
+        thinking = self._thinking
+        if thinking is None or not thinking.finished:
+            return
+        if thinking.spoken is None or thinking.spoken.over:
+            self._thinking = None
+            self._answered_generation = thinking.generation
+
+    def _hand_over(self, thinking: _Thinking, sentence: Sentence) -> bool:
+        """Have a sentence spoken; False if the answer was cut off and nothing more is due."""
+        spoken = thinking.spoken
+        filler = sentence.kind == "filler"
+        if spoken is not None and not spoken.over:
+            return filler or self.voice.append(spoken, sentence.text)
+        if spoken is not None and spoken.origin == "answer":
+            if not filler:
+                self._reasoner.interrupt(thinking.generation)
+            return filler
+        thinking.spoken = self.voice.say(
+            sentence.text,
+            origin="filler" if filler else "answer",
+            generation=thinking.generation,
+            complete=filler,
+            offline=sentence.offline,
+            on_end=self._script_ended,
+        )
+        return True
+
+    def _yield(self) -> None:
+        """The user speaks: what was thought for the last turn is stale."""
+        thinking = self._thinking
+        if thinking is None:
+            return
+        begun = thinking.spoken is not None and bool(thinking.spoken.script.said)
+        if not begun and not thinking.answer.acted:
+            now = asyncio.get_running_loop().time()
+            self._unanswered = (thinking.text, thinking.generation, now)
+        self._drop_thinking()
+
+    def _drop_thinking(self) -> None:
+        thinking, self._thinking = self._thinking, None
+        self._reasoner.interrupt(max(self._generation, 0))
+        if thinking is None:
+            return
+        if thinking.task is not None:
+            thinking.task.cancel()
+        spoken = thinking.spoken
+        if spoken is not None and not spoken.over and not self.voice.speaking:
+            self.voice.speaker.cancel()
+        elif spoken is not None:
+            self.voice.finish(spoken)
+
+    def _script_ended(self, spoken: Spoken) -> None:
+        self.history.agent(spoken.generation, spoken.heard)
+        if spoken.heard:
+            self._unanswered = None
+        self._settle()
+
+    def _announced(self, announcement: Announcement) -> None:
+        if announcement.scheduling == "silent":
+            told = f"{announcement.tool_name or 'something'} reported: {announcement.text}"
+            self.history.note(self.conversation.generation, told)
+
+    # ---- what is heard ---------------------------------------------------------------
+
+    def heard(self, heard: Heard) -> None:
+        """Time the answer's first word; keep Moshi's latest words for the router."""
+        if heard.frame.words:
+            self._moshi_text = f"{self._moshi_text} {heard.text}"[-200:]
+        if self.voice.speaking:
+            self._script_spoke = True
+        thinking = self._thinking
+        for spoken in self.voice.current():
+            self._time_answer(spoken)
+        pause = heard.frame.pause
+        self._sure = pause is not None and pause[min(1, len(pause) - 1)] >= SURE
+        if thinking is not None and self._seems_done:
+            thinking.released.set()
+
+    def _time_answer(self, spoken: Spoken) -> None:
+        began = self.voice.word_time(spoken)
+        if began is None or spoken.origin not in ("answer", "filler"):
+            return
+        end, generation = self._user_end, spoken.generation
+        if end is None or generation != self._generation or generation == self._timed_generation:
+            return
+        if spoken.origin == "answer":
+            self._timed_generation = generation
+        elif spoken.timed:
+            return
+        spoken.timed = True
+        self.conversation.publish(
+            AnswerLatency(
+                conversation_id=self.conversation.id,
+                time=began,
+                generation=generation,
+                seconds=max(0.0, began - end),
+                kind=spoken.origin,
+                offline=spoken.offline,
+            )
+        )
+
+    def agent_said(self, text: str, generation: int) -> None:
+        """Note what Moshi said by itself; scripts are noted by their own account."""
+        if not self._script_spoke:
+            self.history.agent(generation, text.split())
+        self._script_spoke = False
+
+    # ---- end -------------------------------------------------------------------------
+
+    def closed(self) -> None:
+        """Stop thinking and the tools that run by themselves."""
+        self._drop_thinking()
+        self._close_tools()
+
+    async def aclose(self) -> None:
+        """Wait for the reasoner's tasks."""
+        await self._reasoner.close()
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, ReasoningEnded) and event.outcome != "interrupted":
+            now = asyncio.get_running_loop().time()
+            first = event.first_text if event.first_text is not None else event.seconds
+            thinking = self._thinking
+            half_a_turn = thinking is not None and not thinking.answer.confirmed.is_set()
+            if not (event.code and half_a_turn):
+                self.router.answered(now, None if event.code else first)
+        self.conversation.publish(event.model_copy(update={"time": self.conversation.seconds}))

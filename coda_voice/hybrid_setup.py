@@ -1,0 +1,108 @@
+"""From a configuration to the LLM's place in a conversation: clients, limits, tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from coda_voice.config import VoiceConfig
+from coda_voice.conversation import Conversation
+from coda_voice.errors import ConfigurationError
+from coda_voice.events import Event
+from coda_voice.hybrid.answer import ReasonerSettings
+from coda_voice.hybrid.attendant import HybridAttendant, HybridSettings, Mode
+from coda_voice.hybrid.clients import client_for
+from coda_voice.hybrid.llm import LlmClient
+from coda_voice.hybrid.offline_brain import OfflineBrain
+from coda_voice.hybrid.reasoner import Reasoner
+from coda_voice.hybrid.route_budget import RouteBudget
+from coda_voice.hybrid.router import Router
+from coda_voice.protocols import ConversationTools, ToolHouse, ToolsWanted
+from coda_voice.scripted_voice import ScriptedVoice
+
+
+class HybridSetup:
+    """What the conversations of a manager share of an LLM; nothing is opened before it is used.
+
+    ``tools``: where a conversation's tools come from; None for none.
+    """
+
+    def __init__(self, config: VoiceConfig, tools: ToolHouse | None) -> None:
+        self._config = config
+        self._tools = tools
+        self._client: LlmClient | None = None
+
+    @property
+    def client(self) -> LlmClient:
+        """The LLM's client, made when it is first asked for. Raises ConfigurationError."""
+        if self._client is None:
+            llm = self._config.external_llm
+            name = "offline" if llm.provider == "offline" else f"{llm.provider}/{llm.model}"
+            self._client = client_for(
+                name,
+                llm.endpoint,
+                context_window=llm.context_window,
+                temperature=llm.temperature,
+            )
+        return self._client
+
+    def attendant(
+        self, conversation: Conversation, voice: ScriptedVoice, mode: Mode, memory: object | None
+    ) -> HybridAttendant:
+        """Make the attendant of one conversation. Raises ConfigurationError."""
+        config = self._config
+        box: ConversationTools | None = None
+        if self._tools is not None and config.integration.tools_enabled:
+            box = self._tools.tools_for(
+                ToolsWanted(conversation.id, conversation.user_id, voice.announce, memory)
+            )
+        client = self.client
+        fallback = OfflineBrain() if config.external_llm.fallback_enabled else None
+
+        def make_reasoner(publish: Callable[[Event], None]) -> Reasoner:
+            return Reasoner(
+                client,
+                publish,
+                conversation.id,
+                tools=box,
+                fallback=None if client.offline else fallback,
+                settings=ReasonerSettings(filler_after=config.hybrid.filler_after),
+            )
+
+        return HybridAttendant(
+            voice,
+            make_reasoner,
+            Router(
+                every_turn=mode == "hybrid",
+                budget=RouteBudget(turns_per_minute=config.hybrid.turns_per_minute),
+            ),
+            HybridSettings(
+                mode=mode,
+                # Half a turn means nothing to the offline brain, and it takes no time anyway.
+                parallel=config.external_llm.parallel_processing and not client.offline,
+                llm_only=config.hybrid.voice == "llm_only",
+            ),
+            close_tools=box.close if box is not None else lambda: None,
+        )
+
+    async def prepare(self, tool_manager: object | None) -> None:
+        """Have the tools that are not ours listed, so that a conversation can begin at once."""
+        if self._tools is not None and self._config.integration.tools_enabled:
+            await self._tools.prepare(tool_manager)
+
+    async def close(self) -> None:
+        """Close the LLM's connections and the tools that conversations share."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        if self._tools is not None:
+            await self._tools.close()
+
+
+def as_mode(mode: str) -> Mode:
+    """Check the name of a mode. Raises ConfigurationError."""
+    for known in ("moshi_only", "hybrid", "adaptive"):
+        if mode == known:
+            return known
+    raise ConfigurationError(
+        f"mode {mode!r} is none of moshi_only, hybrid, adaptive.", "unknown_mode", mode=mode
+    )

@@ -1,0 +1,237 @@
+"""Says in Moshi's voice what was written elsewhere: answers, announcements, greetings.
+
+The attendant of every conversation that owns its ``Speaker``: it tells the speaker when the
+user is heard, makes events of what becomes of scripts, and lets announcements wait until
+nobody speaks. What was heard of a script, and only that, is handed to those who asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from coda_voice.attendants import Attendant
+from coda_voice.conversation import Conversation
+from coda_voice.events import ScriptEnded, ScriptStarted
+from coda_voice.heard import Heard
+from coda_voice.moshi.capabilities import Capabilities
+from coda_voice.moshi.frames import FRAME_SECONDS
+from coda_voice.moshi.speaking import Encode, Manners, Script, ScriptState, Speaker
+from coda_voice.protocols import Announcement, Scheduling
+
+Origin = Literal["answer", "filler", "announcement", "greeting", "say"]
+
+MAX_WAITING = 16
+"""Announcements that wait for a pause; the oldest goes first when there are more."""
+ANNOUNCEMENT_STALE = 750
+"""Frames: what was announced is worth saying for a minute."""
+
+
+@dataclass(eq=False)
+class Spoken:
+    """A script with what it is for; ``heard`` once it is over."""
+
+    origin: Origin
+    script: Script
+    text: str
+    generation: int
+    offline: bool = False
+    started: bool = False
+    timed: bool = False
+    on_end: Callable[[Spoken], None] | None = None
+    heard: list[str] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it will be said any more."""
+        return self.script.over
+
+
+class ScriptedVoice(Attendant):
+    """The scripts of one conversation."""
+
+    name: ClassVar[str] = "voice"
+
+    def __init__(self, capabilities: Capabilities, encode: Encode) -> None:
+        self._can = capabilities
+        self._encode = encode
+        self._open: deque[Spoken] = deque(maxlen=8)
+        self._waiting: deque[Announcement] = deque(maxlen=MAX_WAITING)
+        self.announced: Callable[[Announcement], None] | None = None
+        """Told of every announcement, silent ones included, when it is due."""
+        self.busy: Callable[[], bool] = lambda: False
+        """Whether somebody is about to speak: then announcements wait."""
+        self.dropped_announcements = 0
+        self.speaker: Speaker
+
+    def begin(self, conversation: Conversation) -> None:
+        """Steer the slot from its first frame, so that steps and frames count alike."""
+        super().begin(conversation)
+        can = self._can
+        self.speaker = Speaker(
+            self._encode,
+            can.pad_token,
+            can.epad_token,
+            Manners(
+                quiet_before=4,
+                patience=3,
+                tail_pads=can.tail_pad_frames,
+                lead_every_word=can.lead_every_word,
+            ),
+            mute=conversation.slot.mute,
+        )
+        conversation.slot.steer(self.speaker.choose)
+
+    # ---- saying -----------------------------------------------------------------------
+
+    def say(
+        self,
+        text: str,
+        *,
+        origin: Origin = "say",
+        generation: int | None = None,
+        complete: bool = True,
+        offline: bool = False,
+        stale_after: int | None = None,
+        on_end: Callable[[Spoken], None] | None = None,
+    ) -> Spoken:
+        """Begin a script in the next pause; a script that waits or is spoken is replaced.
+
+        With ``complete=False`` more follows by ``append``, and ``finish`` ends it. A
+        checkpoint that speaks no forced words refuses, which the ScriptEnded event tells.
+        """
+        if generation is None:
+            generation = self.conversation.generation
+        if not self._can.speaking:
+            script = Script(generation, state=ScriptState.CANCELLED)
+        else:
+            script = self.speaker.say(
+                text, generation=generation, complete=complete, stale_after=stale_after
+            )
+        spoken = Spoken(origin, script, text, generation, offline, on_end=on_end)
+        if not self._can.speaking:
+            self._tell_end(
+                spoken, "refused", f"{self._can.name} does not speak words forced into it"
+            )
+            return spoken
+        self._open.append(spoken)
+        return spoken
+
+    def append(self, spoken: Spoken, text: str) -> bool:
+        """Add a sentence; False if the script is over."""
+        if not self.speaker.append(spoken.script, text):
+            return False
+        spoken.text = f"{spoken.text} {text}".strip()
+        return True
+
+    def finish(self, spoken: Spoken) -> None:
+        """Say that nothing will be appended any more."""
+        self.speaker.finish(spoken.script)
+
+    def announce(self, announcement: Announcement) -> None:
+        """Say what came by itself: at once, in the next pause of both, or not aloud."""
+        if announcement.scheduling == "silent":
+            if self.announced is not None:
+                self.announced(announcement)
+        elif announcement.scheduling == "interrupt":
+            self._say_announcement(announcement)
+        else:
+            self.dropped_announcements += len(self._waiting) == self._waiting.maxlen
+            self._waiting.append(announcement)
+
+    def say_when(self, text: str, scheduling: Scheduling) -> None:
+        """Say ``text`` like an announcement."""
+        self.announce(Announcement(text, scheduling))
+
+    def hush(self) -> None:
+        """Fall silent at once: scripts end, announcements that wait are kept."""
+        self.speaker.hush()
+
+    def interrupted(self) -> None:
+        """Fall silent."""
+        self.hush()
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a script is being said at this moment."""
+        return self.speaker.speaking
+
+    def current(self) -> tuple[Spoken, ...]:
+        """Give the scripts that wait or are being said."""
+        return tuple(self._open)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no script waits or is being said."""
+        return all(spoken.over for spoken in self._open)
+
+    # ---- frames -----------------------------------------------------------------------
+
+    def offered(self, voiced: bool) -> None:
+        """Let the speaker know whether it is interrupted."""
+        self.speaker.heard(voiced)
+
+    def heard(self, heard: Heard) -> None:
+        """Tell what became of scripts; begin an announcement where nobody speaks."""
+        self.look()
+        quiet = not (heard.user_speaking or heard.agent_speaking or self.busy())
+        if self._waiting and quiet and self.idle:
+            self._say_announcement(self._waiting.popleft())
+
+    def look(self) -> None:
+        """Publish what became of the scripts since the last look."""
+        for spoken in tuple(self._open):
+            if spoken.script.said and not spoken.started:
+                spoken.started = True
+                self.conversation.publish(
+                    ScriptStarted(
+                        conversation_id=self.conversation.id,
+                        time=self.word_time(spoken) or self.conversation.seconds,
+                        generation=spoken.generation,
+                        origin=spoken.origin,
+                        text=spoken.text,
+                        offline=spoken.offline,
+                    )
+                )
+            if spoken.over:
+                self._open.remove(spoken)
+                self._tell_end(spoken, spoken.script.state.value)
+
+    def word_time(self, spoken: Spoken) -> float | None:
+        """Give when its first word began, in seconds on the frame clock; None if it has not."""
+        said = spoken.script.said
+        # What is chosen in the first step comes out with the second frame, which is frame 1.
+        return said[0].step * FRAME_SECONDS if said else None
+
+    def closed(self) -> None:
+        """Drop what is waiting; what was heard of the last script is told."""
+        self.speaker.cancel()
+        self.look()
+        self._waiting.clear()
+
+    def _say_announcement(self, announcement: Announcement) -> None:
+        if self.announced is not None:
+            self.announced(announcement)
+        self.say(announcement.text, origin="announcement", stale_after=ANNOUNCEMENT_STALE)
+
+    def _tell_end(self, spoken: Spoken, outcome: str, detail: str | None = None) -> None:
+        script = spoken.script
+        spoken.heard = script.heard()
+        self.conversation.publish(
+            ScriptEnded.model_validate(
+                {
+                    "conversation_id": self.conversation.id,
+                    "time": self.conversation.seconds,
+                    "generation": spoken.generation,
+                    "origin": spoken.origin,
+                    "outcome": outcome,
+                    "heard": " ".join(spoken.heard),
+                    "unsaid": len(spoken.text.split()) - len(spoken.heard),
+                    "detail": detail,
+                }
+            )
+        )
+        if spoken.on_end is not None:
+            spoken.on_end(spoken)

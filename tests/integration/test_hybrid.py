@@ -1,0 +1,263 @@
+"""Hybrid conversations: routed, thought about with tools, spoken in Moshi's voice, interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coda_voice import VoiceManager
+from coda_voice.composition import HouseTools
+from coda_voice.errors import ConfigurationError, ConversationError, ValidationError
+from coda_voice.events import (
+    AnswerLatency,
+    ConversationFailed,
+    ModeChanged,
+    ReasoningEnded,
+    ReasoningStarted,
+    RouteDecided,
+    ScriptEnded,
+    ScriptStarted,
+    SentenceReady,
+    ToolEnded,
+    ToolStarted,
+    Transcript,
+    WordSpoken,
+)
+from coda_voice.hybrid.attendant import HybridAttendant
+from coda_voice.moshi.engine import Engine
+from coda_voice.moshi.frames import FRAME_SECONDS
+from coda_voice.turns import level_dbfs
+from tests.conftest import Spoken
+from tests.integration.hybrid_talk import HybridTalk
+from tests.integration.llm_server import LlmServer, calls, done, frame, text
+
+READ = 1_500
+"""Tokens the stand-in says it read: fewer would mean that it cut the prompt."""
+OFFLINE = {"external_llm": {"provider": "offline"}, "moshi": {"device": "cpu", "seed": 5}}
+
+
+@contextlib.asynccontextmanager
+async def talking(
+    engine: Engine, mode: str = "hybrid", tools: HouseTools | None = None, **config: Any
+) -> AsyncIterator[HybridTalk]:
+    """A hybrid conversation with the offline brain, or as ``config`` says."""
+    settings = {**OFFLINE, "mode": mode, **config}
+    async with VoiceManager(settings, engine=engine, tools=tools) as manager:
+        yield await HybridTalk.begin(manager)
+
+
+def ollama(server: LlmServer, **more: Any) -> dict[str, Any]:
+    return {"external_llm": {"provider": "ollama", "endpoint": server.url, **more}}
+
+
+def reply(*pieces: str) -> list[Any]:
+    return text(*pieces, prompt_eval_count=READ)
+
+
+def hybrid_of(talk: HybridTalk) -> HybridAttendant:
+    return next(a for a in talk.conversation.attendants if isinstance(a, HybridAttendant))
+
+
+def history_of(talk: HybridTalk) -> list[tuple[str, str]]:
+    return [(m.role, m.content) for m in hybrid_of(talk).history.before(10**6)]
+
+
+def finished(talk: HybridTalk) -> bool:
+    """Whether a script has been spoken, to its end or to an interruption."""
+    return any(ended.heard for ended in talk.of(ScriptEnded))
+
+
+async def test_a_spoken_question_is_routed_worked_out_and_answered_aloud(engine, spoken: Spoken):
+    async with talking(engine) as talk:
+        await talk.say(spoken.pcm("what_is_your_name"), "what is three plus four")
+        await talk.until(lambda: finished(talk))
+        await talk.silence(10)
+        history = history_of(talk)
+    transcripts = talk.of(Transcript)
+    assert [t.text for t in transcripts if t.final] == ["what is three plus four"]
+    assert any(not t.final for t in transcripts)
+    decided = talk.of(RouteDecided)
+    assert (decided[-1].target, decided[-1].kind, decided[-1].partial) == ("llm", "tool", False)
+    assert [(t.tool, t.outcome) for t in talk.of(ToolEnded)] == [("calculate", "done")]
+    assert [(s.text, s.kind, s.offline) for s in talk.of(SentenceReady)] == [
+        ("seven", "answer", True)
+    ]
+    (ended,) = talk.of(ScriptEnded)
+    assert (ended.outcome, ended.heard, ended.unsaid) == ("done", "seven", 0)
+    # The word is in the agent's own monologue, where the event says.
+    said = [w for w in talk.of(WordSpoken) if w.speaker == "agent" and w.text == "seven"]
+    (started,) = talk.of(ScriptStarted)
+    assert said and abs(said[-1].start - started.time) <= FRAME_SECONDS + 1e-6
+    first = round(started.time / FRAME_SECONDS)
+    assert not any(h.frame.muted for h in talk.heard[first : first + 8])
+    assert history[-2:] == [("user", "what is three plus four"), ("assistant", "seven")]
+
+
+async def test_social_talk_is_left_to_moshi(engine, spoken: Spoken):
+    async with talking(engine, "adaptive") as talk:
+        await talk.say(spoken.pcm("hello"), "hello there")
+        await talk.silence(12)
+    assert talk.of(RouteDecided)[-1].target == "moshi"
+    assert not talk.of(ReasoningStarted)
+
+
+async def test_a_turn_may_be_typed(engine):
+    async with talking(engine) as talk:
+        talk.manager.send_text(talk.conversation.id, "what is six times seven")
+        await talk.until(lambda: finished(talk))
+        with pytest.raises(ValidationError):
+            talk.manager.send_text(talk.conversation.id, "  ")
+    assert [(t.text, t.typed, t.final) for t in talk.of(Transcript)] == [
+        ("what is six times seven", True, True)
+    ]
+    assert talk.of(ScriptEnded)[0].heard == "forty-two"
+
+
+async def test_thinking_begins_while_the_user_still_speaks(engine, spoken: Spoken):
+    words = "what is the capital of the land of France"
+    async with (
+        LlmServer(reply("The capital is Paris.")) as server,
+        talking(engine, **ollama(server)) as talk,
+    ):
+        await talk.say(spoken.pcm("long_question"), words)
+        await talk.until(lambda: finished(talk))
+    end = talk.of(AnswerLatency)[-1]
+    assert talk.of(ReasoningStarted)[0].time < end.time - end.seconds, "asked before the end"
+    asked = [r["messages"][-1]["content"] for r in server.requests]
+    assert len(asked) >= 2 and asked[-1] == words
+    assert [e.heard for e in talk.of(ScriptEnded) if e.heard] == ["The capital is Paris."]
+
+
+async def test_what_acts_waits_until_the_user_has_said_all(engine, spoken: Spoken):
+    def answer(request: dict[str, Any]) -> list[Any]:
+        if request["messages"][-1]["role"] == "tool":
+            return reply("It runs.")
+        return [
+            frame(tool_calls=calls(("set_timer", {"seconds": 300}))),
+            done(prompt_eval_count=READ),
+        ]
+
+    async with LlmServer(answer) as server, talking(engine, **ollama(server)) as talk:
+        await talk.say(spoken.pcm("long_question"), "please set a timer for five minutes now")
+        await talk.until(lambda: finished(talk))
+        running = hybrid_of(talk).history  # the talk goes on; nothing more is set
+        await talk.silence(5)
+        assert running.before(99)[-1].content == "It runs."
+    assert [t.outcome for t in talk.of(ToolEnded)] == ["done"]
+    assert len(talk.of(ToolStarted)) == 1, "once, however often it was thought about"
+    ended = max(e.time for e in talk.of(Transcript) if e.final)
+    assert talk.of(ReasoningStarted)[0].time < ended <= talk.of(ToolStarted)[0].time
+
+
+async def test_an_interruption_silences_it_and_only_what_was_heard_is_history(
+    engine, spoken: Spoken
+):
+    long = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen."
+    async with LlmServer(reply(long)) as server, talking(engine, **ollama(server)) as talk:
+        await talk.say(spoken.pcm("weather"), "tell me all the numbers please")
+        await talk.until(lambda: len(_said(talk)) >= 4)
+        onset = talk.conversation.seconds + spoken.facts["stop"]["onset"]
+        await talk.say(spoken.pcm("stop"), "stop talking")
+        await talk.silence(10)
+        ended = next(e for e in talk.of(ScriptEnded) if e.heard)
+        history = history_of(talk)
+    assert ended.outcome == "interrupted" and ended.unsaid > 4
+    silent = [h.frame.time for h in talk.heard if h.frame.muted]
+    assert silent and silent[0] <= onset + 0.4
+    after = [h for h in talk.heard if h.frame.muted]
+    assert all(not np.any(h.frame.pcm) for h in after)
+    heard = ended.heard.split()
+    assert heard == long.split()[: len(heard)] and 3 <= len(heard) <= 8
+    assert ("assistant", ended.heard) in history
+    # Words of the script that were cut off are not told as spoken, either.
+    words = [w.text for w in talk.of(WordSpoken) if w.speaker == "agent" and w.time > silent[0]]
+    assert not set(words) & {"ten", "eleven", "twelve"}
+    assert talk.of(RouteDecided)[-1].target == "stop"
+
+
+def _said(talk: HybridTalk) -> list[str]:
+    voice = hybrid_of(talk).voice
+    return [word.text for spoken in voice.current() for word in spoken.script.said]
+
+
+async def test_a_timer_speaks_up_later_and_a_silent_note_is_only_known(engine):
+    async with talking(engine) as talk:
+        talk.manager.send_text(talk.conversation.id, "set a timer for one second")
+        await talk.until(lambda: len(talk.of(ScriptEnded)) >= 2, 2_000)
+        talk.manager.say(talk.conversation.id, "the mail is there", "silent")
+        history = history_of(talk)
+    answer, announcement = talk.of(ScriptStarted)[:2]
+    assert (answer.origin, announcement.origin) == ("answer", "announcement")
+    assert (
+        talk.of(ScriptEnded)[1].heard.startswith("Your") and "done" in talk.of(ScriptEnded)[1].heard
+    )
+    assert any(role == "system" and "mail" in said for role, said in history)
+
+
+async def test_greeting_and_say_work_in_moshi_only(engine):
+    config = {"hybrid": {"greeting": "welcome back"}}
+    async with talking(engine, "moshi_only", **config) as talk:
+        await talk.until(lambda: finished(talk))
+        talk.manager.say(talk.conversation.id, "it is late", "when_idle")
+        await talk.until(lambda: len(talk.of(ScriptEnded)) == 2)
+        with pytest.raises(ConversationError):
+            talk.manager.say("nobody", "hello")
+    assert [(e.origin, e.outcome, e.heard) for e in talk.of(ScriptEnded)] == [
+        ("greeting", "done", "welcome back"),
+        ("announcement", "done", "it is late"),
+    ]
+
+
+async def test_the_mode_changes_while_a_conversation_runs(engine):
+    async with talking(engine, "moshi_only") as talk:
+        name, manager = talk.conversation.id, talk.manager
+        manager.send_text(name, "what is one plus one")
+        await talk.silence(10)
+        assert not talk.of(RouteDecided)
+        await manager.set_mode("adaptive", name)
+        talk.conversation.transcribe(False)
+        manager.send_text(name, "what is one plus two")
+        await talk.until(lambda: finished(talk))
+        await manager.set_mode("moshi_only")
+        manager.send_text(name, "what is one plus three")
+        await talk.silence(10)
+        with pytest.raises(ConfigurationError):
+            await manager.set_mode("traditional")
+    assert [e.mode for e in talk.of(ModeChanged)] == ["adaptive", "moshi_only"]
+    assert [e.heard for e in talk.of(ScriptEnded)] == ["three"]
+
+
+async def test_llm_only_mutes_moshi_but_not_the_answer(engine, spoken: Spoken):
+    async with talking(engine, hybrid={"voice": "llm_only"}) as talk:
+        await talk.say(spoken.pcm("weather"), "what is three plus four")
+        await talk.until(lambda: finished(talk))
+        await talk.silence(15)
+    (ended,) = talk.of(ScriptEnded)
+    assert ended.heard == "seven"
+    loud = [h.frame.time for h in talk.heard if level_dbfs(h.frame.pcm) > -45]
+    began = talk.of(ScriptStarted)[0].time
+    assert loud and began - 0.1 <= loud[0] and loud[-1] < began + 2
+    words = [w.text for w in talk.of(WordSpoken) if w.speaker == "agent"]
+    assert words == ["seven"]
+
+
+async def test_two_halves_of_a_question_are_answered_together(engine, spoken: Spoken):
+    async with (
+        LlmServer(["stall"]) as server,
+        talking(engine, **ollama(server, parallel_processing=False)) as talk,
+    ):
+        await talk.say(spoken.pcm("what_is_your_name"), "how warm is it today")
+        await talk.until(lambda: bool(talk.of(ReasoningStarted)))
+        server.answers[:] = [reply("It is warm.")]
+        await talk.say(spoken.pcm("what_do_i_like"), "in the city of Rome")
+        await talk.until(lambda: finished(talk))
+    assert server.requests[-1]["messages"][-1]["content"] == (
+        "how warm is it today in the city of Rome"
+    )
+    assert talk.of(ReasoningEnded)[0].outcome == "interrupted"
+    assert [e.heard for e in talk.of(ScriptEnded) if e.heard] == ["It is warm."]
+    assert not talk.of(ConversationFailed)
