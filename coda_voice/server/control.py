@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from coda_voice.errors import UnsupportedModeError, ValidationError
+from coda_voice.errors import ValidationError
 from coda_voice.manager import VoiceManager
-from coda_voice.server import commands
+from coda_voice.server import commands, personalities
 from coda_voice.server.outputs import Confirmed
 from coda_voice.server.session import Session
 
@@ -31,15 +31,15 @@ class Control:
             raise ValidationError(f"{type(command).__name__} is nothing to ask of a conversation.")
 
     async def choose_mode(self, session: Session, mode: str) -> None:
-        """Have the conversation go on in another mode."""
-        if mode != self.manager.config.mode:
-            raise UnsupportedModeError(
-                f"This server holds conversations in mode {self.manager.config.mode} only."
-            )
-        session.outbox.put(Confirmed("mode", mode))
+        """Have the conversation go on in another mode; the change confirms itself by its event."""
+        if mode == session.mode:
+            session.outbox.put(Confirmed("mode", mode))
+        else:
+            await self.manager.set_mode(mode, session.conversation.id)
 
     async def choose_personality(
         self, session: Session, wanted: commands.ChoosePersonality
     ) -> None:
         """Give the agent another personality, or other traits."""
-        raise ValidationError("This server was started without personalities.", "no_personality")
+        now = await personalities.take_on(session.conversation, wanted.name, wanted.traits)
+        session.outbox.put(Confirmed("personality", now))

@@ -23,7 +23,7 @@ from coda_voice.audio.resample import Resampler, check_rate
 from coda_voice.config.model import Mode
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ConversationError, ProtocolError, VoiceTimeoutError
-from coda_voice.events import ConversationEnded, Event
+from coda_voice.events import ConversationEnded, Event, ModeChanged
 from coda_voice.heard import Heard
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.frames import FRAME_SECONDS, SAMPLE_RATE, Pcm, Sampling
@@ -54,8 +54,6 @@ AUDIO_RATE = 1.5
 AUDIO_BURST_SECONDS = 10.0
 EXCESS_SECONDS = 30.0
 """So much audio beyond that rate, all of it dropped, ends the connection."""
-INTERRUPT_SECONDS = 0.8
-"""An interrupted agent is muted so long: it has to notice that it is not speaking."""
 ECHO_FRAMES = 12
 """The agent's frames that may wait to be matched with their echo: about a second."""
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
@@ -127,6 +125,7 @@ class Session:
         self.detached_since: float | None = self.began
         self.muted = False
         self.ended: str | None = None
+        self.mode: str = self.manager.mode
         self._on_taken: Callable[[], None] | None = None
         self._was_attached = False
         self._ingest: Ingest | None = None
@@ -136,7 +135,6 @@ class Session:
         self._hearing = asyncio.Lock()
         self._rate = RateLimit(AUDIO_RATE, AUDIO_BURST_SECONDS)
         self._resampler = Resampler(SAMPLE_RATE, self.sample_rate)
-        self._silenced_until: float | None = None
         self._spoken: deque[Pcm] = deque(maxlen=ECHO_FRAMES)
         self._listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -157,7 +155,7 @@ class Session:
             resume_seconds=resume_seconds,
             sample_rate=self.sample_rate,
             frames=round(self.conversation.seconds / FRAME_SECONDS),
-            mode=self.manager.config.mode,
+            mode=self.mode,
             checkpoint=self.manager.config.moshi.checkpoint,
             muted=self.muted,
         )
@@ -248,12 +246,10 @@ class Session:
     def interrupt(self) -> None:
         """Silence the agent now, and drop what was still to be said."""
         self.conversation.interrupt()
-        self.conversation.slot.mute(True)
-        self._silenced_until = self.conversation.offered_seconds + INTERRUPT_SECONDS
 
     def type_text(self, text: str) -> None:
-        """Take a turn of the user that was typed."""
-        self.conversation.type_text(text)
+        """Take a turn of the user that was typed. Raises ValidationError for an empty one."""
+        self.manager.send_text(self.conversation.id, text)
 
     def _open_input(self) -> Ingest:
         settings = audio_settings_of(self.manager.config, self.sample_rate)
@@ -324,7 +320,10 @@ class Session:
     def happened(self, event: Event) -> None:
         """Pass an event of the conversation on."""
         self.outbox.put(Happened(event))
-        if isinstance(event, ConversationEnded) and self.ended is None:
+        if isinstance(event, ModeChanged):
+            self.mode = event.mode
+            self.outbox.put(Confirmed("mode", event.mode))
+        elif isinstance(event, ConversationEnded) and self.ended is None:
             self.ended = event.reason
 
     async def _listen(self) -> None:
@@ -349,9 +348,6 @@ class Session:
             self.outbox.put(Ended(self.ended, round(talk.seconds / FRAME_SECONDS)))
 
     def _say(self, heard: Heard) -> None:
-        if self._silenced_until is not None and heard.frame.time >= self._silenced_until:
-            self._silenced_until = None
-            self.conversation.slot.mute(False)
         self.figures.frames_out += 1
         if self.manager.config.audio.echo_cancellation:
             self._spoken.append(heard.frame.pcm)

@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from coda_voice.config.model import Mode
 from coda_voice.errors import ProtocolError
-from coda_voice.events import Event, SpeechEnded, SpeechStarted, WordSpoken
+from coda_voice.events import (
+    ConversationFailed,
+    Event,
+    MemoryInjected,
+    MemoryStored,
+    SpeechEnded,
+    SpeechStarted,
+    Transcript,
+    WordSpoken,
+)
 from coda_voice.moshi.frames import FRAME_SAMPLES
 from coda_voice.server.codecs import Message
 from coda_voice.server.codecs.pcm_out import pcm_message
@@ -188,7 +197,22 @@ def in_words(event: Event) -> dict[str, object] | None:
             "speaking": isinstance(event, SpeechStarted),
             "time": round(event.time, 3),
         }
-    if isinstance(event, WordSpoken):
+    if isinstance(event, Transcript):
+        return {
+            "type": "transcript",
+            "speaker": event.speaker,
+            "text": event.text,
+            "final": event.final,
+            "turn": event.generation,
+        }
+    if isinstance(event, MemoryInjected) and event.injected:
+        return {"type": "memory", "action": "told", "items": list(event.injected)}
+    if isinstance(event, MemoryStored):
+        items = list(event.facts) or [event.text]
+        return {"type": "memory", "action": "stored", "items": items}
+    if isinstance(event, ConversationFailed):
+        return {"type": "error", "code": event.code, "message": event.message, "fatal": False}
+    if isinstance(event, WordSpoken) and event.speaker == "agent":
         return {
             "type": "transcript",
             "speaker": event.speaker,

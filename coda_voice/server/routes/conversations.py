@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from coda_voice.config.model import Mode
 from coda_voice.models import ConversationState
+from coda_voice.server import personalities
 from coda_voice.server.access import Caller
 from coda_voice.server.commands import (
     LONGEST_TEXT,
@@ -158,6 +159,12 @@ def routes(front: Front) -> APIRouter:
         """List the voices one may choose from."""
         await front.caller_of(request, "talk")
         return front.sessions.voices.names()
+
+    @router.get("/personalities", tags=["settings"])
+    async def list_personalities(request: Request) -> list[str]:
+        """List the personalities one may choose from."""
+        await front.caller_of(request, "talk")
+        return personalities.names()
 
     @router.get("/config", tags=["settings"])
     async def config(request: Request) -> Settings:

@@ -1,0 +1,150 @@
+"""A server on real sockets in a thread of its own, and a client of /v1/stream, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import websockets
+from numpy.typing import NDArray
+from websockets.asyncio.client import ClientConnection
+
+from coda_voice.config import VoiceConfig
+from coda_voice.manager import VoiceManager
+from coda_voice.server.app import create_app
+from coda_voice.server.front import Front
+from coda_voice.server.run import listen, make_server
+
+FRAME_BYTES = 3_840
+
+
+class RunningServer:
+    """Where the server is, and its inside."""
+
+    def __init__(self, port: int, front: Front) -> None:
+        self.port = port
+        self.front = front
+        self.http = f"http://127.0.0.1:{port}"
+        self.ws = f"ws://127.0.0.1:{port}"
+
+
+@contextmanager
+def voice_server(manager: VoiceManager | None = None, **settings: Any) -> Iterator[RunningServer]:
+    """Serve coda-tiny. ``settings`` as for VoiceConfig.load, a section or ``section__key`` each."""
+    given = {
+        "moshi__device": "cpu",
+        "moshi__threads": 1,
+        "moshi__slots": 2,
+        "server__port": 0,
+        "logging__level": "error",
+        **settings,
+    }
+    app = create_app(VoiceConfig.load(env={}, **given), manager=manager)
+    front: Front = app.state.front
+    listening = listen(front.settings)
+    server = make_server(app)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(server.serve(sockets=[listening]))
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    thread = threading.Thread(target=run, name="server")
+    thread.start()
+    waited = threading.Event()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError(f"the server did not start: {failed}")
+        waited.wait(0.01)
+    try:
+        yield RunningServer(listening.getsockname()[1], front)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listening.close()
+        assert not thread.is_alive(), "the server did not stop"
+
+
+class StreamClient:
+    """A client of /v1/stream that sends a frame and waits for its answer."""
+
+    def __init__(self, url: str, **connect: Any) -> None:
+        self._connecting = websockets.connect(url, max_size=None, **connect)
+        self.messages: list[dict[str, Any]] = []
+        self.audio = bytearray()
+        self.socket: ClientConnection
+
+    async def __aenter__(self) -> StreamClient:
+        self.socket = await self._connecting
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.socket.close()
+
+    async def receive(self) -> bytes | dict[str, Any]:
+        """Give the next message; JSON ones are also kept in ``messages``."""
+        async with asyncio.timeout(30):
+            message = await self.socket.recv()
+        if isinstance(message, bytes):
+            self.audio += message
+            return message
+        told: dict[str, Any] = json.loads(message)
+        self.messages.append(told)
+        return told
+
+    async def until(self, type: str, **fields: Any) -> dict[str, Any]:
+        """Read until a message of that type with those fields."""
+        while True:
+            told = await self.receive()
+            if isinstance(told, dict) and told["type"] == type:
+                if all(told.get(key) == value for key, value in fields.items()):
+                    return told
+
+    async def ready(self) -> dict[str, Any]:
+        return await self.until("status", status="ready")
+
+    async def tell(self, type: str, **fields: Any) -> None:
+        await self.socket.send(json.dumps({"type": type, **fields}))
+
+    async def frame(self, pcm: bytes = bytes(FRAME_BYTES)) -> bytes:
+        """Send audio that makes one frame; give the agent's."""
+        await self.socket.send(pcm)
+        while True:
+            answer = await self.receive()
+            if isinstance(answer, bytes):
+                return answer
+
+    async def say(self, pcm: NDArray[np.float32]) -> bytes:
+        """Say 24 kHz samples frame by frame; give the agent's bytes of the same time."""
+        data = (np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes()
+        data += bytes(-len(data) % FRAME_BYTES)
+        heard = [
+            await self.frame(data[at : at + FRAME_BYTES]) for at in range(0, len(data), FRAME_BYTES)
+        ]
+        return b"".join(heard)
+
+    async def closed(self) -> int:
+        """Read to the end; give the close code."""
+        try:
+            while True:
+                await self.receive()
+        except websockets.ConnectionClosed:
+            assert self.socket.close_code is not None
+            return self.socket.close_code
+
+    def told(self, type: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["type"] == type]
