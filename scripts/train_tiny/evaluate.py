@@ -138,7 +138,25 @@ def evaluate(
     }
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(result, indent=1) + "\n")
+    write_card(folder / "README.md", [Bar(**{k: r[k] for k in Bar.__annotations__}) for r in rows])
     return bars
+
+
+def write_card(path: Path, bars: list[Bar]) -> None:
+    """Put the figures between the marks of the model card, where there is one with marks."""
+    begin, end = "<!-- figures -->\n", "<!-- end of figures -->"
+    text = path.read_text() if path.exists() else ""
+    if begin not in text or end not in text:
+        return
+    rows = ["| figure | value | bar | n | |", "|---|---|---|---|---|"]
+    for bar in bars:
+        limit = f"≥ {bar.least:g}" if bar.least is not None else ""
+        limit = f"≤ {bar.most:g}" if bar.most is not None else limit
+        mark = {True: "holds", False: "missed", None: ""}[bar.holds]
+        rows.append(f"| {bar.name} | {bar.value:.3f} | {limit} | {bar.count} | {mark} |")
+    head, rest = text.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    path.write_text(head + begin + "\n".join(rows) + "\n" + end + tail)
 
 
 SECTIONS: dict[str, Callable[[Bench, float], list[dict[str, Any]]]] = {

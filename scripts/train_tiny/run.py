@@ -33,11 +33,12 @@ def material(work: Path) -> Material:
     constants = json.loads((work / "constants.json").read_text())
     with (work / "user_lines.jsonl").open() as rows:
         lines = [UserLine(**json.loads(row)) for row in rows]
+    user = encode.Codes.load(work / "user.codes")
     return Material(
         encode.Codes.load(work / "agent.codes"),
-        encode.Codes.load(work / "user.codes"),
+        user,
         encode.Codes.load(work / "noise.codes"),
-        lines,
+        lines[: len(user)],
         np.array(constants["silence_codes"]),
         np.array(constants["sine_codes"]),
         load_tokenizer(work),
