@@ -18,7 +18,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from coda_voice.attendants import Attendant, UserText
-from coda_voice.errors import VoiceProcessingError
+from coda_voice.errors import ComponentNotInitializedError, VoiceProcessingError
 from coda_voice.events import (
     ConversationFailed,
     MemoryInjected,
@@ -100,6 +100,13 @@ class Remembering(Attendant):
         self._searched_words = self._searches = 0
         self._recent: deque[str] = deque(maxlen=_RECENT)
         self._reported: set[str] = set()
+
+    @property
+    def conditioner(self) -> Conditioner:
+        """What tells the model things. Raises ComponentNotInitializedError before ``begin``."""
+        if self._conditioner is None:
+            raise ComponentNotInitializedError("the conversation has not begun")
+        return self._conditioner
 
     # ---- the seam -----------------------------------------------------------------------
 
