@@ -82,7 +82,7 @@ def open_engine(config: VoiceConfig, prompt: Prompt | None = None) -> Engine:
     dtype = cast(DtypeName, choose_dtype(settings.optimization, device))
     try:
         free = _free_memory(device)
-        models = load_models(settings.checkpoint, device, dtype)
+        models = load_models(settings.checkpoint, device, dtype, settings.transcriber)
         slots = settings.slots or _slots_for(models, free)
         engine = Engine(models, EngineOptions(slots=slots, threads=settings.threads))
         engine.start()

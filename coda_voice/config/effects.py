@@ -26,6 +26,7 @@ ACTS: dict[str, str] = {
     "audio.echo_cancellation": "coda_voice/startup.py",
     "audio.auto_gain_control": "coda_voice/startup.py",
     "moshi.checkpoint": "coda_voice/startup.py",
+    "moshi.transcriber": "coda_voice/startup.py",
     "moshi.device": "coda_voice/startup.py",
     "moshi.optimization": "coda_voice/startup.py",
     "moshi.slots": "coda_voice/startup.py",

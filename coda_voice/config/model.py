@@ -24,6 +24,10 @@ Mode = Literal["moshi_only", "hybrid", "adaptive", "traditional"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+|mlx|cloud)$")]
 Dtype = Literal["auto", "bf16", "fp16", "fp32", "int8"]
 PathText = Annotated[str, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, Path) else v)]
+# YAML reads a bare off as false.
+TranscriberName = Annotated[
+    str, BeforeValidator(lambda v: ("auto" if v else "off") if isinstance(v, bool) else v)
+]
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0, le=5)]
 
@@ -59,6 +63,8 @@ class MoshiConfig(Section):
 
     checkpoint: PathText = Field(default="coda-tiny", min_length=1)
     """A known name or a folder; ``model_path`` in Coda, ``model`` beside a provider."""
+    transcriber: TranscriberName = Field(default="auto", min_length=1)
+    """``auto``: the one the checkpoint brings; ``off``; or a known name or folder."""
     device: Device = "auto"
     optimization: Dtype = "auto"
     """Number format of the weights."""

@@ -156,3 +156,12 @@ def test_two_names_of_one_setting_that_disagree(tmp_path: Path):
     with pytest.raises(ConfigurationError, match=r"coda\.yaml:2: .*coda\.yaml:1\)"):
         load(tmp_path, "moshi: {model_path: a,\n checkpoint: b}\n")
     assert load(tmp_path, "moshi: {model_path: a, checkpoint: a}\n").moshi.checkpoint == "a"
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("off", "off"), ("auto", "auto"), ("false", "off"), ("kyutai/stt-1b-en_fr",) * 2],
+)
+def test_a_bare_off_in_yaml_switches_the_transcriber_off(written: str, means: str):
+    config = VoiceConfig.from_dict(yaml.safe_load(f"moshi: {{transcriber: {written}}}"))
+    assert config.moshi.transcriber == means
