@@ -161,9 +161,10 @@ class Remembering(Attendant):
         """Be somebody else from now on: the prompt is exchanged while the conversation runs."""
         self.personality = personality
         if self._conditioner is not None:
-            self._conditioner.describe(await self._persona(personality))
-            self._conditioner.refresh()
             await self._note(personality)
+            self._conditioner.describe(await self._persona(personality))
+            told = asyncio.wrap_future(self._conditioner.refresh())
+            self._start(self._report("", told), self._tasks)
 
     def closed(self) -> None:
         """Stop telling; what is being stored is stored."""
@@ -245,9 +246,7 @@ class Remembering(Attendant):
                     )
                 )
             if adapted and self._conditioner is not None:
-                self._conditioner.describe(await self._persona(self.personality))
-                self._conditioner.refresh()
-                await self._note(self.personality)
+                await self.become(self.personality)
         if self.memory is None:
             return
         kept = await self.memory.keep(said)
