@@ -21,9 +21,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.manager import VoiceManager
+from coda_voice.server import edges
 from coda_voice.server.access import Access
 from coda_voice.server.front import Front, refusal
 from coda_voice.server.gate import Gate, listed
+from coda_voice.server.page import page_routes
 from coda_voice.server.routes import conversations, events, health, voice
 
 Routes = Callable[[Front], APIRouter]
@@ -32,6 +34,7 @@ OUR_ROUTES: tuple[Routes, ...] = (
     voice.routes,
     events.routes,
     conversations.routes,
+    edges.routes,
 )
 
 
@@ -69,6 +72,7 @@ def create_app(
     app.state.front = front
     for make in (*OUR_ROUTES, *routes):
         app.include_router(make(front))
+    app.router.routes.extend(page_routes())
     app.add_exception_handler(VoiceProcessingError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_middleware(

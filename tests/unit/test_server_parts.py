@@ -1,0 +1,137 @@
+"""The server's small parts: what waits for a slow reader, rates, addresses, the log of events."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from coda_voice.events import Event, TurnLatency, WordSpoken
+from coda_voice.heard import Heard
+from coda_voice.moshi.frames import FrameOut
+from coda_voice.server.event_log import EventLog, Missed
+from coda_voice.server.limits import AddressLimits, RateLimit
+from coda_voice.server.outputs import AgentAudio, Dropped, Happened, Outbox, Pong
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def audio(number: int) -> AgentAudio:
+    pcm = np.full(1_920, number / 100, dtype=np.float32)
+    frame = FrameOut(frame=number, pcm=pcm, text_token=None)
+    return AgentAudio(pcm, Heard(frame, -20.0, (), False, False))
+
+
+async def test_an_outbox_drops_the_oldest_audio_and_keeps_messages_in_order():
+    clock = Clock()
+    outbox = Outbox(audio_frames=3, messages=4, clock=clock)
+    outbox.put(Pong(0))
+    for number in range(5):
+        outbox.put(audio(number))
+        outbox.put(Pong(number + 1)) if number < 3 else None
+    clock.now = 2.0
+    assert outbox.behind_since == 0.0 and outbox.dropped_audio == 2
+    got = [await outbox.get() for _ in range(8)]
+    assert got[0] == Dropped("output", 2)
+    kept = [o.heard.frame.frame if isinstance(o, AgentAudio) else o for o in got[1:]]
+    assert kept == [Pong(0), Pong(1), Pong(2), 2, Pong(3), 3, 4]
+    waiting = asyncio.create_task(outbox.get())
+    await asyncio.sleep(0)
+    assert outbox.behind_since is None, "who has read everything has caught up"
+    outbox.put(Pong(9))
+    assert await waiting == Pong(9)
+
+
+async def test_an_outbox_is_bounded_whatever_is_put_in():
+    outbox = Outbox(audio_frames=2, messages=3)
+    for number in range(1_000):
+        outbox.put(Pong(number))
+        outbox.put(audio(number))
+    assert len(outbox) == 5 and outbox.dropped_messages == 997
+    assert outbox.drop_audio() == 2 and len(outbox) == 3
+
+
+def test_a_rate():
+    clock = Clock()
+    rate = RateLimit(rate=10, burst=5, clock=clock)
+    assert [rate.take() for _ in range(6)] == [True] * 5 + [False]
+    assert rate.seconds_until_one == pytest.approx(0.1)
+    clock.now = 0.25
+    assert rate.take() and rate.take() and not rate.take()
+    clock.now = 100.0
+    assert not rate.take(5.1) and rate.take(5.0)
+
+
+def test_addresses():
+    clock = Clock()
+    limits = AddressLimits(connections=3, connects_per_second=4, clock=clock)
+    assert [limits.enter("a") for _ in range(3)] == [None] * 3
+    assert limits.enter("a") == 1.0, "three at once are enough"
+    assert limits.enter("b") is None
+    limits.leave("a")
+    assert limits.enter("a") is None
+    for _ in range(3):
+        limits.leave("a")
+    for _ in range(8):
+        if limits.enter("a") is None:
+            limits.leave("a")
+    wait = limits.enter("a")
+    assert wait is not None and 0 < wait <= 0.25, "eight in no time are too many"
+    clock.now = 10.0
+    assert limits.enter("a") is None
+    for number in range(10_000):
+        limits.enter(f"n{number}")
+        limits.leave(f"n{number}")
+    assert len(limits._rates) <= 4_096 and limits.open == 2
+
+
+def word(text: str, conversation: str = "one") -> WordSpoken:
+    return WordSpoken(conversation_id=conversation, speaker="agent", text=text, start=0, end=1)
+
+
+async def collect(log: EventLog, count: int, after: int | None = None) -> list[Event | Missed]:
+    found: list[Event | Missed] = []
+    async for event in log.follow(lambda e: isinstance(e, WordSpoken), after):
+        found.append(event)
+        if len(found) == count:
+            break
+    return found
+
+
+async def test_followers_of_the_log_miss_nothing_or_are_told():
+    seen: list[Event] = []
+    log = EventLog(4, seen.append)
+    log.start()
+    first = [word("a"), word("b"), word("c")]
+    for event in first:
+        log.append(event)
+    log.append(TurnLatency(conversation_id="one", seconds=1))
+    assert await collect(log, 2, after=first[0].id) == first[1:]
+    following = asyncio.create_task(collect(log, 2))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(log.append, word("d"))  # from the engine's thread
+    await asyncio.to_thread(log.append, word("e"))
+    assert [e.text for e in await following if isinstance(e, WordSpoken)] == ["d", "e"]
+    late = await collect(log, 3, after=0)
+    assert late[0] == Missed(2) or isinstance(late[0], WordSpoken)
+    assert [e.text for e in log.recent(lambda e: isinstance(e, WordSpoken), 2)] == ["d", "e"]  # type: ignore[attr-defined]
+    assert len(seen) == 6
+    slow = log.follow(lambda e: True)
+    pending = asyncio.ensure_future(anext(slow))
+    await asyncio.sleep(0)
+    for number in range(9):
+        log.append(word(str(number)))
+    assert await pending == Missed(5)
+    assert (await anext(slow)).text == "5"  # type: ignore[union-attr]
+    await slow.aclose()
+
+
+def test_outputs_compare_by_value():
+    event = word("x")
+    assert Happened(event) == Happened(event)
