@@ -39,6 +39,9 @@ VERBS = {
     "run": Verb("coda_voice.cli.run", "run", "Answer a recording: IN.wav to OUT.wav."),
     "doctor": Verb("coda_voice.cli.doctor", "doctor", "Show what this machine can run, and why."),
     "download": Verb("coda_voice.cli.download", "download", "Fetch a checkpoint by name."),
+    "probe": Verb(
+        "coda_voice.cli.probe", "probe", "Measure a voice server: latency, barge-in, room."
+    ),
     "memory": Verb("coda_voice.cli.memory", "app", "Show, add to, and forget what it remembers."),
     "personality": Verb(
         "coda_voice.cli.personality", "app", "Show who it can be, and how it adapted to a user."

@@ -40,9 +40,10 @@ LONGEST_SECONDS = 3_600
 
 
 def live_routes(host: EdgeHost) -> APIRouter:
-    """Give the route ``/v1/live/sessions``, and ``/v1/live`` which OpenAI's client connects to."""
+    """Give the route ``/v1/live/sessions``."""
     router = APIRouter()
 
+    @router.websocket("/v1/live/sessions")
     async def live(websocket: WebSocket) -> None:
         guest = await host.admit(websocket, ("live",))
         if guest is None:
@@ -55,8 +56,6 @@ def live_routes(host: EdgeHost) -> APIRouter:
             told = encode(error_event(error.error_code, error.message))
             await tell_and_close(websocket, told, TRY_AGAIN)
 
-    router.add_api_websocket_route("/v1/live/sessions", live)
-    router.add_api_websocket_route("/v1/live", live)
     return router
 
 

@@ -1,0 +1,245 @@
+"""A conversation held by another server of ours, over ``/v1/stream`` (docs/reference/protocols.md).
+
+Sound is mono float32 at 24 kHz, in frames of 1920 samples, as everywhere here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
+
+from coda_voice.audio.pcm import decode_samples, encode_samples
+from coda_voice.errors import ConfigurationError, MoshiConnectionError, SlotsFullError
+from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm
+
+STREAM_PATH = "/v1/stream"
+MAX_MESSAGE_BYTES = 1024 * 1024
+CONNECT_SECONDS = 10.0
+_FULL = ("slots_full", "too_many_conversations")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFrame:
+    """80 ms of the agent."""
+
+    pcm: Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteMessage:
+    """Everything else the server says: ``fields`` as in the protocol."""
+
+    type: str
+    fields: Mapping[str, object]
+
+    def text(self, name: str) -> str:
+        """Give a field as text; empty where there is none."""
+        value = self.fields.get(name)
+        return value if isinstance(value, str) else ""
+
+    def number(self, name: str) -> float:
+        """Give a field as a number; 0 where there is none."""
+        value = self.fields.get(name)
+        return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def decode(message: str | bytes) -> RemoteFrame | RemoteMessage:
+    """Read a message of the server. Raises MoshiConnectionError and nothing else."""
+    if isinstance(message, bytes):
+        if len(message) % 2:
+            raise MoshiConnectionError(
+                "The server sent sound of half a sample; is it one of ours?", "bad_answer"
+            )
+        return RemoteFrame(decode_samples(message, "int16"))
+    try:
+        fields = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise MoshiConnectionError(
+            "The server's message is no JSON; is it one of ours?", "bad_answer"
+        ) from error
+    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+        raise MoshiConnectionError(
+            "The server's message has no type; is it one of ours?", "bad_answer"
+        )
+    return RemoteMessage(fields["type"], fields)
+
+
+def websocket_url(address: str, path: str, query: Mapping[str, str] | None = None) -> str:
+    """Give the WebSocket URL of an address: http becomes ws, ``path`` holds where there is none.
+
+    The address's own query is kept. Raises ConfigurationError.
+    """
+    parts = urlsplit(address if "://" in address else f"ws://{address}")
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not parts.hostname:
+        raise ConfigurationError(
+            f"{address!r} is no address of a voice server; write wss://HOST or ws://HOST:PORT.",
+            "bad_endpoint",
+        )
+    own = dict(parse_qsl(parts.query))
+    return urlunsplit(
+        (
+            scheme,
+            parts.netloc,
+            path if parts.path in ("", "/") else parts.path,
+            urlencode({**own, **(query or {})}),
+            "",
+        )
+    )
+
+
+class RemoteConversation:
+    """One conversation on the other server, open while it is entered."""
+
+    def __init__(
+        self, endpoint: str, token: str | None = None, query: Mapping[str, str] | None = None
+    ) -> None:
+        self._url = websocket_url(endpoint, STREAM_PATH, query)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._socket: ClientConnection | None = None
+        self.ready: RemoteMessage | None = None
+        """The server's description of the conversation."""
+
+    async def __aenter__(self) -> Self:
+        """Connect, and wait until the conversation takes audio.
+
+        Raises MoshiConnectionError, SlotsFullError where the server has no room.
+        """
+        try:
+            self._socket = await connect(
+                self._url,
+                additional_headers=self._headers,
+                max_size=MAX_MESSAGE_BYTES,
+                open_timeout=CONNECT_SECONDS,
+                compression=None,
+            )
+            async for message in self.messages():
+                if isinstance(message, RemoteMessage) and message.text("status") == "ready":
+                    self.ready = message
+                    return self
+        except InvalidStatus as error:
+            raise _refused(error.response.status_code, self._url) from error
+        except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
+            raise MoshiConnectionError(
+                f"The voice server at {_shown(self._url)} cannot be reached "
+                f"({error or type(error).__name__}); check the endpoint, and whether it runs.",
+                "unreachable",
+            ) from error
+        except BaseException:
+            await self.close()
+            raise
+        await self.close()
+        raise MoshiConnectionError("The server closed before the conversation began.", "closed")
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the conversation."""
+        await self.close()
+
+    async def close(self) -> None:
+        """End the conversation and the connection."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            await socket.close()
+
+    async def send(self, pcm: Pcm) -> None:
+        """Send a frame of the user. Raises MoshiConnectionError."""
+        await self._send(encode_samples(pcm, "int16"))
+
+    async def tell(self, kind: str, **fields: object) -> None:
+        """Send a JSON message. Raises MoshiConnectionError."""
+        await self._send(json.dumps({"type": kind, **fields}))
+
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            await self._open.send(message)
+        except ConnectionClosed as error:
+            raise _lost(error) from error
+
+    @property
+    def _open(self) -> ClientConnection:
+        if self._socket is None:
+            raise MoshiConnectionError("The connection is not open.", "closed")
+        return self._socket
+
+    async def messages(self) -> AsyncIterator[RemoteFrame | RemoteMessage]:
+        """Give what the server says until it closes.
+
+        Raises SlotsFullError or MoshiConnectionError for a fatal error of the server's, and
+        MoshiConnectionError for a connection that is lost.
+        """
+        try:
+            async for raw in self._open:
+                message = decode(raw)
+                if isinstance(message, RemoteMessage) and message.type == "error":
+                    _raise_if_fatal(message)
+                yield message
+        except ConnectionClosed as error:
+            raise _lost(error) from error
+        except WebSocketException as error:
+            raise MoshiConnectionError(
+                f"The voice server broke its protocol: {error}.", "bad_answer"
+            ) from error
+
+
+def frames_of(pcm: Pcm) -> list[Pcm]:
+    """Cut sound into whole frames; the rest is dropped."""
+    count = len(pcm) // FRAME_SAMPLES
+    return [pcm[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES] for n in range(count)]
+
+
+def _raise_if_fatal(message: RemoteMessage) -> None:
+    if message.fields.get("fatal") is not True:
+        return
+    code, said = message.text("code") or "failed", message.text("message") or "no reason given"
+    if code in _FULL:
+        raise SlotsFullError(said, code, retry_after=message.number("retry_after"))
+    raise MoshiConnectionError(f"The voice server ended the conversation: {said}", code)
+
+
+def _refused(status: int, url: str) -> MoshiConnectionError | SlotsFullError:
+    if status in (429, 503):
+        return SlotsFullError(
+            f"The voice server at {_shown(url)} takes no more conversations now ({status}); try "
+            "again later."
+        )
+    advice = {
+        401: "it wants a token or a key",
+        403: "the token may not, or the origin is not allowed",
+        404: "it does not speak this protocol at this path",
+    }.get(status, "is it one of ours?")
+    return MoshiConnectionError(
+        f"The voice server at {_shown(url)} refused the connection ({status}): {advice}.",
+        f"http_{status}",
+    )
+
+
+def _lost(error: ConnectionClosed) -> MoshiConnectionError:
+    code = error.rcvd.code if error.rcvd is not None else None
+    why = (error.rcvd.reason if error.rcvd is not None else "") or f"code {code or 'none'}"
+    return MoshiConnectionError(
+        f"The connection to the voice server was lost ({why}); start a new conversation.", "lost"
+    )
+
+
+def _shown(url: str) -> str:
+    """Give the address without its query, which may hold what is nobody's business."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"

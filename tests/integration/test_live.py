@@ -1,0 +1,158 @@
+"""OpenAI's own client holds a Live session with coda-tiny over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from coda_integrations.host import LocalHost, Thinkers
+from coda_integrations.live.edge import live_routes
+from coda_tools import ToolRegistry
+from coda_tools.builtin.arithmetic import calculate
+from openai import AsyncOpenAI
+from openai.resources.live.live import AsyncLiveConnection
+
+from coda_voice.attendants import UserText
+from coda_voice.audio import telephony
+from coda_voice.hybrid.offline_brain import OfflineBrain
+from coda_voice.manager import VoiceManager
+from coda_voice.moshi.engine import Engine
+from coda_voice.turns import level_dbfs
+from tests.conftest import Spoken
+from tests.integration.edge_server import serving
+
+PCM_16K = {"type": "audio/pcm", "rate": 16_000}
+
+
+class Client:
+    """A Live connection of the openai package, and everything it has received."""
+
+    def __init__(self, connection: AsyncLiveConnection, manager: VoiceManager) -> None:
+        self.connection = connection
+        self.manager = manager
+        self.events: list[dict[str, Any]] = []
+        self._read = 0
+
+    async def until(self, kind: str, wanted: Callable[[dict[str, Any]], bool] = lambda e: True):
+        async with asyncio.timeout(30):
+            while True:
+                while self._read < len(self.events):
+                    event = self.events[self._read]
+                    self._read += 1
+                    if event["type"] == kind and wanted(event):
+                        return event
+                self.events.append((await self.connection.recv()).to_dict())
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["type"] == kind]
+
+    def understood(self, text: str) -> None:
+        """The user's words, by the way the transcriber's come."""
+        conversation = self.manager.conversation(self.manager.get_active_conversations()[0])
+        conversation.user_text(UserText(text, True, conversation.generation, conversation.seconds))
+
+
+@asynccontextmanager
+async def started(
+    engine: Engine, thinkers: Thinkers | None = None, **session: Any
+) -> AsyncIterator[Client]:
+    async with VoiceManager(engine=engine) as manager:
+        host = LocalHost(manager, thinkers)
+        async with serving(live_routes(host)) as address:
+            openai = AsyncOpenAI(api_key="none", base_url=f"http://{address}/v1")
+            async with openai.live.connect() as connection:
+                client = Client(connection, manager)
+                await connection.session.start(session={"model": "coda-tiny", **session})
+                yield client
+            await openai.close()
+        host.close()
+
+
+async def test_all_of_the_voice_is_heard_in_the_format_asked_for(engine: Engine, spoken: Spoken):
+    async with started(engine, audio={"format": PCM_16K}) as client:
+        session = (await client.until("session.started"))["session"]
+        assert session["audio"]["format"] == PCM_16K
+        pcm = spoken.pcm("what_is_your_name", 16_000)
+        for begin in range(0, len(pcm), 1_600):
+            data = telephony.to_int16(pcm[begin : begin + 1_600]).astype("<i2").tobytes()
+            await client.connection.session.input_audio.append(
+                audio=base64.b64encode(data).decode()
+            )
+            await asyncio.sleep(0.1)
+        word = await client.until("session.output_transcript.delta")
+        assert word["delta"].strip() and word["end_ms"] >= word["start_ms"] > 500
+        await client.connection.session.close()
+        closed = await client.until("session.closed")
+        assert closed["reason"] == "close_requested"
+        sound = b"".join(
+            base64.b64decode(e["delta"]) for e in client.of("session.output_audio.delta")
+        )
+        heard = np.frombuffer(sound, dtype="<i2").astype(np.float32) / 32_768
+        assert abs(len(heard) / 16_000 - closed["usage"]["seconds"]) < 0.2  # silence, too
+        assert level_dbfs(heard) > -60
+
+
+async def test_what_needs_thought_is_delegated_to_the_client_who_has_it_said(engine: Engine):
+    async with started(engine) as client:
+        await client.until("session.started")
+        client.understood("thank you very much")  # the voice answers that alone
+        client.understood("what is seventeen plus five")
+        created = await client.until("session.delegation.created")
+        assert created["delegation"]["target"] == "client"
+        heard = "".join(e["delta"] for e in client.of("session.input_transcript.delta"))
+        assert heard.split()[-4:] == ["is", "seventeen", "plus", "five"]
+        assert len(client.of("session.delegation.created")) == 1
+        await client.connection.session.commentary.append(
+            content="The answer is twenty two.", delegation_id=created["delegation"]["id"]
+        )
+        await client.until("session.commentary.appended")
+        await client.until(
+            "session.output_transcript.delta", lambda e: e["delta"].strip() == "twenty"
+        )
+
+
+async def test_the_server_thinks_itself_with_responses_delegation(engine: Engine):
+    thinkers = Thinkers([OfflineBrain()], ToolRegistry([calculate]))
+    delegation = {"type": "responses", "responses": {"model": "any"}}
+    async with started(engine, thinkers, delegation=delegation) as client:
+        await client.until("session.started")
+        client.understood("what is seventeen plus five")
+        created = await client.until("session.delegation.created")
+        assert created["delegation"]["target"] == "responses"
+        completed = await client.until(
+            "response.event", lambda e: e["event"]["type"] == "response.completed"
+        )
+        assert completed["delegation_id"] == created["delegation"]["id"]
+        await client.until(
+            "session.output_transcript.delta", lambda e: e["delta"].strip() == "twenty"
+        )
+
+
+async def test_what_cannot_be_is_said_and_the_session_goes_on(engine: Engine):
+    async with VoiceManager(engine=engine) as manager:
+        host = LocalHost(manager)
+        async with serving(live_routes(host)) as address:
+            openai = AsyncOpenAI(api_key="none", base_url=f"http://{address}/v1")
+            async with openai.live.connect() as connection:
+                client = Client(connection, manager)
+                await connection.session.input_audio.mute()
+                error = await client.until("error")
+                assert error["error"]["code"] == "session_not_started"
+                await connection.session.start(
+                    session={"model": "m", "colour": "blue"}, event_id="mine"
+                )
+                error = await client.until("error")
+                assert error["error"]["code"] == "unknown_parameter"
+                assert error["client_event_id"] == "mine"
+                await connection.session.start(session={"model": "m"})
+                await client.until("session.started")
+                await connection.session.commentary.append(content="x", delegation_id="nobody's")
+                assert "nobody's" in (await client.until("error"))["error"]["message"]
+                await connection.session.input_audio.mute()
+                await client.until("session.input_audio.muted")
+            await openai.close()
+        host.close()
