@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import ConfigurationError
