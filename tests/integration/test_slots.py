@@ -12,6 +12,7 @@ import torch
 from coda_voice.moshi.batch import SlotBatch
 from coda_voice.moshi.checkpoint import load_models
 from coda_voice.moshi.frames import Pcm, Sampling
+from coda_voice.moshi.transcriber import Written
 from tests.integration.speech import spoken
 
 SLOTS = 8
@@ -33,6 +34,7 @@ class Trace:
     tokens: list[int | None] = field(default_factory=list)
     codes: list[list[int]] = field(default_factory=list)
     pcm: list[Pcm] = field(default_factory=list)
+    written: list[Written | None] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,12 @@ def keep(trace: Trace, result, row: int) -> None:
     trace.tokens.append(result.tokens[row])
     trace.codes.append(result.codes[row].tolist())
     trace.pcm.append(result.pcm[row])
+    trace.written.append(result.written[row])
+
+
+def tokens_written(trace: Trace) -> list[int]:
+    """What the transcriber wrote of the user."""
+    return [written.token for written in trace.written if written is not None]
 
 
 def test_eight_conversations_come_and_go_and_each_is_as_it_is_alone(batch: SlotBatch) -> None:
@@ -99,6 +107,12 @@ def test_eight_conversations_come_and_go_and_each_is_as_it_is_alone(batch: SlotB
     for name in NAMES:
         assert together[name].tokens == alone[name].tokens, name
         assert together[name].codes == alone[name].codes, name
+        assert tokens_written(together[name]) == tokens_written(alone[name]), name
+        for one, other in zip(together[name].written, alone[name].written, strict=True):
+            assert one is not None and other is not None
+            assert one.pause == pytest.approx(other.pause, abs=1e-4)
+    transcripts = {tuple(tokens_written(trace)) for trace in alone.values()}
+    assert len(transcripts) == len(NAMES), "everybody said something else"
 
 
 def test_the_same_seed_is_the_same_conversation_wherever_and_with_whomever(

@@ -52,6 +52,8 @@ def test_coda_tiny_tells_what_it_can_itself():
     assert list(tiny.silence_codes or ()) == extras["silence_codes"]
     assert tiny.prompt_layout.silence_after == extras["prompt_frames"]["after"]
     assert (tiny.agent_codebooks, tiny.user_codebooks, tiny.depformer_steps) == (8, 8, 8)
+    assert tiny.converses
+    assert (tiny.transcriber, tiny.transcriber_folder) == ("kyutai_stt", extras["stt"])
 
 
 def test_personaplex_loads_half_of_its_depformer():
@@ -84,6 +86,8 @@ def test_a_folder_that_transcribes(tmp_path: Path):
     record = capabilities_of(folder_with(tmp_path / "stt", config))
     assert not record.converses
     assert (record.user_codebooks, record.depformer_steps) == (32, 0)
+    assert (record.transcriber, record.transcriber_folder) == ("kyutai_stt", "")
+    assert capabilities_of(folder_with(tmp_path / "mine", MOSHI_SHAPE)).transcriber == "none"
 
 
 def test_a_streaming_sum_is_seen_in_the_fuser(tmp_path: Path):
