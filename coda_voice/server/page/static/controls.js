@@ -47,18 +47,19 @@ export class Controls {
     this.announce({ idle: "", connecting: "Connecting", waiting: "Waiting for a place", live: "Connected. Speak whenever you like.", resuming: "Connection lost, reconnecting" }[state]);
   }
 
-  ready({ mode, checkpoint, resumed, personality, personalities = [] }) {
+  ready({ mode, checkpoint, resumed }) {
     this.notice("");
     this.modeIs(mode);
     byId("model-name").textContent = checkpoint;
-    if (personalities.length) this.#listPersonalities(personalities);
-    if (personality) this.personalityIs(personality);
     if (resumed) this.announce("The conversation goes on");
   }
 
-  #listPersonalities(names) {
-    byId("personality").replaceChildren(...names.map((name) => element("option", { value: name }, name)));
-    byId("personality-pick").hidden = false;
+  listPersonalities(names) {
+    const chosen = byId("personality").value;
+    const configured = element("option", { value: "", disabled: true, selected: true }, "as configured");
+    byId("personality").replaceChildren(configured, ...names.map((name) => element("option", { value: name }, name)));
+    if (names.includes(chosen)) byId("personality").value = chosen;
+    byId("personality-pick").hidden = !names.length;
   }
 
   modeIs(mode) {

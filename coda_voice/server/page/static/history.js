@@ -43,15 +43,7 @@ export class History extends EventTarget {
   receive(message) {
     if (message.type === "transcript") this.#transcript(message);
     else if (message.type === "speech") this.#speech(message);
-    else if (message.type === "memory") this.#memory(message.action, message.items);
     else if (message.type === "event") this.#event(message.event);
-  }
-
-  /** A turn that the user wrote. */
-  typed(text) {
-    const turn = this.#begin("user", this.now);
-    Object.assign(turn, { text, final: true, typed: true });
-    this.#changed(turn);
   }
 
   #transcript({ speaker, text, final, turn: number, start = this.now, end = start }) {
@@ -76,7 +68,7 @@ export class History extends EventTarget {
   }
 
   #userText(text, final, number, start) {
-    let turn = this.turns.findLast((t) => t.speaker === "user" && t.number === number && !t.typed);
+    let turn = this.turns.findLast((t) => t.speaker === "user" && t.number === number);
     if (!turn || (turn.final && !final)) {
       if (!text) return;
       turn = this.#begin("user", start);
@@ -95,9 +87,19 @@ export class History extends EventTarget {
 
   #event(event) {
     this.now = Math.max(this.now, event.time ?? 0);
-    if (event.type === "turn_latency") this.#latency(event);
+    if (event.type === "transcript") this.#userTurn(event);
+    else if (event.type === "turn_latency") this.#latency(event);
     else if (event.type === "barge_in") this.#bargeIn(event);
     else this.#thought(event);
+  }
+
+  /** The event says more than the transcript message before it: when, and whether written. */
+  #userTurn({ generation, typed, words }) {
+    const turn = this.turns.findLast((t) => t.speaker === "user" && t.number === generation);
+    if (!turn || (!typed && !words?.length)) return;
+    turn.typed = Boolean(typed);
+    if (words?.length) Object.assign(turn, { start: words[0].start, end: words.at(-1).end });
+    this.#changed(turn);
   }
 
   #latency({ time, seconds }) {
@@ -126,10 +128,6 @@ export class History extends EventTarget {
     this.#tell("latency", figure);
   }
 
-  #memory(action, items) {
-    if (items?.length) this.#add({ kind: "memory", action, items });
-  }
-
   // ---- thoughts: what was routed, reasoned, run -------------------------------------------
 
   #thought(event) {
@@ -154,6 +152,29 @@ export class History extends EventTarget {
       case "tool_ended":
         this.#toolEnded(event);
         break;
+      case "memory":
+        this.#memory(event);
+        break;
+      case "memory_stored":
+        this.#add({ kind: "memory", time, generation, what: "stored", items: event.facts?.length ? event.facts : [event.text], refused: [] });
+        break;
+      case "script_ended":
+        if (event.outcome === "done") break;
+        this.#add({ kind: "note", time, generation, text: `What it was to say (${event.origin}) was ${event.outcome}: ${event.unsaid} words were not said.` });
+        break;
+      case "answer_latency":
+        this.#figure({ kind: "llm", time, seconds: event.seconds });
+        break;
+      case "mode_changed":
+        this.#tell("mode", event.mode);
+        this.#add({ kind: "note", time, generation, text: `Mode: ${event.mode.replaceAll("_", " ")}` });
+        break;
+      case "no_transcript":
+        this.#add({ kind: "note", time, generation, text: event.reason });
+        break;
+      case "personality_adapted":
+        this.#add({ kind: "note", time, generation, text: `Its ${event.trait} went from ${event.before.toFixed(2)} to ${event.after.toFixed(2)}, because you said “${event.because}”.` });
+        break;
       case "session_renewed":
         this.#add({ kind: "note", time, generation, text: `Its memory of this talk was renewed; the last ${Math.round(event.kept_frames * 0.08)} s were kept.` });
         break;
@@ -167,6 +188,11 @@ export class History extends EventTarget {
         this.#add({ kind: "fault", time, generation, text: event.message });
         break;
     }
+  }
+
+  #memory({ time, generation, injected, refused = [], skipped, channel, milliseconds }) {
+    if (!injected?.length && !refused.length && !skipped) return;
+    this.#add({ kind: "memory", time, generation, what: injected?.length ? "told" : "nothing", items: injected ?? [], refused, skipped, channel, milliseconds });
   }
 
   #route(event) {

@@ -82,7 +82,6 @@ function interrupt() {
 
 function say(text) {
   connection.send({ type: "text", text });
-  history.typed(text);
 }
 
 function chooseMode(mode) {
@@ -141,7 +140,7 @@ connection.addEventListener("message", ({ detail: message }) => {
   history.receive(message);
   if (message.type === "status") statusChanged(message);
   else if (message.type === "transcript" && message.speaker === "agent") stage.word("agent", message.text, message.start ?? stage.seconds);
-  else if (message.type === "event" && message.event.type === "user_transcript") userWords(message.event);
+  else if (message.type === "event" && message.event.type === "transcript") userWords(message.event);
   else if (message.type === "error") controls.notice(message.message);
 });
 
@@ -157,6 +156,7 @@ function statusChanged(message) {
     stage.start(message.frames, !message.resumed && message.frames === 0);
     sound.restart();
     controls.ready(message);
+    listPersonalities();
   } else if (status === "waiting") {
     byId("link-text").textContent = `Number ${message.position} in line`;
   } else if (status === "mode") {
@@ -166,6 +166,12 @@ function statusChanged(message) {
   } else if (status === "draining") {
     controls.notice(`The server will stop in ${Math.round(message.seconds)} s.`);
   }
+}
+
+async function listPersonalities() {
+  const headers = settings.token ? { Authorization: `Bearer ${settings.token}` } : {};
+  const answer = await fetch("/v1/personalities", { headers });
+  if (answer.ok) controls.listPersonalities(await answer.json());
 }
 
 connection.addEventListener("state", async ({ detail: { state, reason } }) => {
@@ -181,6 +187,7 @@ connection.addEventListener("state", async ({ detail: { state, reason } }) => {
 });
 
 history.addEventListener("speech", ({ detail }) => speaks(detail));
+history.addEventListener("mode", ({ detail }) => controls.modeIs(detail));
 history.addEventListener("turn", ({ detail: turn }) => controls.turnForReaders(turn));
 
 function speaks({ speaker, speaking }) {

@@ -2,11 +2,11 @@
 
 import { byId, clock, duration, element, svg } from "./elements.js";
 
-const SHOWN = 24;
-const WIDTH = 360;
-const HEIGHT = 132;
+const SHOWN = 20;
+const WIDTH = 300;
+const HEIGHT = 150;
 const LEFT = 34;
-const BOTTOM = 18;
+const BOTTOM = 20;
 const STEPS = [0.25, 0.5, 1, 2, 4, 8, 16, 32];
 
 export class LatencyView {
@@ -53,8 +53,8 @@ function picture(figures, middle) {
     const x = LEFT + 3 + n * wide;
     const height = y(figure.seconds);
     const hint = svg("title", {}, `${clock(figure.time)}: ${words(figure)} ${duration(figure.seconds)}`);
-    if (figure.kind === "answer") {
-      drawn.append(svg("rect", { class: "answer", x, y: height, width: wide - 3, height: Math.max(1.5, HEIGHT - BOTTOM - height), rx: 2 }, hint));
+    if (figure.kind !== "barge_in") {
+      drawn.append(svg("rect", { class: figure.kind, x, y: height, width: wide - 3, height: Math.max(1.5, HEIGHT - BOTTOM - height), rx: 2 }, hint));
     } else {
       const at = x + (wide - 3) / 2;
       drawn.append(svg("path", { class: "barge", d: `M${at} ${height - 5}l5 5-5 5-5-5z` }, hint));
@@ -64,13 +64,16 @@ function picture(figures, middle) {
   drawn.append(
     svg("rect", { class: "answer", x: LEFT, y: HEIGHT - 9, width: 7, height: 7, rx: 1.5 }),
     svg("text", { class: "key", x: LEFT + 11, y: HEIGHT - 2.5 }, "answer"),
-    svg("path", { class: "barge", d: `M${LEFT + 64} ${HEIGHT - 10}l4.5 4.5-4.5 4.5-4.5-4.5z` }),
-    svg("text", { class: "key", x: LEFT + 73, y: HEIGHT - 2.5 }, "silent when interrupted"),
+    svg("rect", { class: "llm", x: LEFT + 49, y: HEIGHT - 9, width: 7, height: 7, rx: 1.5 }),
+    svg("text", { class: "key", x: LEFT + 60, y: HEIGHT - 2.5 }, "language model"),
+    svg("path", { class: "barge", d: `M${LEFT + 141} ${HEIGHT - 10}l4.5 4.5-4.5 4.5-4.5-4.5z` }),
+    svg("text", { class: "key", x: LEFT + 150, y: HEIGHT - 2.5 }, "interrupted: silence"),
   );
   return drawn;
 }
 
-const words = ({ kind }) => (kind === "answer" ? "answered after" : "silent after");
+const WORDS = { answer: "answered after", llm: "language model's answer after", barge_in: "silent after" };
+const words = ({ kind }) => WORDS[kind];
 
 function table(figures) {
   const rows = figures.map((f) => element("tr", {}, element("td", {}, clock(f.time)), element("td", {}, words(f)), element("td", {}, duration(f.seconds))));

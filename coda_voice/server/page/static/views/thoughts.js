@@ -7,6 +7,9 @@ const SENTENCES = { answer: "Says", filler: "Says meanwhile", question: "Asks le
 const TOOL_OUTCOMES = { done: "done", failed: "failed", cancelled: "cancelled", never_started: "not begun", kept: "kept for the next turn" };
 const REASONING_OUTCOMES = { answered: "answered", failed: "failed", interrupted: "interrupted", asked: "waits for leave" };
 
+const MEMORIES = { told: "Remembers", stored: "Will remember", nothing: "Remembers nothing that fits" };
+const CHANNELS = { frame_sum: "into its hearing", prompt: "into its prompt", speaking: "only to be said" };
+
 export class ThoughtsView {
   #items = new Map();
   #list = byId("thoughts");
@@ -71,7 +74,14 @@ const CARDS = {
     given && given !== "{}" ? small(element("code", {}, given)) : null,
     error ? small(error) : null,
   ],
-  memory: ({ action, items }) => [title("Remembers ", chip(action)), element("ul", {}, ...items.map((item) => element("li", {}, item)))],
+  memory: ({ what, items, refused, skipped, channel, milliseconds }) => [
+    title(MEMORIES[what], what === "told" ? chip(CHANNELS[channel] ?? channel) : null, milliseconds ? number(duration(milliseconds / 1000)) : null),
+    items.length ? element("ul", {}, ...items.map((item) => element("li", {}, item))) : null,
+    skipped ? small(skipped) : null,
+    refused.length
+      ? element("details", { class: "small" }, element("summary", {}, `${refused.length} left out`), element("ul", {}, ...refused.map(({ text, reason }) => element("li", {}, `${text} (${reason})`))))
+      : null,
+  ],
   note: ({ text }) => [small(text)],
   fault: ({ text }) => [title("Fault"), small(text)],
 };
