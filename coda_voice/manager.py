@@ -499,6 +499,11 @@ class VoiceManager(HandedOver):
         """Tell whether the engine runs."""
         return self._engine is not None and self._engine.running
 
+    @property
+    def memories(self) -> MemorySetup | None:
+        """The memories that conversations share; None before it runs."""
+        return self._memories
+
     def engine_stats(self) -> EngineStats | None:
         """Give the engine's figures: slots, ticks, late frames; None before it runs."""
         return None if self._engine is None else self._engine.stats()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from coda_memory.coda import CodaMemory
     from coda_memory.personality import Character, PersonalityStates
     from coda_memory.store import MemoryStore
+    from coda_memory.user import UserMemories
 
 PERSONALITY_FOLDER = "personality"
 """Beside the memories: what users made of the characters."""
@@ -84,6 +85,10 @@ class MemorySetup:
         store, self._store = self._store, None
         if store is not None:
             await asyncio.to_thread(store.close)
+
+    def user_memories(self, user_id: str) -> UserMemories | None:
+        """Give a user's memories to look at and change; None where none are kept."""
+        return None if self._store is None else self._store.user(user_id)
 
     def memory_for(
         self, user_id: str | None, conversation_id: str, manager: object | None = None

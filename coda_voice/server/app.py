@@ -26,7 +26,7 @@ from coda_voice.server.access import Access
 from coda_voice.server.front import Front, refusal
 from coda_voice.server.gate import Gate, listed
 from coda_voice.server.page import page_routes
-from coda_voice.server.routes import conversations, events, health, voice
+from coda_voice.server.routes import conversations, events, health, memories, voice
 
 Routes = Callable[[Front], APIRouter]
 OUR_ROUTES: tuple[Routes, ...] = (
@@ -34,6 +34,7 @@ OUR_ROUTES: tuple[Routes, ...] = (
     voice.routes,
     events.routes,
     conversations.routes,
+    memories.routes,
     edges.routes,
 )
 

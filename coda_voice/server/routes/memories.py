@@ -1,0 +1,106 @@
+"""``/v1/memories``: what is remembered of the caller; look, search, add, forget."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated
+
+from coda_memory.record import Memory
+from coda_memory.user import UserMemories
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from coda_voice.errors import ValidationError
+from coda_voice.server.front import Front
+from coda_voice.server.routes.conversations import NOT_FOUND, REFUSALS
+
+MOST = 200
+
+
+class Remembered(BaseModel):
+    """One memory. ``valid``: nothing newer on its subject is known; ``score``: of a search."""
+
+    id: str
+    text: str
+    kind: str
+    created_at: datetime
+    valid: bool
+    score: float | None = None
+
+
+class Fact(BaseModel):
+    """Something to be remembered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=1_000)
+
+
+class Forgotten(BaseModel):
+    """How many memories are gone."""
+
+    forgotten: int
+
+
+def routes(front: Front) -> APIRouter:
+    """Give the router."""
+    router = APIRouter(prefix="/v1/memories", responses=REFUSALS, tags=["memories"])
+
+    async def of(request: Request) -> UserMemories:
+        caller = await front.caller_of(request, "memory")
+        setup = front.manager.memories
+        kept = None if setup is None else setup.user_memories(caller.subject)
+        if kept is None:
+            raise ValidationError(
+                "This server keeps no memories (integration.memory_store is not set).",
+                "no_memory",
+            )
+        return kept
+
+    @router.get("")
+    async def look(
+        request: Request,
+        query: Annotated[str | None, Query(max_length=500)] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+    ) -> list[Remembered]:
+        """List the newest memories of yours, or those nearest to `query`."""
+        memories = await of(request)
+        if query is None or not query.strip():
+            newest = await asyncio.to_thread(memories.list, limit)
+            return [_shown(memory) for memory in newest]
+        hits = await asyncio.to_thread(memories.search, query, limit)
+        return [_shown(hit.memory, hit.score) for hit in hits]
+
+    @router.post("", status_code=201)
+    async def add(request: Request, fact: Fact) -> Remembered:
+        """Have something remembered of you."""
+        memories = await of(request)
+        return _shown(await asyncio.to_thread(memories.remember_fact, fact.text))
+
+    @router.delete("/{memory_id}", responses=NOT_FOUND)
+    async def forget(
+        request: Request, memory_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    ) -> Forgotten:
+        """Forget one, with the words it came from; its text is in no file afterwards."""
+        memories = await of(request)
+        return Forgotten(forgotten=await asyncio.to_thread(memories.forget, memory_id))
+
+    @router.delete("")
+    async def forget_everything(request: Request) -> Forgotten:
+        """Forget everything of yours."""
+        memories = await of(request)
+        return Forgotten(forgotten=await asyncio.to_thread(memories.forget_everything))
+
+    return router
+
+
+def _shown(memory: Memory, score: float | None = None) -> Remembered:
+    return Remembered(
+        id=memory.id,
+        text=memory.text,
+        kind=memory.kind,
+        created_at=memory.created_at,
+        valid=memory.valid,
+        score=score,
+    )
