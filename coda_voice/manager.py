@@ -17,9 +17,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from coda_voice.analytics import Analytics, milliseconds
+from coda_voice.answering import Answering
 from coda_voice.attendants import Attendant, AttendantFactory
 from coda_voice.audio.ingest import Ingest
 from coda_voice.caller_audio import CallerAudio
@@ -30,12 +31,11 @@ from coda_voice.errors import (
     VoiceInitializationError,
     VoiceProcessingError,
 )
-from coda_voice.events import EventBus, NoTranscript, SettingWithoutEffect
+from coda_voice.events import EventBus, SettingWithoutEffect
 from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
-from coda_voice.handover import UNUSED, HandedOver
+from coda_voice.handover import UNUSED
 from coda_voice.heard import Surroundings
-from coda_voice.hybrid.attendant import HybridAttendant, Mode
-from coda_voice.hybrid_setup import HybridSetup, as_mode
+from coda_voice.hybrid_setup import as_mode
 from coda_voice.logs import Logs
 from coda_voice.memory_setup import MemorySetup
 from coda_voice.models import (
@@ -51,8 +51,7 @@ from coda_voice.moshi.figures import EngineStats
 from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.spelling import speller
-from coda_voice.protocols import REQUIRED_METHODS, Announcement, Scheduling, ToolHouse
-from coda_voice.registry import Conversations
+from coda_voice.protocols import REQUIRED_METHODS, ToolHouse
 from coda_voice.scripted_voice import ScriptedVoice
 from coda_voice.startup import (
     ConfigLike,
@@ -71,14 +70,7 @@ AUDIO_THREADS = 2
 """For the input chains: they must not hold up the event loop."""
 
 
-Kind = TypeVar("Kind", bound=Attendant)
-
-
-def _attendant(conversation: Conversation, kind: type[Kind]) -> Kind | None:
-    return next((a for a in conversation.attendants if isinstance(a, kind)), None)
-
-
-class VoiceManager(HandedOver):
+class VoiceManager(Answering):
     """Voice conversations with Moshi, several at once.
 
     ``config``: a VoiceConfig, a dict or YAML path of any shape VoiceConfig reads, or None
@@ -101,14 +93,9 @@ class VoiceManager(HandedOver):
         attendants: Sequence[AttendantFactory] = (),
         tools: ToolHouse | None = None,
     ) -> None:
-        super().__init__(EventBus())
-        self.config = as_config(config)
+        super().__init__(EventBus(), as_config(config), tools)
         self.idle_timeout = idle_timeout
         self._attendants = list(attendants)
-        self._tool_house = tools
-        self._mode: Mode | None = None
-        self._hybrid: HybridSetup | None = None
-        self._memories: MemorySetup | None = None
         self._shared_engine = engine
         self._engine: Engine | None = None
         self._prompt: Prompt | None = None
@@ -116,7 +103,6 @@ class VoiceManager(HandedOver):
         self._logs: Logs | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._conversations = Conversations()
         self._started_at = time.monotonic()
         self._starting = asyncio.Lock()
 
@@ -182,9 +168,7 @@ class VoiceManager(HandedOver):
         for conversation in self._conversations:
             self._conversations.end(conversation, "shutdown")
         await self._conversations.settled()
-        hybrid, self._hybrid = self._hybrid, None
-        if hybrid is not None:
-            await hybrid.close()
+        await self._close_hybrid()
         memories, self._memories = self._memories, None
         if memories is not None:
             await memories.close()
@@ -325,80 +309,6 @@ class VoiceManager(HandedOver):
         finally:
             if conversation.at_limit and conversation.ended is None:
                 self._conversations.end(conversation, "max_conversation_length")
-
-    # ---- who answers, and what is said ------------------------------------------------
-
-    @property
-    def mode(self) -> Mode:
-        """Who answers in conversations that begin now."""
-        return self._mode or as_mode(self.config.mode)
-
-    async def set_mode(self, mode: str, conversation_id: str | None = None) -> None:
-        """Change who answers, while conversations run: in one, or in all and those to come.
-
-        Raises ConfigurationError for an unknown mode or an LLM that cannot be, and
-        ConversationError for an unknown conversation.
-        """
-        wanted = as_mode(mode)
-        if conversation_id is None:
-            self._mode = wanted
-            conversations = list(self._conversations)
-        else:
-            conversations = [self._conversation(conversation_id)]
-        for conversation in conversations:
-            present = _attendant(conversation, HybridAttendant)
-            if present is None:
-                voice = _attendant(conversation, ScriptedVoice)
-                if wanted == "moshi_only" or voice is None:
-                    continue
-                present = await self._hybrid_attendant(conversation, voice)
-                present.mode = "moshi_only"  # so that the change is told like any other
-                conversation.attendants.add(present)
-            present.set_mode(wanted)
-            if wanted != "moshi_only":
-                self._listen_to_words(conversation)
-
-    async def _hybrid_attendant(
-        self, conversation: Conversation, voice: ScriptedVoice
-    ) -> HybridAttendant:
-        if self._hybrid is None:
-            if self._tool_house is None:
-                # The built-in tools and what they need are loaded only for who asks an LLM.
-                from coda_voice.composition import HouseTools
-
-                self._tool_house = HouseTools()
-            self._hybrid = HybridSetup(self.config, self._tool_house)
-        await self._hybrid.prepare(self.tool_manager)
-        memory = self.memory_manager
-        if memory is None and self._memories is not None:
-            memory = self._memories.manager_for(conversation.user_id, conversation.id)
-        return self._hybrid.attendant(conversation, voice, self.mode, memory)
-
-    def _listen_to_words(self, conversation: Conversation) -> None:
-        conversation.transcribe()
-        if not conversation.slot.can_transcribe:
-            self.events.publish(
-                NoTranscript(
-                    conversation_id=conversation.id,
-                    reason="this checkpoint has no transcriber; only typed text reaches the LLM",
-                )
-            )
-
-    def say(self, conversation_id: str, text: str, scheduling: Scheduling = "interrupt") -> None:
-        """Have the agent say ``text``: at once, or (``when_idle``) when nobody speaks.
-
-        What becomes of it is told in ScriptStarted and ScriptEnded events.
-        """
-        voice = _attendant(self._conversation(conversation_id), ScriptedVoice)
-        if voice is not None and text.strip():
-            voice.announce(Announcement(text, scheduling, "say"))
-
-    def send_text(self, conversation_id: str, text: str) -> None:
-        """Take ``text`` as a turn that the user typed. Raises ValidationError if it is empty."""
-        conversation = self._conversation(conversation_id)
-        if not text.strip():
-            raise ValidationError("A typed turn needs at least a word.", "empty_text")
-        conversation.type_text(text.strip())
 
     # ---- audio ------------------------------------------------------------------------
 

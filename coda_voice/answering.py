@@ -1,0 +1,122 @@
+"""Who answers in the conversations of a manager: Moshi alone, or an LLM beside it.
+
+The part of VoiceManager that changes the mode while conversations run, and has something
+said or taken as said.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from coda_voice.attendants import Attendant
+from coda_voice.config import VoiceConfig
+from coda_voice.conversation import Conversation
+from coda_voice.errors import ValidationError
+from coda_voice.events import EventBus, NoTranscript
+from coda_voice.handover import HandedOver
+from coda_voice.hybrid.attendant import HybridAttendant, Mode
+from coda_voice.hybrid_setup import HybridSetup, as_mode
+from coda_voice.memory_setup import MemorySetup
+from coda_voice.protocols import Announcement, Scheduling, ToolHouse
+from coda_voice.registry import Conversations
+from coda_voice.scripted_voice import ScriptedVoice
+
+Kind = TypeVar("Kind", bound=Attendant)
+
+
+def _attendant(conversation: Conversation, kind: type[Kind]) -> Kind | None:
+    return next((a for a in conversation.attendants if isinstance(a, kind)), None)
+
+
+class Answering(HandedOver):
+    """Modes, and what is said; ``tools``: where conversations get their tools."""
+
+    def __init__(self, events: EventBus, config: VoiceConfig, tools: ToolHouse | None) -> None:
+        super().__init__(events)
+        self.config = config
+        self._conversations = Conversations()
+        self._memories: MemorySetup | None = None
+        self._tool_house = tools
+        self._mode: Mode | None = None
+        self._hybrid: HybridSetup | None = None
+
+    def _conversation(self, conversation_id: str) -> Conversation:
+        """Give a conversation that goes on, or raise ConversationError."""
+        return self._conversations.get(conversation_id)
+
+    @property
+    def mode(self) -> Mode:
+        """Who answers in conversations that begin now."""
+        return self._mode or as_mode(self.config.mode)
+
+    async def set_mode(self, mode: str, conversation_id: str | None = None) -> None:
+        """Change who answers, while conversations run: in one, or in all and those to come.
+
+        Raises ConfigurationError for an unknown mode or an LLM that cannot be, and
+        ConversationError for an unknown conversation.
+        """
+        wanted = as_mode(mode)
+        if conversation_id is None:
+            self._mode = wanted
+            conversations = list(self._conversations)
+        else:
+            conversations = [self._conversation(conversation_id)]
+        for conversation in conversations:
+            present = _attendant(conversation, HybridAttendant)
+            if present is None:
+                voice = _attendant(conversation, ScriptedVoice)
+                if wanted == "moshi_only" or voice is None:
+                    continue
+                present = await self._hybrid_attendant(conversation, voice)
+                present.mode = "moshi_only"  # so that the change is told like any other
+                conversation.attendants.add(present)
+            present.set_mode(wanted)
+            if wanted != "moshi_only":
+                self._listen_to_words(conversation)
+
+    async def _hybrid_attendant(
+        self, conversation: Conversation, voice: ScriptedVoice
+    ) -> HybridAttendant:
+        if self._hybrid is None:
+            if self._tool_house is None:
+                # The built-in tools and what they need are loaded only for who asks an LLM.
+                from coda_voice.composition import HouseTools
+
+                self._tool_house = HouseTools()
+            self._hybrid = HybridSetup(self.config, self._tool_house)
+        await self._hybrid.prepare(self.tool_manager)
+        memory = self.memory_manager
+        if memory is None and self._memories is not None:
+            memory = self._memories.manager_for(conversation.user_id, conversation.id)
+        return self._hybrid.attendant(conversation, voice, self.mode, memory)
+
+    def _listen_to_words(self, conversation: Conversation) -> None:
+        conversation.transcribe()
+        if not conversation.slot.can_transcribe:
+            self.events.publish(
+                NoTranscript(
+                    conversation_id=conversation.id,
+                    reason="this checkpoint has no transcriber; only typed text reaches the LLM",
+                )
+            )
+
+    def say(self, conversation_id: str, text: str, scheduling: Scheduling = "interrupt") -> None:
+        """Have the agent say ``text``: at once, or (``when_idle``) when nobody speaks.
+
+        What becomes of it is told in ScriptStarted and ScriptEnded events.
+        """
+        voice = _attendant(self._conversation(conversation_id), ScriptedVoice)
+        if voice is not None and text.strip():
+            voice.announce(Announcement(text, scheduling, "say"))
+
+    def send_text(self, conversation_id: str, text: str) -> None:
+        """Take ``text`` as a turn that the user typed. Raises ValidationError if it is empty."""
+        conversation = self._conversation(conversation_id)
+        if not text.strip():
+            raise ValidationError("A typed turn needs at least a word.", "empty_text")
+        conversation.type_text(text.strip())
+
+    async def _close_hybrid(self) -> None:
+        hybrid, self._hybrid = self._hybrid, None
+        if hybrid is not None:
+            await hybrid.close()
