@@ -103,8 +103,13 @@ class HybridAttendant(Attendant):
         super().begin(conversation)
         self._reasoner = self._make_reasoner(self._tell)
         self.voice.announced = self._announced
-        self.voice.busy = lambda: self._thinking is not None
+        self.voice.busy = lambda: self.thinking
         self._apply_mode()
+
+    @property
+    def thinking(self) -> bool:
+        """Whether a turn is being thought about, or its answer waits or is being spoken."""
+        return self._thinking is not None
 
     def set_mode(self, mode: Mode) -> None:
         """Answer otherwise from now on; thinking that is under way ends in moshi_only."""

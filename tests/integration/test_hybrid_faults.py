@@ -1,0 +1,213 @@
+"""What can go wrong with an LLM, each in a running conversation: it goes on, and is honest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from coda_tools import tool
+
+from coda_voice import VoiceManager
+from coda_voice.composition import HouseTools
+from coda_voice.events import (
+    AttendantFailed,
+    ConversationFailed,
+    ReasoningEnded,
+    ScriptEnded,
+    SentenceReady,
+    ToolEnded,
+)
+from coda_voice.hybrid.answer import ReasonerSettings
+from coda_voice.hybrid.reasoner import MORE
+from coda_voice.moshi.engine import Engine
+from tests.integration.hybrid_talk import HybridTalk
+from tests.integration.llm_server import LlmServer, calls, done, frame, text
+
+READ = 1_500
+
+
+def reply(*pieces: str) -> list[Any]:
+    return text(*pieces, prompt_eval_count=READ)
+
+
+def call_of(name: str, **arguments: Any) -> list[Any]:
+    return [frame(tool_calls=calls((name, arguments))), done(prompt_eval_count=READ)]
+
+
+def settings(url: str, **llm: Any) -> dict[str, Any]:
+    return {
+        "mode": "hybrid",
+        "moshi": {"device": "cpu", "seed": 5},
+        "external_llm": {"endpoint": url, "fallback_enabled": False, **llm},
+    }
+
+
+@tool(timeout=0.2)
+async def wait_for_ever() -> str:
+    """Never answer."""
+    await asyncio.Event().wait()
+    return ""
+
+
+@tool
+def break_down() -> str:
+    """Raise something."""
+    raise OSError("the oven is off")
+
+
+@contextlib.asynccontextmanager
+async def talking(
+    engine: Engine, answer: Any, tools: HouseTools | None = None, **llm: Any
+) -> AsyncIterator[tuple[HybridTalk, LlmServer]]:
+    async with (
+        LlmServer(answer) as server,
+        VoiceManager(settings(server.url, **llm), engine=engine, tools=tools) as manager,
+    ):
+        yield await HybridTalk.begin(manager), server
+
+
+TELL = "tell me everything about the history of bread"
+
+
+async def ask(talk: HybridTalk, question: str = TELL, *, to_the_end: bool = True) -> ReasoningEnded:
+    """Type a question, and listen until all that is said to it has been said."""
+    before = len(talk.of(ReasoningEnded))
+    talk.manager.send_text(talk.conversation.id, question)
+    await talk.until(lambda: len(talk.of(ReasoningEnded)) > before, 3_000)
+    await talk.silence(2)
+    if not to_the_end:
+        return talk.of(ReasoningEnded)[before]
+    voice = talk.conversation.attendants
+    scripted = next(a for a in voice if a.name == "voice")
+    await talk.until(lambda: scripted.idle, 3_000)  # type: ignore[attr-defined]
+    return talk.of(ReasoningEnded)[before]
+
+
+def honest(talk: HybridTalk) -> list[str]:
+    """What was said that is no answer."""
+    return [s.text for s in talk.of(SentenceReady) if s.kind == "apology"]
+
+
+async def still_well(talk: HybridTalk) -> None:
+    """Frames go on coming, and nothing but the LLM failed."""
+    before = len(talk.heard)
+    await talk.silence(5)
+    assert len(talk.heard) == before + 5
+    assert all(np.isfinite(heard.frame.pcm).all() for heard in talk.heard[-5:])
+    assert not talk.of(ConversationFailed) and not talk.of(AttendantFailed)
+
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "404 model": (404, "llm_model_missing"),
+    "500": (500, "llm_server_error"),
+    "disconnect in mid-sentence": (
+        [frame(content="Bread was first "), "disconnect"],
+        "llm_disconnected",
+    ),
+    "error inside a 200": (
+        [frame(content="Bread is old. "), {"error": "out of memory"}],
+        "llm_stream_error",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_the_server_is_one_honest_sentence(engine: Engine, fault: str):
+    answer, code = FAULTS[fault]
+    async with talking(engine, answer) as (talk, server):
+        ended = await ask(talk)
+        assert (ended.outcome, ended.code) == ("failed", code)
+        assert ended.detail and len(honest(talk)) == 1
+        heard = " ".join(e.heard for e in talk.of(ScriptEnded))
+        assert honest(talk)[0].split()[0] in heard
+        server.answers[:] = [reply("Bread is old.")]
+        assert (await ask(talk, "and how is bread made in Rome")).outcome == "answered"
+        await still_well(talk)
+
+
+async def test_a_refused_connection_leaves_it_to_the_offline_brain(engine: Engine):
+    config = settings("http://127.0.0.1:9", fallback_enabled=True)
+    async with VoiceManager(config, engine=engine) as manager:
+        talk = await HybridTalk.begin(manager)
+        ended = await ask(talk, "what is three plus four")
+        assert (ended.outcome, ended.code, ended.offline) == (
+            "answered",
+            "llm_unreachable",
+            True,
+        )
+        assert [s.offline for s in talk.of(SentenceReady)] == [True]
+        assert talk.of(ScriptEnded)[-1].heard == "seven"
+        ended = await ask(talk)
+        assert (ended.outcome, ended.code) == ("failed", "llm_unreachable")
+        assert len(honest(talk)) == 1
+        await still_well(talk)
+
+
+async def test_a_stall_ends_in_time(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    # The limit is a setting of the reasoner; nobody wants to wait 12 s for this test.
+    short = ReasonerSettings(first_timeout=0.3, filler_after=0.1)
+    monkeypatch.setattr("coda_voice.hybrid_setup.ReasonerSettings", lambda **_: short)
+    async with talking(engine, ["stall"]) as (talk, _server):
+        ended = await ask(talk)
+        assert (ended.outcome, ended.code) == ("failed", "llm_stalled")
+        assert len(honest(talk)) == 1
+        kinds = [s.kind for s in talk.of(SentenceReady)]
+        assert kinds == ["filler", "apology"], "the wait was bridged once"
+        await still_well(talk)
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "told"),
+    [
+        ("wait_for_ever", "failed", "did not answer"),
+        ("break_down", "failed", "the oven is off"),
+        ("no_such_tool", "failed", "There is no tool"),
+    ],
+)
+async def test_a_tool_that_fails_is_told_to_the_llm(
+    engine: Engine, name: str, outcome: str, told: str
+):
+    def answer(request: dict[str, Any]) -> list[Any]:
+        last = request["messages"][-1]
+        return reply("That did not work.") if last["role"] == "tool" else call_of(name)
+
+    tools = HouseTools(wait_for_ever, break_down)
+    async with talking(engine, answer, tools=tools) as (talk, server):
+        ended = await ask(talk)
+        assert ended.outcome == "answered"
+        (tool_ended,) = talk.of(ToolEnded)
+        assert (tool_ended.tool, tool_ended.outcome) == (name, outcome)
+        assert told in (tool_ended.error or "")
+        assert told in server.requests[-1]["messages"][-1]["content"]
+        assert talk.of(ScriptEnded)[-1].heard == "That did not work."
+        await still_well(talk)
+
+
+async def test_an_endless_tool_loop_ends(engine: Engine):
+    async with talking(engine, call_of("get_time")) as (talk, server):
+        ended = await ask(talk)
+        assert (ended.outcome, ended.code) == ("failed", "llm_tool_loop")
+        assert len(server.requests) <= 6 and len(honest(talk)) == 1
+        await still_well(talk)
+
+
+async def test_ten_thousand_words_are_cut(engine: Engine):
+    lines = [f"Loaf number {number} was good. " for number in range(2_000)]
+    async with talking(engine, reply(*lines)) as (talk, _server):
+        ended = await ask(talk, to_the_end=False)
+        assert ended.outcome == "answered" and "ended after" in (ended.detail or "")
+        sentences = [s.text for s in talk.of(SentenceReady)]
+        assert sum(len(s.split()) for s in sentences) < 180 and sentences[-1] == MORE
+        await still_well(talk)
+
+
+async def test_a_prompt_that_is_too_long_is_said(engine: Engine):
+    async with talking(engine, reply("Never asked."), context_window=512) as (talk, server):
+        ended = await ask(talk, "what is the meaning of " + "very " * 600 + "long words")
+        assert (ended.outcome, ended.code) == ("failed", "llm_prompt_too_long")
+        assert not server.requests and len(honest(talk)) == 1
+        await still_well(talk)
