@@ -27,6 +27,7 @@ demo: $(STAMP)  ## a spoken conversation with coda-tiny; leaves conversation.wav
 	$(BIN)/coda-voice demo
 
 test: check  ## everything that must hold (at most 15 minutes on two cores)
+	scripts/install_browser.sh
 	$(BIN)/python -m pytest -m "not soak"
 
 check: $(STAMP)  ## ruff, mypy --strict, import-linter
