@@ -24,7 +24,9 @@ const settings = new Settings();
 const history = new History();
 const connection = new Connection();
 const sound = new Sound();
-const views = [new TranscriptView(history), new ThoughtsView(history), new LatencyView(history)];
+new TranscriptView(history);
+new ThoughtsView(history);
+new LatencyView(history);
 const stage = new StageView(byId("stage"), history);
 const meters = { user: new Meter("meter-user"), agent: new Meter("meter-agent") };
 const controls = new Controls(settings, { begin, end, mute, interrupt, say, chooseMode, choosePersonality, changedTheme, changedDevice });
@@ -86,7 +88,7 @@ function say(text) {
 
 function chooseMode(mode) {
   settings.set("mode", mode);
-  connection.send({ type: "mode", mode });
+  if (mode) connection.send({ type: "mode", mode });
 }
 
 function choosePersonality(name) {
@@ -219,4 +221,4 @@ async function mayListen() {
   }
 }
 
-document.documentElement.dataset.page = views.length ? "ready" : "";
+document.documentElement.dataset.page = "ready";

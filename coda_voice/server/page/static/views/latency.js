@@ -4,9 +4,9 @@ import { byId, clock, duration, element, svg } from "./elements.js";
 
 const SHOWN = 20;
 const WIDTH = 300;
-const HEIGHT = 150;
-const LEFT = 34;
-const BOTTOM = 20;
+const HEIGHT = 176;
+const LEFT = 44;
+const BOTTOM = 6;
 const STEPS = [0.25, 0.5, 1, 2, 4, 8, 16, 32];
 
 export class LatencyView {
@@ -61,14 +61,6 @@ function picture(figures, middle) {
     }
   });
   if (middle !== null) drawn.append(svg("line", { class: "median", x1: LEFT, x2: WIDTH, y1: y(middle), y2: y(middle) }));
-  drawn.append(
-    svg("rect", { class: "answer", x: LEFT, y: HEIGHT - 9, width: 7, height: 7, rx: 1.5 }),
-    svg("text", { class: "key", x: LEFT + 11, y: HEIGHT - 2.5 }, "answer"),
-    svg("rect", { class: "llm", x: LEFT + 49, y: HEIGHT - 9, width: 7, height: 7, rx: 1.5 }),
-    svg("text", { class: "key", x: LEFT + 60, y: HEIGHT - 2.5 }, "language model"),
-    svg("path", { class: "barge", d: `M${LEFT + 141} ${HEIGHT - 10}l4.5 4.5-4.5 4.5-4.5-4.5z` }),
-    svg("text", { class: "key", x: LEFT + 150, y: HEIGHT - 2.5 }, "interrupted: silence"),
-  );
   return drawn;
 }
 
