@@ -42,7 +42,7 @@ def prompt_row(
 
 def heard_and_quiet(bench: Bench, index: int, frames: int = ANSWER_FRAMES) -> np.ndarray:
     """A held-out clip's codes followed by silence."""
-    quiet = np.repeat(bench.silence[:, None], frames, 1)
+    quiet = bench.quiet.clip(index % len(bench.quiet)).numpy()[:, :frames]
     return np.concatenate([bench.user.clip(index).numpy(), quiet], 1)
 
 

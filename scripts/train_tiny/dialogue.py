@@ -73,6 +73,7 @@ class Material:
     agent: Codes
     user: Codes
     noise: Codes
+    quiet: Codes
     lines: list[UserLine]
     silence: np.ndarray
     sine: np.ndarray
@@ -99,6 +100,14 @@ class Material:
             if t not in fixed and not t.startswith(("nice", "i will rem"))
         ]
         self._pieces: dict[str, list[list[int]]] = {}
+
+    def background(self, rng: random.Random, noisy: float) -> np.ndarray | None:
+        """Codes [8, n] of what is heard while nobody speaks; None for the constant silence."""
+        share = rng.random()
+        if share > noisy + 0.75 * (1 - noisy):
+            return None
+        source = self.noise if share < noisy else self.quiet
+        return source.clip(rng.randrange(len(source))).numpy()
 
     def pieces(self, text: str) -> list[list[int]]:
         """The pieces of every word of `text`."""
@@ -141,12 +150,7 @@ class Conversation:
         self.audio = np.ones(size, bool)
         self.now = 0
         self.facts = Facts()
-        self._room = self._draw_room()
-
-    def _draw_room(self) -> np.ndarray | None:
-        if self.rng.random() > self.mix.noise:
-            return None
-        return self.material.noise.clip(self.rng.randrange(len(self.material.noise))).numpy()
+        self._room = material.background(rng, mix.noise)
 
     def _background(self, start: int, end: int) -> None:
         if self._room is not None and end > start:

@@ -134,6 +134,23 @@ def encode_noise(mimi: MimiModel, count: int, seed: int) -> Codes:
     return Codes(torch.cat(pieces, 1), start, [""] * count, [[] for _ in range(count)])
 
 
+def encode_quiet(mimi: MimiModel, store: ClipStore, count: int, seed: int) -> Codes:
+    """Encode `count` stretches of 10 s of digital silence, each after somebody has spoken.
+
+    The encoder remembers for a while who spoke: silence then is not the constant column that it
+    is at the start, but a small family of codes.
+    """
+    rng = np.random.default_rng(seed)
+    pieces = []
+    for _ in range(count):
+        spoken = frames_of(store.pcm(int(rng.integers(len(store)))))
+        spoken = spoken * 10 ** (rng.uniform(-10, 2) / 20)
+        stream = np.concatenate([spoken, np.zeros(125 * FRAME, np.float32)])
+        pieces.append(encode_stream(mimi, stream)[:, -124:])
+    start = [0, *np.cumsum([piece.shape[1] for piece in pieces]).tolist()]
+    return Codes(torch.cat(pieces, 1), start, [""] * count, [[] for _ in range(count)])
+
+
 def constant_codes(mimi: MimiModel) -> dict[str, list[int]]:
     """The codes [8] of silence and of the prompt's sine wave, in the middle of a long stretch."""
     t = np.arange(25 * FRAME) / RATE

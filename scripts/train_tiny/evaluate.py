@@ -21,7 +21,7 @@ from . import bars_conversation, bars_listening, bars_speech
 from .clips import ClipStore
 from .codec import load_mimi
 from .corpus import Vocabulary, vocabularies
-from .encode import Codes, encode_noise, encode_user
+from .encode import Codes, encode_noise, encode_quiet, encode_user
 from .export import SAMPLING, open_lm
 from .judge import Judge, domain_sentences, write_language_model
 from .synthesis import UserLine, synthesize_held_out
@@ -77,6 +77,9 @@ class Bench:
             encode_noise(self.mimi, 24, seed=78).save(work / "held_noise.codes")
         self.user = Codes.load(work / "held.codes")
         self.noise = Codes.load(work / "held_noise.codes")
+        if not (work / "held_quiet.codes").exists():
+            encode_quiet(self.mimi, store, 40, seed=79).save(work / "held_quiet.codes")
+        self.quiet = Codes.load(work / "held_quiet.codes")
         self.judge = Judge(self._model("domain", domain_sentences(20_000, self._all(), 5)))
 
     def _all(self) -> Vocabulary:

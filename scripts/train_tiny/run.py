@@ -38,6 +38,7 @@ def material(work: Path) -> Material:
         encode.Codes.load(work / "agent.codes"),
         user,
         encode.Codes.load(work / "noise.codes"),
+        encode.Codes.load(work / "quiet.codes"),
         lines[: len(user)],
         np.array(constants["silence_codes"]),
         np.array(constants["sine_codes"]),
@@ -84,6 +85,8 @@ def encode_clips(name: str, options: argparse.Namespace) -> None:
     mimi = codec.load_mimi(work / "codec", options.device).eval()
     if name == "noise":
         codes = encode.encode_noise(mimi, 60, seed=5)
+    elif name == "quiet":
+        codes = encode.encode_quiet(mimi, clips.ClipStore(work, "user"), 100, seed=6)
     elif name == "user":
         codes = encode.encode_user(mimi, clips.ClipStore(work, name), seed=4)
     else:
@@ -96,7 +99,7 @@ def stage_encode(options: argparse.Namespace) -> None:
     mimi = codec.load_mimi(options.work / "codec", options.device).eval()
     constants = encode.constant_codes(mimi)
     (options.work / "constants.json").write_text(json.dumps(constants))
-    jobs = [(name, options) for name in ("agent", "user", "noise")]
+    jobs = [(name, options) for name in ("agent", "user", "noise", "quiet")]
     if options.workers == 1:
         for job in jobs:
             encode_clips(*job)

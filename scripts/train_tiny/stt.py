@@ -57,9 +57,7 @@ class Listening:
         text = np.full(size, PAD)
         audio = np.repeat(material.silence[:, None], size, 1)
         speech = np.zeros(size, bool)
-        room = None
-        if rng.random() < 0.6:
-            room = material.noise.clip(rng.randrange(len(material.noise))).numpy()
+        room = material.background(rng, 0.6)
         now = 0
         while now < self.frames:
             gap = rng.randint(40, 160) if rng.random() < 0.12 else rng.randint(0, 12)
