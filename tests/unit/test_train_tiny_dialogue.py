@@ -47,6 +47,7 @@ def material():
         codes_of(agent),
         codes_of([line.text for line in lines], 24),
         codes_of([""], 250),
+        codes_of([""], 125),
         lines,
         SILENCE,
         SILENCE + 50,
