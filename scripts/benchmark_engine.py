@@ -85,7 +85,7 @@ def main() -> None:
     seconds = 6.0 if given.quick else 30.0
     rows = []
     for conversations in given.conversations:
-        models = load_models("coda-tiny", "cpu")
+        models = load_models("coda-tiny", "cpu", transcriber="off")
         rows.append(paced.run_paced(models, conversations, seconds, frames, threads=None))
     show("Paced conversations with coda-tiny (bar: p99 tick < 80 ms at 16)", rows)
     results["paced"] = rows

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
 from coda_voice.errors import ModelLoadingError
+from coda_voice.moshi.json_fields import Fields, read_json
 
 PromptKind = Literal["none", "system_tags"]
 FrameSum = Literal["none", "reference_tokens", "streaming_sum"]
@@ -257,20 +257,20 @@ def capabilities_of(folder: str | Path) -> Capabilities:
     if not folder.is_dir():
         raise ModelLoadingError(f"{folder} is not a folder", checkpoint=str(folder))
     record = replace(_from_config(folder / "config.json"), name=str(folder))
-    extras = _read_json(folder / "coda.json")
+    extras = read_json(folder / "coda.json")
     if extras is not None:
-        record = _with_extras(record, _Fields(folder / "coda.json", extras))
+        record = _with_extras(record, Fields(folder / "coda.json", extras))
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e9
     return replace(record, download_gb=size, weights_gb=size or record.weights_gb)
 
 
 def _from_config(path: Path) -> Capabilities:
-    config = _read_json(path)
+    config = read_json(path)
     if config is None:
         return replace(_MOSHI, summary="Moshi 7B (no config.json)")
     if config.get("model_type") == "personaplex":
         return next(c for c in _HUB_CHECKPOINTS if c.voice_prompt)
-    fields = _Fields(path, config)
+    fields = Fields(path, config)
     codebooks, stored = fields.integer("n_q", 16), fields.integer("dep_q", 8)
     # A depformer with a step for every codebook also predicts the user's half.
     steps = codebooks // 2 if 0 < stored == codebooks else stored
@@ -304,7 +304,7 @@ def _from_config(path: Path) -> Capabilities:
     )
 
 
-def _with_extras(record: Capabilities, extras: _Fields) -> Capabilities:
+def _with_extras(record: Capabilities, extras: Fields) -> Capabilities:
     can = extras.section("capabilities")
     frames = extras.section("prompt_frames")
     speaking = extras.section("speaking")
@@ -333,72 +333,3 @@ def _with_extras(record: Capabilities, extras: _Fields) -> Capabilities:
         pad_token=extras.integer("pad", record.pad_token),
         epad_token=extras.integer("epad", record.epad_token),
     )
-
-
-def _read_json(path: Path) -> Mapping[str, object] | None:
-    """Give the object in ``path``; None where there is no such file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelLoadingError(
-            f"{path} cannot be read as JSON ({error}); fetch the checkpoint again",
-            path=str(path),
-        ) from error
-    if not isinstance(content, dict):
-        raise ModelLoadingError(f"{path} must hold a JSON object", path=str(path))
-    return content
-
-
-@dataclass(frozen=True, slots=True)
-class _Fields:
-    """A JSON object whose values are checked as they are read."""
-
-    path: Path
-    values: Mapping[str, object]
-
-    def _wrong(self, key: str, allowed: str) -> ModelLoadingError:
-        return ModelLoadingError(
-            f"{self.path}: {key!r} is {self.values[key]!r}, but must be {allowed}",
-            path=str(self.path),
-            key=key,
-        )
-
-    def integer(self, key: str, default: int) -> int:
-        value = self.values.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise self._wrong(key, "a whole number, 0 or more")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.values.get(key, default)
-        if not isinstance(value, bool):
-            raise self._wrong(key, "true or false")
-        return value
-
-    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
-        value = self.values.get(key, default)
-        if value not in allowed or not isinstance(value, str):
-            raise self._wrong(key, "one of " + ", ".join(allowed))
-        return value
-
-    def text(self, key: str, default: str) -> str:
-        value = self.values.get(key, default)
-        if not isinstance(value, str):
-            raise self._wrong(key, "a text")
-        return value
-
-    def codes(self, key: str, default: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, list) or not all(type(v) is int and v >= 0 for v in value):
-            raise self._wrong(key, "a list of codes")
-        return tuple(value)
-
-    def section(self, key: str) -> _Fields:
-        value = self.values.get(key, {})
-        if not isinstance(value, dict):
-            raise self._wrong(key, "an object")
-        return _Fields(self.path, value)

@@ -117,12 +117,12 @@ class Engine:
         realtime: bool = True,
         sampling: Sampling | None = None,
         prompt: Prompt | None = None,
-        transcribe: bool = True,
+        transcribe: bool = False,
         on_output: Callable[[], None] | None = None,
     ) -> Slot:
         """Lease a slot. Frames may be pushed at once; they wait for the prompt's prefill.
 
-        ``transcribe``: whether what the user says is written down, if there is a transcriber.
+        ``transcribe``: have what the user says written down, if there is a transcriber.
 
         Raises SlotsFullError when all are leased, ConfigurationError when the checkpoint
         takes no such prompt, ConversationError when the engine does not run.

@@ -89,7 +89,8 @@ def compare_one_conversation(frames: list[Pcm], rounds: int) -> dict[str, object
     torch.set_num_threads(1)
     bare = BareLoop(load_models("coda-tiny", "cpu"))
     ours, theirs = [], []
-    with Engine(load_models("coda-tiny", "cpu"), EngineOptions(slots=1, threads=1)) as engine:
+    models = load_models("coda-tiny", "cpu", transcriber="off")
+    with Engine(models, EngineOptions(slots=1, threads=1)) as engine:
         bare.run(frames[:20])
         run_engine(engine, frames[:20])
         for _ in range(rounds):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from coda_voice.moshi.checkpoint import load_models
-from scripts.benchmarks import big, paced, single
+from coda_voice.moshi.frames import Word
+from scripts.benchmarks import big, listening, paced, single
 from tests.integration.speech import spoken
 
 
@@ -33,3 +34,15 @@ def test_the_gpu_part_runs_on_any_model() -> None:
     result = big.run_big(load_models("coda-tiny", "cpu"), slots=2, ticks=3, bandwidth=1e10)
     assert result["conversations"] == 2
     assert result["tick_p50_ms"] > 0 and result["floor_ms"] > 0
+
+
+def test_the_transcribers_cost_is_measured_turn_about() -> None:
+    cost = listening.measure_cost(load_models("coda-tiny", "cpu"), 1, spoken("hello")[:6], 1)
+    assert cost["tick_ms_with"] > cost["tick_ms_without"] > 0
+    assert cost["flush_ms"] > 0
+
+
+def test_word_errors_are_counted_against_what_was_said() -> None:
+    heard = tuple(Word(text, 0.0, 0.1) for text in ["what", "was", "the", "name"])
+    assert listening.word_error_rate("What is your name", heard) == 0.5
+    assert listening.word_error_rate("stop, please", ()) == 1.0

@@ -43,7 +43,10 @@ def engine() -> Iterator[Engine]:
 
 
 class Listened(Talk):
-    """A conversation whose frames come with what the voice detector says of them."""
+    """A conversation that is written down; its frames may come with the detector's word."""
+
+    def __init__(self, engine: Engine, transcribe: bool = True, **lease: object) -> None:
+        super().__init__(engine, transcribe=transcribe, **lease)
 
     def hear(self, pcm: Pcm) -> list[FrameOut]:
         return self.feed_voiced(Ingest().push(pcm.astype(np.float32)))
@@ -227,7 +230,7 @@ def test_the_last_words_can_be_had_without_another_frame(engine: Engine, spoken:
 def test_it_can_be_switched_off_and_on_and_the_agent_says_the_same(engine: Engine) -> None:
     frames = frames_of("what_is_your_name", silence_after=8)
     greedy = Sampling.greedy()
-    on, off = Talk(engine, sampling=greedy), Talk(engine, sampling=greedy, transcribe=False)
+    on, off = Listened(engine, sampling=greedy), Talk(engine, sampling=greedy)
     heard, unheard = on.feed(frames), off.feed(frames)
     assert user_words(heard) and all(frame.pause is not None for frame in heard)
     assert not user_words(unheard) and all(frame.pause is None for frame in unheard)
@@ -243,10 +246,10 @@ def test_it_can_be_switched_off_and_on_and_the_agent_says_the_same(engine: Engin
 
 def test_a_new_prompt_does_not_disturb_what_is_being_written(engine: Engine) -> None:
     frames = frames_of("long_question")[:45]
-    plain = Talk(engine)
+    plain = Listened(engine)
     expected = user_words(plain.feed(frames))
     plain.close()
-    talk = Talk(engine)
+    talk = Listened(engine)
     talk.feed(frames[:20])
     done = talk.slot.prime(Prompt(text="You are called Nova."))
     talk.feed(frames[20:])
@@ -281,7 +284,7 @@ def test_without_a_transcriber_nothing_is_written_and_the_future_says_so(spoken:
     models = load_models("coda-tiny", "cpu", transcriber="off")
     assert models.transcriber is None
     with Engine(models, EngineOptions(slots=1, threads=1)) as engine:
-        talk = Talk(engine)
+        talk = Listened(engine)
         frames = talk.feed(frames_of("hello", silence_after=8))
         assert not talk.slot.can_transcribe
         assert not user_words(frames) and all(frame.pause is None for frame in frames)
