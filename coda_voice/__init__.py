@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from coda_voice.broadcasting import WebSocketVoiceManager
     from coda_voice.config import VoiceConfig
     from coda_voice.errors import (
         AudioProcessingError,
@@ -74,6 +75,7 @@ __all__ = [
 _HOMES = {
     "VoiceConfig": "config",
     "VoiceManager": "manager",
+    "WebSocketVoiceManager": "broadcasting",
     "Event": "events",
     "EventBus": "events",
     **dict.fromkeys(["MemoryManager", "PersonalityManager", "ToolManager"], "protocols"),

@@ -58,6 +58,7 @@ ACTS: dict[str, str] = {
     "integration.personality_enabled": "coda_voice/memory_setup.py",
     "integration.personality_adaptation": "coda_voice/memory_setup.py",
     "integration.character": "coda_voice/memory_setup.py",
+    "integration.websocket_events": "coda_voice/broadcasting.py",
     "logging.level": "coda_voice/logs.py",
     "logging.format": "coda_voice/logs.py",
     "logging.timing_log": "coda_voice/logs.py",
@@ -130,10 +131,6 @@ NO_EFFECT: dict[str, NoEffect] = {
     "external_llm.reasoning_mode": NoEffect(
         "there is one way of reasoning: short answers, tools, a limit of rounds",
         already="enhanced",
-    ),
-    "integration.websocket_events": NoEffect(
-        "this build has no WebSocket server to send them; subscribe to manager.events instead",
-        already=False,
     ),
     "integration.tool_calling_during_speech": NoEffect(
         "tools always run beside the speech, which never waits for them", already=True
