@@ -151,6 +151,11 @@ class Access:
         raise jwt.InvalidAlgorithmError("no key here for this algorithm")
 
 
+def may_touch(caller: Caller, subject: str) -> bool:
+    """Whether ``caller`` may see and change what belongs to ``subject``."""
+    return caller.subject == subject or "admin" in caller.scopes
+
+
 def token_of(headers: Mapping[str, str], subprotocols: Sequence[str] = ()) -> str | None:
     """Give the token that a request shows, if any: by header, or as an offered subprotocol.
 

@@ -14,7 +14,7 @@ from coda_voice.errors import AccessError, ConversationError, SlotsFullError
 from coda_voice.events import Event
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.prompt import Prompt
-from coda_voice.server.access import Caller
+from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.outputs import Draining, Failed
 from coda_voice.server.session import Session, Wish
 from coda_voice.server.voices import Voices
@@ -262,8 +262,3 @@ class Sessions:
         for task in list(self._kept):
             await asyncio.wait([task])
         self.pool.shutdown(wait=False, cancel_futures=True)
-
-
-def may_touch(caller: Caller, subject: str) -> bool:
-    """Whether ``caller`` may see and change what belongs to ``subject``."""
-    return caller.subject == subject or "admin" in caller.scopes

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from coda_voice.config.model import Mode
 from coda_voice.models import ConversationState
 from coda_voice.server import personalities
-from coda_voice.server.access import Caller
+from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.commands import (
     LONGEST_TEXT,
     ChooseMode,
@@ -21,7 +21,6 @@ from coda_voice.server.commands import (
     Type,
 )
 from coda_voice.server.front import Front
-from coda_voice.server.sessions import may_touch
 
 Id = Annotated[str, Path(max_length=256, description="The id that `ready` gave.")]
 
