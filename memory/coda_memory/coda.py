@@ -120,7 +120,7 @@ class CodaMemory:
     ) -> list[dict[str, str]]:
         """Give the last turns, led by the memories worth telling, marked as memories."""
         hits = await asyncio.to_thread(self.memories.search, user_input, FOUND)
-        told = self._filter.choose(user_input, hits)[:max_memories]
+        told = self._filter.choose(user_input, hits, self.memories.now())[:max_memories]
         lines = [f"- {hit.memory.text}" for hit in told]
         used = sum(len(line.split()) for line in lines) / WORDS_PER_TOKEN
         turns = self.get_context(max(0, max_tokens - int(used)))

@@ -1,8 +1,12 @@
 """Which of the memories found are worth a thought right now: 1 to 3 of 15, or none.
 
-By rules, in microseconds. Relevance comes from the cosine, from how far a memory falls behind
-the best one found, and from shared words; its three weights were fitted on half of
-tests/integration/test_memory_data. Importance may tip the balance, no more.
+By rules, in a millisecond. How relevant a memory is to what the user says is weighed from what
+the search knows of it (its cosine, how far it falls behind the best) and from its company: what
+else was said in the same conversation, whether another conversation answers better, whether it
+is from the time and on the subject that a question names, which of its words nothing else found
+has. The weights were fitted on tests/integration/test_memory_data (scripts/fit_thinking_filter.py,
+which also tells how well they do on a person they were not fitted on). Importance may tip the
+balance, no more.
 """
 
 from __future__ import annotations
@@ -10,14 +14,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from datetime import datetime
 
+from coda_memory.asking import answers, asked_subjects
+from coda_memory.record import utc_now
 from coda_memory.search import Hit
+from coda_memory.timespan import timespan
 
 THRESHOLD = 0.7
 MOST = 3
-_COSINE, _BEHIND, _SHARED, _OFFSET = 9.4, 8.5, 1.0, -1.1
 _IMPORTANCE = 0.1
+USUAL = 0.35
+"""What some other conversation is worth for any words: a short memory has no rivals to show it."""
+SECOND_SHARE = 0.5
+"""What a conversation's second best memory adds to what it is worth."""
 _SOCIAL = re.compile(
     r"^(?:(?:oh|well|ok|okay|yes|yeah|no|hi|hey|hello|hi there|hello there|thanks|thank you|please|"
     r"good (?:morning|night|evening|afternoon)|bye|goodbye|great|sure|right|mm+|uh+|um+|haha|"
@@ -25,93 +36,46 @@ _SOCIAL = re.compile(
     r"very much|i see|i don't understand)[\s,.!?]*)+$",
     re.IGNORECASE,
 )
-_COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "i",
-        "me",
-        "my",
-        "mine",
-        "you",
-        "your",
-        "it",
-        "its",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "do",
-        "does",
-        "did",
-        "have",
-        "has",
-        "had",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "for",
-        "from",
-        "by",
-        "with",
-        "what",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "when",
-        "where",
-        "why",
-        "how",
-        "and",
-        "or",
-        "but",
-        "not",
-        "no",
-        "that",
-        "this",
-        "there",
-        "as",
-        "if",
-        "so",
-        "then",
-        "than",
-        "too",
-        "very",
-        "can",
-        "could",
-        "should",
-        "would",
-        "will",
-        "may",
-        "might",
-        "must",
-        "about",
-        "any",
-        "more",
-        "most",
-        "we",
-        "our",
-        "us",
-        "they",
-        "them",
-        "their",
-        "he",
-        "his",
-        "she",
-        "her",
-        "user",
-        "s",
-        "t",
-        "m",
-        "like",
-    ]
+_PERSONAL = re.compile(
+    r"\b(?:i|my|mine|we|our|us|myself|(?<!tell )(?<!give )(?<!show )(?<!call )me)\b", re.IGNORECASE
 )
+_COMMON_WORDS = (
+    "a an the i me my mine you your it its is are was were be been do does did have has had "
+    "of in on at to for from by with what which who whom whose when where why how and or but "
+    "not no that this there as if so then than too very can could should would will may might "
+    "must about any more most we our us they them their he his she her user s t m like "
+)
+_COMMON = frozenset(_COMMON_WORDS.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for a memory and against it; cosines of the search, else 0 to 1.
+
+    own: how much more its source or its facts are found than it is itself; behind: how much
+    less than the best; rare: share of the question's words that it has, those that many others
+    have count little; in_time, out_of_time: the question names a time; personal: the user speaks
+    of herself; subject: 1 on the subject asked for, -1 on another; rank: its score beside the
+    best score; lead: its conversation before the best other one.
+    """
+
+    relevance: float
+    own: float
+    behind: float
+    rare: float
+    in_time: float
+    out_of_time: float
+    personal: float
+    subject: float
+    rank: float
+    lead: float
+
+
+WEIGHTS = Evidence(
+    relevance=3.19, own=10.64, behind=4.78, rare=0.11, in_time=3.12, out_of_time=-3.91,
+    personal=0.52, subject=3.47, rank=1.20, lead=13.97,
+)  # fmt: skip
+OFFSET = -1.74
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +100,16 @@ class ThinkingFilter:
         self.threshold = threshold
         self.most = most
 
-    def judge(self, utterance: str, hits: Sequence[Hit]) -> list[Verdict]:
-        """Judge every memory found; those kept come first, best first."""
-        best = max((hit.relevance for hit in hits), default=0.0)
+    def judge(
+        self, utterance: str, hits: Sequence[Hit], now: datetime | None = None
+    ) -> list[Verdict]:
+        """Judge every memory found; those kept come first, best first.
+
+        now: what "yesterday" is counted from.
+        """
         social = _SOCIAL.match(utterance.strip()) is not None
-        words = _stems(utterance)
-        judged = [self._judge(hit, best, words, social) for hit in hits]
+        weighed = zip(hits, evidence(utterance, hits, now or utc_now()), strict=True)
+        judged = [self._judge(hit, found, social) for hit, found in weighed]
         judged.sort(key=lambda verdict: -verdict.score)
         kept = 0
         said: set[str] = set()
@@ -149,7 +117,7 @@ class ThinkingFilter:
         for verdict in judged:
             reason = verdict.reason
             # A fact and the turn it came from say the same: one of them is enough.
-            source = verdict.hit.memory.source_id or verdict.hit.memory.id
+            source = source_of(verdict.hit)
             if not reason and source in said:
                 reason = "said already"
             if not reason and kept >= self.most:
@@ -166,14 +134,12 @@ class ThinkingFilter:
         verdicts.sort(key=lambda verdict: not verdict.kept)
         return verdicts
 
-    def choose(self, utterance: str, hits: Sequence[Hit]) -> list[Hit]:
+    def choose(self, utterance: str, hits: Sequence[Hit], now: datetime | None = None) -> list[Hit]:
         """Give the memories worth telling, best first."""
-        return [verdict.hit for verdict in self.judge(utterance, hits) if verdict.kept]
+        return [verdict.hit for verdict in self.judge(utterance, hits, now) if verdict.kept]
 
-    def _judge(self, hit: Hit, best: float, words: set[str], social: bool) -> Verdict:
-        shared = len(words & _stems(hit.memory.text)) / max(1, len(words))
-        logit = _COSINE * hit.relevance + _BEHIND * (hit.relevance - best)
-        relevance = 1 / (1 + math.exp(-(logit + _SHARED * shared + _OFFSET)))
+    def _judge(self, hit: Hit, found: Evidence, social: bool) -> Verdict:
+        relevance = 1 / (1 + math.exp(-logit(found)))
         importance = hit.memory.importance
         score = (1 - _IMPORTANCE) * relevance + _IMPORTANCE * importance
         reason = ""
@@ -184,6 +150,71 @@ class ThinkingFilter:
         elif score < self.threshold:
             reason = f"scores {score:.2f}, needs {self.threshold:.2f}"
         return Verdict(hit, relevance, importance, score, not reason, reason)
+
+
+def logit(found: Evidence) -> float:
+    """Weigh the evidence: 0 is an even chance that the memory matters."""
+    pairs = zip(astuple(WEIGHTS), astuple(found), strict=True)
+    return OFFSET + sum(weight * value for weight, value in pairs)
+
+
+def evidence(utterance: str, hits: Sequence[Hit], now: datetime) -> list[Evidence]:
+    """Gather what speaks for each of ``hits``, found together for ``utterance``."""
+    if not hits:
+        return []
+    words, stems = _stems(utterance), [_stems(hit.memory.text) for hit in hits]
+    spread = {word: sum(word in found for found in stems) for word in words}
+    span, wanted = timespan(utterance, now), asked_subjects(utterance)
+    personal = float(_PERSONAL.search(utterance) is not None)
+    best = max(hit.relevance for hit in hits)
+    top = max(hit.score for hit in hits) or 1.0
+    # A turn and its facts count as one, with the subjects of the facts.
+    sources: dict[str, float] = {}
+    subjects: dict[str, set[str]] = {}
+    talks: dict[str, dict[str, float]] = {}
+    for hit in hits:
+        source = source_of(hit)
+        sources[source] = max(sources.get(source, -1.0), hit.relevance)
+        talks.setdefault(_talk(hit), {})[source] = sources[source]
+        if hit.memory.subject is not None:
+            subjects.setdefault(source, set()).add(hit.memory.subject)
+    worth = {talk: _worth(found) for talk, found in talks.items()}
+    gathered = []
+    for hit, found in zip(hits, stems, strict=True):
+        source, talk = source_of(hit), _talk(hit)
+        own = subjects.get(source, set())
+        in_span = span is not None and span.holds(hit.memory.created_at)
+        elsewhere = [value for name, value in worth.items() if name != talk]
+        on_subject = answers(own, wanted)
+        gathered.append(
+            Evidence(
+                relevance=hit.relevance,
+                own=sources[source] - hit.relevance,
+                behind=hit.relevance - best,
+                rare=sum(1 / spread[word] for word in words & found) / max(1, len(words)),
+                in_time=float(in_span),
+                out_of_time=float(span is not None and not in_span),
+                personal=personal,
+                subject=1.0 if on_subject else -1.0 if wanted and own else 0.0,
+                rank=hit.score / top,
+                lead=worth[talk] - max([*elsewhere, USUAL]),
+            )
+        )
+    return gathered
+
+
+def source_of(hit: Hit) -> str:
+    """The turn a memory comes from: a fact from it says what the turn says."""
+    return hit.memory.source_id or hit.memory.id
+
+
+def _talk(hit: Hit) -> str:
+    return hit.memory.conversation_id or source_of(hit)
+
+
+def _worth(found: dict[str, float]) -> float:
+    best, *rest = sorted(found.values(), reverse=True)
+    return best + (SECOND_SHARE * rest[0] if rest else 0.0)
 
 
 def _stems(text: str) -> set[str]:

@@ -40,6 +40,10 @@ class UserMemories:
         """Whose memories these are."""
         return self._owner.user_id
 
+    def now(self) -> datetime:
+        """The time by the store's clock."""
+        return self._store.now()
+
     def remember(
         self, text: str, *, conversation_id: str = "", at: datetime | None = None,
         importance: float | None = None,

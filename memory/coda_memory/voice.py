@@ -62,7 +62,7 @@ class RememberedUser:
         hits = self.memories.search(said, FOUND)
         told: dict[str, None] = {}
         refused: list[tuple[str, str]] = []
-        for verdict in self._thinking.judge(said, hits):
+        for verdict in self._thinking.judge(said, hits, self.memories.now()):
             if verdict.kept:
                 told.update(dict.fromkeys(as_facts(verdict.hit.memory)))
             else:

@@ -1,0 +1,55 @@
+"""Which subject a question is about, where its words say so: "what is my job", "where do I live".
+
+Only the subjects that ``distill`` gives facts, and only in English. Most questions ask for none
+of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_ASKED = [
+    (re.compile(pattern, re.IGNORECASE), subject)
+    for pattern, subject in (
+        (r"\bmy name\b(?! of)|\bam i called\b|\bwho am i\b", "name"),
+        (
+            r"\bwhere (?:do|did|am) (?:i|we) (?:live|living|based)\b|\bmy (?:home|address)\b|"
+            r"\b(?:which|what) (?:town|city|country|village|suburb)\b.*\b(?:i|we|our|my)\b",
+            "home",
+        ),
+        (r"\bfor a living\b|\bmy (?:job|profession|occupation|work)\b|\bwhat do i work\b", "job"),
+        (r"\bwhere do i work\b|\bmy (?:employer|workplace|company)\b", "workplace"),
+        (r"\bhow old am i\b|\bmy age\b", "age"),
+        (r"\bmy birthday\b|\bwas i born\b", "birthday"),
+        (r"\bwhere am i from\b", "origin"),
+        (r"\ballerg", "allergic"),
+        (r"\b(?:vegetarian|vegan|diet)\b|\bdo i eat meat\b", "diet"),
+        (r"\b(?:married|single|divorced)\b", "family status"),
+        (r"\bmy car\b|\bdo i drive\b", "car"),
+    )
+]
+_CALLED = re.compile(
+    r"\bmy ([a-z]+)(?:'s name| called)|(?:is|are) my ([a-z]+) called|name of my ([a-z]+)",
+    re.IGNORECASE,
+)
+_FAVOURITE = re.compile(r"\bfavou?rite ([a-z]+)", re.IGNORECASE)
+
+
+def asked_subjects(question: str) -> set[str]:
+    """Give the subjects of facts that a question asks for; of some only the first word."""
+    found = {subject for pattern, subject in _ASKED if pattern.search(question)}
+    for match in _CALLED.finditer(question):
+        what = next(group for group in match.groups() if group)
+        found.add(f"name of {what.casefold()}")
+    found |= {f"favourite {match[1].casefold()}" for match in _FAVOURITE.finditer(question)}
+    return found
+
+
+def answers(subjects: Iterable[str], asked: set[str]) -> bool:
+    """Tell whether one of ``subjects`` is among those asked for."""
+    return any(
+        subject == wanted or subject.startswith(wanted + " ")
+        for subject in subjects
+        for wanted in asked
+    )
