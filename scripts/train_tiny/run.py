@@ -68,11 +68,14 @@ def stage_codec(options: argparse.Namespace) -> None:
         mimi = codec.load_mimi(options.warm_start)
     else:
         mimi = loaders.get_mimi(None, codec.mimi_config(), num_codebooks=8)
-    stores = [clips.ClipStore(options.work, name) for name in ("agent", "user")]
-    labels = phones.Labels(phones.lexicon(options.work, stores))
-    crops = codec.Crops(*stores, labels, seed=options.seed)
-    rate = 7e-4 if options.warm_start else 8e-4
-    codec.train(mimi, crops, folder, options.codec_minutes, options.device, rate)
+    if options.warm_start and options.codec_minutes == 0:
+        codec.save(mimi, folder)
+    else:
+        stores = [clips.ClipStore(options.work, name) for name in ("agent", "user")]
+        labels = phones.Labels(phones.lexicon(options.work, stores))
+        crops = codec.Crops(*stores, labels, seed=options.seed)
+        rate = 7e-4 if options.warm_start else 8e-4
+        codec.train(mimi, crops, folder, options.codec_minutes, options.device, rate)
     (folder / "done").touch()
 
 
@@ -223,7 +226,12 @@ def parse() -> argparse.Namespace:
         "--sentences", type=int, default=7500, help="sentences that the agent reads"
     )
     parser.add_argument("--users", type=int, default=9000, help="utterances of users")
-    parser.add_argument("--codec-minutes", type=float, default=90)
+    parser.add_argument(
+        "--codec-minutes",
+        type=float,
+        default=90,
+        help="0 with --warm-start: keep that codec as it is, and so its codes",
+    )
     parser.add_argument("--lm-minutes", type=float, default=120)
     parser.add_argument("--lm-first", type=float, default=0.35, help="share spent on copying first")
     parser.add_argument(
