@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PACKAGES := coda_voice memory tools integrations scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak bench train-tiny wheel clean
+.PHONY: help setup demo test check format soak fuzz bench train-tiny wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,10 @@ format: $(STAMP)  ## put the code into its format
 
 soak: $(STAMP)  ## the long runs: an hour through one slot
 	$(BIN)/python -m pytest -m soak --timeout 7200 -s
+
+fuzz: $(STAMP)  ## a million inputs for every codec (hours)
+	CODA_FUZZ_INPUTS=1000000 $(BIN)/python -m pytest --timeout 0 \
+	  tests/unit/test_server_codecs.py tests/unit/test_edge_codecs_fuzz.py
 
 bench: $(STAMP)  ## benchmarks; tables here, JSON under benchmarks/
 	$(BIN)/python scripts/benchmark_engine.py

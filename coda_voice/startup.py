@@ -60,12 +60,18 @@ def refuse_what_is_not_here(config: VoiceConfig) -> None:
             mode=config.mode,
         )
     device = config.effective_device
-    if device in ("cloud", "mlx"):
+    if device == "mlx":
         raise UnsupportedModeError(
-            f"device {device!r} is not part of this build yet; what works now is device: auto, "
-            "cpu or cuda, with provider: moshi.",
+            "device 'mlx' is not part of this build yet; what works now is device: auto, cpu or "
+            "cuda, with provider: moshi, and device: cloud with an endpoint.",
             "unsupported_device",
             device=device,
+        )
+    if device == "cloud" and not config.endpoint:
+        raise ConfigurationError(
+            "device: cloud needs the address of a voice server of ours: set endpoint, for example "
+            "wss://voice.example.org (and CODA_VOICE_TOKEN, if it wants a token).",
+            setting="endpoint",
         )
 
 
@@ -78,6 +84,8 @@ def open_engine(config: VoiceConfig, prompt: Prompt | None = None) -> Engine:
     """
     refuse_what_is_not_here(config)
     settings = config.moshi
+    if config.effective_device == "cloud":
+        return _open_remote(config, prompt)
     device = choose_device(settings.device)
     dtype = cast(DtypeName, choose_dtype(settings.optimization, device))
     try:
@@ -104,6 +112,17 @@ def open_engine(config: VoiceConfig, prompt: Prompt | None = None) -> Engine:
     except ConfigurationError:
         engine.close()
         raise
+    return engine
+
+
+def _open_remote(config: VoiceConfig, prompt: Prompt | None) -> Engine:
+    from coda_voice.remote_engine import RemoteEngine
+
+    engine = RemoteEngine(
+        config.endpoint or "", os.environ.get("CODA_VOICE_TOKEN"), config.moshi.slots
+    )
+    engine.check(prompt or Prompt())
+    engine.start()
     return engine
 
 

@@ -42,6 +42,7 @@ ACTS: dict[str, str] = {
     "moshi.max_steps": "coda_voice/config/model.py",
     "external_llm.provider": "coda_voice/hybrid_setup.py",
     "external_llm.model": "coda_voice/hybrid_setup.py",
+    "endpoint": "coda_voice/startup.py",
     "external_llm.endpoint": "coda_voice/hybrid_setup.py",
     "external_llm.context_window": "coda_voice/hybrid_setup.py",
     "external_llm.temperature": "coda_voice/hybrid_setup.py",
@@ -77,6 +78,7 @@ ACTS: dict[str, str] = {
     "server.allowed_hosts": "coda_voice/server/gate.py",
     "server.proxies": "coda_voice/server/app.py",
     "server.voices": "coda_voice/server/sessions.py",
+    "server.recordings": "coda_voice/server/app.py",
     "server.waiting": "coda_voice/server/sessions.py",
     "server.wait_seconds": "coda_voice/server/sessions.py",
     "server.idle_seconds": "coda_voice/server/sessions.py",
@@ -106,7 +108,6 @@ _FIXED_VRAM = (
 _NO_PIPELINE = "there is no pipeline of separate recogniser and synthesiser: Moshi does both"
 
 NO_EFFECT: dict[str, NoEffect] = {
-    "endpoint": NoEffect("a remote Moshi is not part of this build yet"),
     "audio.chunk_size": NoEffect(
         "audio may come in chunks of any size; the model's frame is 80 ms"
     ),

@@ -38,7 +38,7 @@ class Client:
         self._read = 0
 
     async def until(self, kind: str, wanted: Callable[[dict[str, Any]], bool] = lambda e: True):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):  # it runs on busy machines, too
             while True:
                 while self._read < len(self.events):
                     event = self.events[self._read]

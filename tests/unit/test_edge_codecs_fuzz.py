@@ -1,6 +1,6 @@
 """Whatever a stranger sends, an edge's codec answers with a value or its own error.
 
-A few hundred inputs each here; ``make fuzz`` runs a million (CODA_FUZZ_EXAMPLES).
+A few hundred inputs each here; ``make fuzz`` runs a million (CODA_FUZZ_INPUTS).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic import BaseModel
 from coda_voice.errors import MoshiConnectionError
 from coda_voice.remote import decode as decode_remote
 
-EXAMPLES = int(os.environ.get("CODA_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("CODA_FUZZ_INPUTS", "150"))
 fuzzed = settings(
     max_examples=EXAMPLES,
     deadline=None,
