@@ -25,6 +25,7 @@ SCRIPT = [
     ("hello", "hello", False),
     ("your_name", "what is your name", False),
     ("my_name", "what is my name", False),
+    ("arithmetic", "what is three plus four", False),
     ("what_i_like", "tell me what i like", False),
     ("remember", "please remember that i like swimming", False),
     ("stop", "stop talking", True),

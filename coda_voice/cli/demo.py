@@ -7,9 +7,10 @@ frame, through ``VoiceManager`` as an embedding program would use it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,16 @@ if TYPE_CHECKING:
     from coda_voice.config import VoiceConfig
     from coda_voice.manager import VoiceManager
 
+DEFAULTS: dict[str, object] = {"mode": "adaptive", "external_llm__provider": "offline"}
+"""Without other wishes the offline brain thinks, so that the demo is the same everywhere."""
+TYPED = "what is three plus four"
+"""Typed at the end, if no tool has been used by then."""
+SOUNDING_FRAMES = 12
+"""While which the last word is still heard."""
+TYPED_FRAMES = 100
+"""So long its answer is waited for."""
+TURNS_OF_LOOP = 25
+"""Given to the thought clock between two frames: enough for the offline brain to answer."""
 SPEECH_SECONDS = 1.0
 """An agent that can be heard for less than this has not taken part in the conversation."""
 
@@ -63,6 +74,13 @@ def demo(
             "--realtime/--fast", help="In time, or as fast as it goes (default: no terminal)."
         ),
     ] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option("--llm", help="Who thinks: ollama/MODEL, openai/MODEL, or offline."),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", help="Address of the LLM's server.")
+    ] = None,
     seed: options.Seed = None,
     prompt: options.PromptText = None,
     checkpoint: options.Checkpoint = None,
@@ -72,31 +90,31 @@ def demo(
     """Hold a scripted spoken conversation; leaves conversation.wav, .png and .json.
 
     The user is a recording that says "stop talking" once while the agent speaks; what the
-    agent says is really the model's. Exits with 1 if the agent says nothing that is speech.
+    agent says is really the model's, but for what an LLM, or the offline brain, has it say. If
+    no tool was used, because the question was not understood, the user types it. Exits with 1
+    if the agent says nothing that is speech.
     """
     console = Console(highlight=False)
     with options.ending_in_peace(console, "Stopped; nothing was written."):
-        _demo(console, out, realtime, seed, prompt, checkpoint, device, config)
+        given: dict[str, object] = {
+            "moshi__checkpoint": checkpoint,
+            "moshi__device": device,
+            "moshi__seed": seed,
+            "moshi__prompt": prompt,
+            **options.thinking(llm, endpoint),
+        }
+        _demo(console, out, realtime, given, config)
 
 
 def _demo(
     console: Console,
     out: Path,
     realtime: bool | None,
-    seed: int | None,
-    prompt: str | None,
-    checkpoint: str | None,
-    device: str | None,
+    given: dict[str, object],
     config: Path | None,
 ) -> None:
     folder = options.writable_folder(out)
     script = load_script()
-    given: dict[str, object] = {
-        "moshi__checkpoint": checkpoint,
-        "moshi__device": device,
-        "moshi__seed": seed,
-        "moshi__prompt": prompt,
-    }
     settings = _settings(config, given, script.prompt)
     in_time = console.is_interactive if realtime is None else realtime
     held = asyncio.run(converse(settings, script, console, in_time=in_time))
@@ -117,7 +135,7 @@ def _settings(config: Path | None, given: dict[str, object], prompt: str) -> Voi
     from coda_voice.moshi.capabilities import capabilities_for
 
     given = {**options.AS_THE_MODEL_HEARS, **given}
-    defaults: dict[str, object] = {"moshi__seed": options.SEED}
+    defaults: dict[str, object] = {"moshi__seed": options.SEED, **DEFAULTS}
     settings = options.load_config(config, given, defaults)
     if capabilities_for(settings.moshi.checkpoint).prompt == "none":
         return settings
@@ -156,6 +174,7 @@ async def _talk(
     record = Record(conversation_id, tracker, user.said)
     stop_listening = manager.events.listen(record.event)
     steps = _Steps(user, in_time=in_time)
+    steps.afterwards = lambda: _typed(manager, conversation_id, record, steps)
     try:
         with open_screen(console, record) as screen:
             chunks = manager.process_voice_stream(conversation_id, steps.frames())
@@ -186,23 +205,56 @@ class _Steps:
         self._in_time = in_time
         self._agent_speaking = False
         self._heard = asyncio.Event()
+        self.afterwards: Callable[[], AsyncIterator[Pcm]] | None = None
+        """Frames to go on with when the user has said everything."""
 
     async def frames(self) -> AsyncIterator[Pcm]:
         """Give the user's audio."""
         due = time.perf_counter()
         while (frame := self._user.next_frame(self._agent_speaking)) is not None:
             self.sent = frame
-            self._heard.clear()
             yield frame
-            await self._heard.wait()
-            if self._in_time:
-                due += FRAME_SECONDS
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            due = await self.settled(due)
+        if self.afterwards is not None:
+            async for frame in self.afterwards():
+                yield frame
+                due = await self.settled(due)
+
+    async def settled(self, due: float) -> float:
+        """Wait until a frame is over: heard, thought about, its time passed."""
+        await self._heard.wait()
+        self._heard.clear()
+        if not self._in_time:
+            for _ in range(TURNS_OF_LOOP):
+                await asyncio.sleep(0)
+            return due
+        await asyncio.sleep(max(0.0, due + FRAME_SECONDS - time.perf_counter()))
+        return due + FRAME_SECONDS
 
     def heard(self, agent_speaking: bool) -> None:
         """Say that the agent's frame has come."""
         self._agent_speaking = agent_speaking
         self._heard.set()
+
+
+async def _typed(
+    manager: VoiceManager, conversation_id: str, record: Record, steps: _Steps
+) -> AsyncIterator[Pcm]:
+    """Type a question for a tool, if none was used so far, and listen to the answer."""
+    from coda_voice.events import ScriptEnded
+
+    if record.tools or manager.config.mode == "moshi_only":
+        return
+    manager.send_text(conversation_id, TYPED)
+    before = len(record.events)
+    for _ in range(TYPED_FRAMES):
+        steps.sent = np.zeros(FRAME_SAMPLES, dtype=np.float32)
+        yield steps.sent
+        since = itertools.islice(record.events, before, None)
+        if any(isinstance(event, ScriptEnded) and event.heard for event in since):
+            for _ in range(SOUNDING_FRAMES):
+                yield steps.sent
+            return
 
 
 def write_files(held: Held, folder: Path) -> list[Path]:
@@ -241,6 +293,7 @@ def summarise(console: Console, held: Held, spoken: float, paths: list[Path]) ->
             f"{spoken:.1f} s of speech in {record.seconds:.1f} s",
         ),
         ("answers", record.answers()),
+        ("thought", record.thinking()),
         (
             "speed",
             f"{held.model_ms:.1f} ms for each 80 ms (real-time factor "

@@ -61,6 +61,16 @@ def load_config(
     return VoiceConfig.load(*paths, env=os.environ, **wanted, **unset)
 
 
+def thinking(llm: str | None, endpoint: str | None) -> dict[str, object]:
+    """Give the settings for ``--llm`` (``ollama/qwen3:8b``, ``offline``) and ``--endpoint``."""
+    provider, _, model = (llm or "").partition("/")
+    return {
+        "external_llm__provider": provider or None,
+        "external_llm__model": model or None,
+        "external_llm__endpoint": endpoint,
+    }
+
+
 @contextmanager
 def ending_in_peace(console: Console, word: str = "Stopped.") -> Iterator[None]:
     """End with ``word`` and exit status 130 on Ctrl-C, whenever it comes."""

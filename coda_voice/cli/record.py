@@ -10,6 +10,7 @@ import statistics
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from pydantic import JsonValue
@@ -17,11 +18,17 @@ from pydantic import JsonValue
 from coda_voice.audio.vad import VoiceActivityDetector
 from coda_voice.cli.script import Said
 from coda_voice.events import (
+    AnswerLatency,
     BargeIn,
     Event,
     FramesDropped,
+    ReasoningEnded,
+    RouteDecided,
+    ScriptEnded,
     SessionRenewed,
-    Speaker,
+    ToolEnded,
+    ToolStarted,
+    Transcript,
     TurnLatency,
     WordSpoken,
 )
@@ -34,9 +41,13 @@ REMEMBERED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A stretch of one side's speech, as the transcript shows it; ``end`` None while it lasts."""
+    """A line of the transcript; ``end`` is None while it lasts.
 
-    speaker: Speaker
+    ``speaker`` is ``user`` or ``agent`` for a stretch of speech, ``typed`` for what was typed;
+    ``heard`` says what the transcriber understood, ``llm`` what was thought and done.
+    """
+
+    speaker: Literal["user", "agent", "typed", "heard", "llm"]
     start: float
     end: float | None
     text: str
@@ -62,8 +73,12 @@ class Record:
         self.barge_ins: deque[BargeIn] = deque(maxlen=REMEMBERED)
         self.renewals: deque[SessionRenewed] = deque(maxlen=REMEMBERED)
         self.events: deque[Event] = deque(maxlen=REMEMBERED)
+        self.answers_timed: deque[AnswerLatency] = deque(maxlen=REMEMBERED)
+        self.tools = 0
+        """Calls of tools that did what they were asked."""
         self.frames = 0
         self.frames_dropped = 0
+        self._thoughts: deque[Line] = deque(maxlen=REMEMBERED)
         self._id = conversation_id
         self._tracker = tracker
         self._script = script
@@ -77,8 +92,13 @@ class Record:
             return
         self.events.append(event)
         match event:
-            case WordSpoken():
+            case WordSpoken(speaker="agent"):
                 self.words.append(event)
+            case AnswerLatency():
+                self.answers_timed.append(event)
+            case ToolEnded(outcome="done"):
+                self.tools += 1
+                self._think(event)
             case TurnLatency():
                 self.latencies.append(event)
             case BargeIn():
@@ -87,6 +107,29 @@ class Record:
                 self.renewals.append(event)
             case FramesDropped():
                 self.frames_dropped += event.count
+            case _:
+                self._think(event)
+
+    def _think(self, event: Event) -> None:
+        """Keep a line for what was understood, decided, done and forced."""
+        speaker: Literal["typed", "heard", "llm"] = "llm"
+        match event:
+            case Transcript(final=True, typed=typed, text=text) if text:
+                speaker, shown = ("typed" if typed else "heard"), text
+            case RouteDecided(partial=False):
+                shown = f"{event.target}: {event.kind} ({', '.join(event.reasons)})"
+            case ToolStarted():
+                shown = f"calls {event.tool} {event.arguments}"
+            case ToolEnded():
+                shown = f"{event.tool}: {event.outcome}, {event.milliseconds:.0f} ms"
+            case ReasoningEnded() if event.outcome != "interrupted":
+                brain = "offline brain" if event.offline else event.llm
+                shown = f"{brain}: {event.outcome}" + (f" ({event.code})" if event.code else "")
+            case ScriptEnded() if event.heard or event.outcome != "cancelled":
+                shown = f'has it say "{event.heard}" ({event.outcome})'
+            case _:
+                return
+        self._thoughts.append(Line(speaker, event.time, event.time, shown))
 
     def frame(self, user: Pcm, agent: Pcm) -> None:
         """Take in 80 ms of both sides."""
@@ -128,6 +171,19 @@ class Record:
             f"from {seconds[0]:.2f} to {seconds[-1]:.2f} s"
         )
 
+    def thinking(self) -> str:
+        """Say how much was thought, and how fast it was heard."""
+        asked = sum(isinstance(e, ReasoningEnded) for e in self.events)
+        if not asked:
+            return "nothing: Moshi was alone"
+        offline = any(isinstance(e, ReasoningEnded) and e.offline for e in self.events)
+        seconds = [event.seconds for event in self.answers_timed if event.kind == "answer"]
+        timed = f", first word after {statistics.median(seconds):.2f} s (median)" if seconds else ""
+        return (
+            f"{asked} turns went to the {'offline brain' if offline else 'LLM'}, "
+            f"{self.tools} tools were used{timed}"
+        )
+
     @property
     def agent_turns(self) -> int:
         """Count the agent's stretches of speech."""
@@ -144,7 +200,7 @@ class Record:
                 for turn in self._tracker.turns
                 if turn.speaker == "user"
             ]
-        return sorted(lines, key=lambda line: (line.start, line.speaker))
+        return sorted([*lines, *self._thoughts], key=lambda line: (line.start, line.speaker))
 
     def _agent_turns(self) -> list[Turn]:
         return [turn for turn in self._tracker.turns if turn.speaker == "agent"]

@@ -20,7 +20,7 @@ from coda_voice.cli.record import Line, Record
 from coda_voice.moshi.frames import Pcm
 from coda_voice.turns import level_dbfs
 
-COLOURS = {"user": "cyan", "agent": "green"}
+COLOURS = {"user": "cyan", "agent": "green", "typed": "cyan", "heard": "blue", "llm": "magenta"}
 SETTLED_SECONDS = 1.0
 """An agent's last word may become known so long after its sound has ended."""
 _QUIETEST_DBFS = -60.0

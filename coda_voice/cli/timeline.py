@@ -52,7 +52,7 @@ def draw_timeline(record: Record, target: Path, title: str, subtitle: str = "") 
     Raises AudioProcessingError when the file cannot be written.
     """
     seconds = max(1.0, min(record.seconds, LONGEST_SECONDS))
-    lines = record.lines()
+    lines = [line for line in record.lines() if line.speaker in ("user", "agent")]
     systems = cut_into_systems(lines, seconds)
     head = 1.15
     height = head + _SYSTEM_INCHES * len(systems) + 0.3

@@ -42,7 +42,8 @@ class Turn:
 
     ``time`` is seconds on the frame clock, for the events. ``confirmed``: the user has said
     all of it; what is thought on half a turn calls no tool with side effects before
-    ``Answer.confirm``.
+    ``Answer.confirm``. ``moshi_heard``: Moshi heard it too, and may answer by itself what
+    the offline brain cannot.
     """
 
     generation: int
@@ -51,6 +52,7 @@ class Turn:
     context: str = ""
     time: float = 0.0
     confirmed: bool = True
+    moshi_heard: bool = False
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,7 @@ class HybridAttendant(Attendant):
                 "\n".join(conversation.notes.values()),
                 said.time,
                 confirmed=said.final,
+                moshi_heard=not said.typed,
             )
         )
         thinking = _Thinking(text, said.generation, answer)

@@ -325,6 +325,9 @@ class Reasoner:
                 state.client = self._client
             else:
                 return
+        if error.error_code == "llm_not_understood" and state.turn.moshi_heard:
+            self._tell_end(state, "failed", error)
+            return
         self._say(state, APOLOGIES.get(error.error_code, OTHER_APOLOGY), "apology")
         self._tell_end(state, "failed", error)
 
