@@ -147,7 +147,7 @@ class MemorySetup:
         memory: VoiceMemory | None = None
         personality: VoicePersonality | None = None
         try:
-            memory = self.memory_for(user, conversation.id, memory_manager)
+            memory = self.memory_for(user, _kept_as(conversation), memory_manager)
             personality = self.personality_for(user, personality_manager)
         except VoiceProcessingError as error:
             conversation.failed(error.error_code, error.message)
@@ -160,3 +160,8 @@ class MemorySetup:
             inject=self._integration.memory_context_limit > 0,
             voice=own_voice,
         )
+
+
+def _kept_as(conversation: Conversation) -> str:
+    """Name a conversation among all a user ever has: its id may be used again tomorrow."""
+    return f"{conversation.id[:200]} {conversation.started_at:%Y-%m-%d %H:%M:%S}"

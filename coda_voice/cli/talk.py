@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from coda_voice.audio.pcm import decode_samples
 from coda_voice.cli import options
+from coda_voice.cli.memory import EVERYBODY
 from coda_voice.cli.record import Record
 from coda_voice.cli.screen import open_screen
 from coda_voice.cli.soundcard import Duplex, choose_rate, open_sound
@@ -104,7 +105,7 @@ async def _talk(
 
 async def converse(manager: VoiceManager, duplex: Duplex, talk: Talk, console: Console) -> None:
     """Let user and agent hear each other until the microphone ends."""
-    conversation_id = await manager.start_conversation(conversation_id="talk")
+    conversation_id = await manager.start_conversation(EVERYBODY, "talk")
     tracker = manager.conversation(conversation_id).tracker
     record = Record(conversation_id, tracker, keep_audio=False)
     talk.record, talk.duplex = record, duplex
