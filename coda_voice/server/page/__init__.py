@@ -2,8 +2,8 @@
 
     app.routes.extend(page_routes())
 
-gives ``GET /`` and ``GET /page/…``. The page asks for nothing from elsewhere, and its
-Content-Security-Policy forbids that it ever does.
+gives ``GET /``, ``GET /recordings`` and ``GET /page/…``. The pages ask for nothing from
+elsewhere, and their Content-Security-Policy forbids that they ever do.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def page_routes() -> list[BaseRoute]:
     async def index(_: Request) -> Response:
         return _file(known["index.html"])
 
+    async def recordings(_: Request) -> Response:
+        return _file(known["recordings.html"])
+
     async def part(request: Request) -> Response:
         # Only names found at the start are served: a path in the request opens nothing.
         path = known.get(request.path_params["name"])
@@ -64,6 +67,7 @@ def page_routes() -> list[BaseRoute]:
 
     return [
         Route("/", index, name="page"),
+        Route("/recordings", recordings, name="recordings_page"),
         Route("/page/{name:path}", part, name="page_files"),
     ]
 

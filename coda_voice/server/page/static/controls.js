@@ -68,6 +68,7 @@ export class Controls {
 
   personalityIs({ name }) {
     if (name) byId("personality").value = name;
+    document.documentElement.dataset.personality = name ?? "";
   }
 
   notice(text) {

@@ -1,0 +1,145 @@
+// The viewer of recordings: a timeline with its sound, words and events.
+
+import { Settings } from "./settings.js";
+import { byId, clock, duration, element } from "./views/elements.js";
+
+const { token } = new Settings();
+const audio = byId("audio");
+const timeline = byId("timeline");
+const LINE_PAUSE = 1.2; // seconds of silence that begin a new line
+const TOLD = {
+  turn_latency: (e) => `answered after ${duration(e.seconds)}`,
+  barge_in: (e) => (e.silent_after === null ? "interrupted; it went on" : `interrupted; silent after ${duration(e.silent_after)}`),
+  route_decided: (e) => (e.partial ? null : `routed to ${e.target}: ${e.reasons.join(", ")}`),
+  tool_started: (e) => `tool ${e.tool} ${e.arguments}`,
+  tool_ended: (e) => `tool ${e.tool}: ${e.outcome.replaceAll("_", " ")}`,
+  memory: (e) => (e.injected.length ? `remembered: ${e.injected.join("; ")}` : null),
+  mode_changed: (e) => `mode ${e.mode.replaceAll("_", " ")}`,
+  error: (e) => e.message,
+};
+let shown = null; // {peaks, marks, seconds}
+
+async function get(path) {
+  const answer = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  if (answer.ok) return answer;
+  const { error } = await answer.json().catch(() => ({}));
+  throw new Error(error?.message ?? `The server answered ${answer.status}.`);
+}
+
+async function guarded(work) {
+  byId("notice").hidden = true;
+  try {
+    await work();
+  } catch (error) {
+    byId("notice").textContent = error.message;
+    byId("notice").hidden = false;
+  }
+}
+
+async function list() {
+  const recordings = await (await get("/v1/recordings")).json();
+  byId("list-count").textContent = recordings.length ? String(recordings.length) : "none yet";
+  byId("list").replaceChildren(...recordings.map(entry));
+  if (recordings.length) await show(recordings[0]);
+}
+
+function entry(recording) {
+  const button = element(
+    "button",
+    { type: "button", "data-name": recording.name },
+    element("span", {}, new Date(recording.started).toLocaleString()),
+    element("span", { class: "quiet" }, recording.complete ? clock(recording.seconds) : "still being recorded, or cut off"),
+  );
+  button.addEventListener("click", () => guarded(() => show(recording)));
+  return element("li", {}, button);
+}
+
+async function show(recording) {
+  for (const button of byId("list").querySelectorAll("button")) {
+    button.setAttribute("aria-current", button.dataset.name === recording.name);
+  }
+  byId("viewer-title").textContent = new Date(recording.started).toLocaleString();
+  byId("viewer-about").textContent = `${recording.checkpoint} · ${recording.agreed}`;
+  const base = `/v1/recordings/${recording.name}`;
+  const sound = await (await get(`${base}/audio`)).blob();
+  URL.revokeObjectURL(audio.src);
+  audio.src = URL.createObjectURL(sound);
+  const words = recording.complete ? await (await get(`${base}/words`)).json() : [];
+  const events = (await (await get(`${base}/events`)).text()).trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  const notes = events.map((e) => ({ start: e.time, note: TOLD[e.type]?.(e) })).filter((e) => e.note);
+  const lines = [...linesOf(words), ...notes].sort((a, b) => a.start - b.start);
+  byId("lines").replaceChildren(...lines.map(row));
+  shown = { ...(await peaksOf(sound)), marks: notes };
+  draw();
+  document.documentElement.dataset.shown = recording.name;
+}
+
+function linesOf(words) {
+  const lines = [];
+  for (const { speaker, text, start, end } of words) {
+    const last = lines.findLast((line) => line.speaker === speaker);
+    if (last && last === lines.at(-1) && start - last.end < LINE_PAUSE) Object.assign(last, { text: `${last.text} ${text}`, end });
+    else lines.push({ speaker, text, start, end });
+  }
+  return lines;
+}
+
+function row({ speaker, text, note, start }) {
+  const jump = element("button", { type: "button", class: "jump" }, clock(start));
+  jump.addEventListener("click", () => {
+    audio.currentTime = start;
+    audio.play();
+  });
+  if (note) return element("li", { class: "note" }, jump, element("span", {}, note));
+  const who = speaker === "user" ? "You" : "Coda";
+  return element("li", { class: speaker }, jump, element("span", {}, element("strong", {}, `${who} `), text));
+}
+
+/** The loudest sample of each column, of both sides. */
+async function peaksOf(sound) {
+  const decoded = await new OfflineAudioContext(2, 1, 24000).decodeAudioData(await sound.arrayBuffer());
+  const columns = 1200;
+  const each = Math.max(1, Math.floor(decoded.length / columns));
+  const peaks = [0, 1].map((channel) => {
+    const samples = decoded.getChannelData(channel);
+    return Float32Array.from({ length: columns }, (_, n) => {
+      let most = 0;
+      for (let at = n * each; at < Math.min(samples.length, (n + 1) * each); at += 4) most = Math.max(most, Math.abs(samples[at]));
+      return most;
+    });
+  });
+  return { peaks, seconds: decoded.duration };
+}
+
+function draw() {
+  if (!shown) return;
+  const ratio = Math.min(2, devicePixelRatio || 1);
+  const { clientWidth: width, clientHeight: tall } = timeline;
+  timeline.width = width * ratio;
+  timeline.height = tall * ratio;
+  const pen = timeline.getContext("2d");
+  pen.scale(ratio, ratio);
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  const middle = tall / 2;
+  shown.peaks.forEach((peaks, side) => {
+    pen.fillStyle = colour(side ? "agent" : "user");
+    peaks.forEach((peak, n) => {
+      const size = Math.max(0.5, Math.sqrt(peak) * (middle - 6));
+      pen.fillRect((n / peaks.length) * width, side ? middle + 1 : middle - 1 - size, Math.max(1, width / peaks.length - 0.5), size);
+    });
+  });
+  pen.fillStyle = colour("quiet");
+  for (const { start } of shown.marks) pen.fillRect((start / shown.seconds) * width, middle - 4, 1.5, 8);
+  pen.fillStyle = colour("text");
+  pen.fillRect((audio.currentTime / shown.seconds) * width, 0, 2, tall);
+}
+
+timeline.addEventListener("click", ({ offsetX }) => {
+  if (shown) audio.currentTime = (offsetX / timeline.clientWidth) * shown.seconds;
+});
+audio.addEventListener("timeupdate", draw);
+audio.addEventListener("seeked", draw);
+new ResizeObserver(draw).observe(timeline);
+await guarded(list);
+document.documentElement.dataset.page = "ready";

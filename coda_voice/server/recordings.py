@@ -1,0 +1,86 @@
+"""Recordings by HTTP: the list, one recording's parts, its end; and the page that shows them.
+
+Everybody gets their own recordings; with the scope ``admin`` everybody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel, ConfigDict
+
+from coda_voice.errors import ConversationError
+from coda_voice.server.access import Caller
+from coda_voice.server.front import Front
+from coda_voice.server.recording import NAME, About, recordings_in
+from coda_voice.server.sessions import may_touch
+
+PARTS = {
+    "audio": ("audio.flac", "audio/flac"),
+    "events": ("events.jsonl", "application/jsonl"),
+    "words": ("words.json", "application/json"),
+}
+
+
+class RecordingInfo(BaseModel):
+    """A recording: whose it is, when it was made, how long it is."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    conversation_id: str
+    started: str
+    seconds: float
+    checkpoint: str
+    agreed: str
+    dropped: int
+    complete: bool
+
+
+def recording_routes(front: Front, recordings: Path) -> APIRouter:
+    """Give the routes below ``/v1/recordings``, for the recordings in that folder."""
+    router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
+
+    @router.get("")
+    async def list_recordings(request: Request) -> list[RecordingInfo]:
+        """List your recordings, newest first."""
+        caller = await front.caller_of(request, "talk")
+        found = await asyncio.to_thread(recordings_in, recordings)
+        return [RecordingInfo.model_validate(a) for a in found if may_touch(caller, a.user_id)]
+
+    @router.get("/{name}/{part}", response_class=FileResponse)
+    async def part(request: Request, name: str, part: str) -> FileResponse:
+        """Give a recording's ``audio`` (FLAC), ``events`` (a JSON a line) or ``words``."""
+        caller = await front.caller_of(request, "talk")
+        folder = await asyncio.to_thread(_folder, recordings, caller, name)
+        if part not in PARTS or not (folder / PARTS[part][0]).is_file():
+            raise ConversationError(f"A recording has no {part!r}.", "not_found")
+        file, kind = PARTS[part]
+        return FileResponse(folder / file, media_type=kind)
+
+    @router.delete("/{name}", status_code=204)
+    async def forget(request: Request, name: str) -> Response:
+        """Delete a recording for good."""
+        caller = await front.caller_of(request, "talk")
+        folder = await asyncio.to_thread(_folder, recordings, caller, name)
+        await asyncio.to_thread(shutil.rmtree, folder)
+        return Response(status_code=204)
+
+    return router
+
+
+def _folder(recordings: Path, caller: Caller, name: str) -> Path:
+    missing = ConversationError(f"There is no recording {name!r} of yours.", "not_found")
+    if not NAME.fullmatch(name):
+        raise missing
+    try:
+        about = About.read(recordings / name)
+    except (OSError, ValueError, TypeError) as error:
+        raise missing from error
+    if not may_touch(caller, about.user_id):
+        raise missing
+    return recordings / name

@@ -1,0 +1,222 @@
+"""The page in a real browser, on a real server with coda-tiny: what a user does and sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from tests.conftest import Spoken
+from tests.e2e.browser import PageUser, browser
+from tests.integration.voice_server import RunningServer, voice_server
+
+DESKTOP, PHONE = (1280, 800), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with voice_server(moshi__slots=1, moshi__seed=1, server__waiting=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory, spoken: Spoken) -> Iterator[Browser]:
+    microphone = tmp_path_factory.mktemp("page") / "microphone.wav"
+    pause = np.zeros(2 * 24_000, dtype=np.float32)
+    soundfile.write(microphone, np.concatenate([spoken.pcm("what_is_your_name"), pause]), 24_000)
+    with browser(microphone) as chromium:
+        yield chromium
+
+
+@contextmanager
+def user(
+    chromium: Browser,
+    server: RunningServer,
+    size: tuple[int, int] = DESKTOP,
+    colours: str = "light",
+) -> Iterator[PageUser]:
+    """Somebody on a fresh page; in the end the browser must have had nothing to complain of."""
+    context = chromium.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if colours == "dark" else "light",
+        reduced_motion="reduce",  # nothing is drawn between frames: the machine is busy
+    )
+    try:
+        somebody = PageUser(context, server.http)
+        yield somebody
+        assert somebody.problems == []
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def talker(chromium: Browser, server: RunningServer) -> Iterator[PageUser]:
+    """A user whose conversation has begun; the only one, so slots and sessions can be counted."""
+    with user(chromium, server) as somebody:
+        somebody.begin()
+        somebody.wait_for_frames(3)
+        yield somebody
+        if somebody.page.get_attribute("html", "data-state") != "idle":
+            somebody.end()
+    somebody_left(server)
+
+
+def somebody_left(server: RunningServer) -> None:
+    """Sessions end a moment after their socket."""
+    for _ in range(100):
+        if not server.front.sessions.all():
+            return
+        httpx.get(f"{server.http}/health/live").raise_for_status()
+    raise AssertionError("the conversation did not end with its page")
+
+
+def test_it_talks_and_the_user_sees_both_voices(talker: PageUser):
+    page = talker.page
+    page.wait_for_selector("#who-user.speaking")
+    assert np.abs(talker.samples_sent(50)).max() > 1000, "the recording is what is sent"
+    assert page.inner_text("#model-name") == "coda-tiny"
+    assert page.inner_text("#round-trip") != "–"
+    assert page.inner_text("#buffer") != "–"
+    picture = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)"
+    assert page.eval_on_selector("#stage", picture), "both voices are drawn"
+
+
+def test_a_written_turn_is_routed_answered_with_a_tool_and_interrupted(talker: PageUser):
+    page = talker.page
+    page.select_option("#mode", "hybrid")
+    page.wait_for_selector(".thought.note >> text=Mode: hybrid")
+    talker.write("what is 17 times 23")
+    page.wait_for_selector(".turn.user >> text=17 times 23")
+    page.wait_for_selector(".turn.user >> text=written")
+    page.wait_for_selector(".thought.route >> text=Asked the language model")
+    page.wait_for_selector(".thought.tool[data-outcome=done]")
+    page.wait_for_selector(".thought.sentence >> text=391")
+    page.wait_for_selector(".turn.agent >> text=/three|391/i")
+    talker.write("what is 12 times 12")
+    page.wait_for_selector(".thought.sentence >> text=144")
+    page.click("#interrupt")
+    page.wait_for_selector(".thought.note >> text=interrupted")
+    assert page.is_hidden("#notice")
+
+
+def test_another_personality(talker: PageUser):
+    page = talker.page
+    page.wait_for_selector("#personality option[value=max]", state="attached")
+    page.select_option("#personality", "max")
+    page.wait_for_selector("html[data-personality=max]")
+    talker.wait_for_frames(3)
+    assert page.is_hidden("#notice")
+
+
+def test_a_reload_goes_on_with_the_same_conversation(talker: PageUser, server: RunningServer):
+    page = talker.page
+    (session,) = server.front.sessions.all()
+    talker.write("good morning")
+    page.wait_for_selector(".turn.user >> text=good morning")
+    page.reload()
+    page.wait_for_selector("html[data-state=live]")
+    talker.wait_for_frames(3)
+    assert server.front.sessions.all() == [session]
+    assert session.figures.resumed == 1
+    assert "good morning" in page.inner_text("#turns"), "what was said is still to be read"
+
+
+def test_muted_means_that_nothing_leaves_the_browser(talker: PageUser):
+    page = talker.page
+    page.keyboard.press("m")
+    assert page.get_attribute("#mute", "aria-pressed") == "true"
+    talker.wait_for_frames(30)
+    assert not talker.samples_sent(10).any()
+    page.keyboard.press("m")
+    talker.wait_until(lambda: bool(np.abs(talker.samples_sent(25)).max() > 1000))
+
+
+def test_who_comes_when_every_place_is_taken_waits_in_line(
+    talker: PageUser, chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as second:
+        second.page.click("#talk")
+        second.page.wait_for_selector("#link-text >> text=Number 1 in line")
+        talker.end()
+        second.page.wait_for_selector("html[data-state=live]")
+        second.wait_for_frames(2)
+        second.end()
+
+
+@pytest.mark.parametrize(
+    ("size", "colours"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")]
+)
+def test_nothing_stands_in_the_way_of_anybody(
+    chromium: Browser, server: RunningServer, size: tuple[int, int], colours: str
+):
+    with user(chromium, server, size, colours) as somebody:
+        page = somebody.page
+        somebody.begin()
+        page.select_option("#mode", "hybrid")
+        somebody.write("what is 17 times 23")
+        page.wait_for_selector(".thought.sentence")
+        page.wait_for_selector(".turn.agent")
+        _accessible(somebody)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= size[0], "nothing is cut off at the side"
+        page.click("#open-settings")
+        page.wait_for_selector("#settings[open]")
+        page.click("#shortcuts summary")
+        _accessible(somebody)
+        page.keyboard.press("Escape")
+        somebody.end()
+    somebody_left(server)
+
+
+def _accessible(somebody: PageUser) -> None:
+    found = Axe().run(somebody.page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_keyboard_alone_is_enough(chromium: Browser, server: RunningServer):
+    with user(chromium, server) as somebody:
+        page = somebody.page
+        page.keyboard.press("s")
+        page.wait_for_selector("html[data-state=live]")
+        page.keyboard.press("t")
+        page.keyboard.type("hello")
+        assert page.input_value("#text") == "hello", "letters in the field are no shortcuts"
+        page.keyboard.press("Escape")
+        page.focus("#interrupt")
+        page.keyboard.press("d")
+        assert page.get_attribute("html", "data-theme") == "light"
+        page.keyboard.press("s")
+        page.wait_for_selector("html[data-state=idle]")
+    somebody_left(server)
+
+
+def test_the_page_loads_nothing_from_elsewhere(server: RunningServer):
+    answer = httpx.get(server.http)
+    assert answer.status_code == 200
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/../__init__.py", "/page/%2e%2e/__init__.py", "/page//etc/passwd", "/page/"]
+)
+def test_only_the_page_is_served(server: RunningServer, path: str):
+    assert httpx.get(server.http + path).status_code == 404
+
+
+def test_every_file_of_the_page_is_in_the_package():
+    import coda_voice.server.page as page
+
+    names = {
+        path.name for path in (Path(page.__file__).parent / "static").rglob("*") if path.is_file()
+    }
+    assert {"index.html", "main.js", "style.css", "capture-worklet.js"} <= names

@@ -1,0 +1,99 @@
+"""A recording on disk: what the two said, when, and nothing lost or opened that should not be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from coda_voice.errors import ConfigurationError
+from coda_voice.events import FramesDropped, Transcript, TranscriptWord, TurnLatency, WordSpoken
+from coda_voice.server.recording import About, Recorder, recordings_in
+from tests.conftest import Spoken
+
+FRAME = 1_920
+
+
+def frames(pcm: np.ndarray) -> list[np.ndarray]:
+    whole = len(pcm) // FRAME * FRAME
+    return list(pcm[:whole].reshape(-1, FRAME))
+
+
+def begin(folder: Path) -> Recorder:
+    return Recorder(folder, "c1", agreed="by the client's record=true", user_id="anna")
+
+
+def test_both_sides_are_heard_in_their_channels(tmp_path: Path, spoken: Spoken):
+    user, agent = frames(spoken.pcm("what_is_your_name")), frames(spoken.pcm("agent_answer"))
+    count = min(len(user), len(agent))
+    recorder = begin(tmp_path)
+    for number in range(count):
+        recorder.user(user[number])
+        recorder.agent(number, agent[number])
+    folder = recorder.close()
+    sound, rate = soundfile.read(folder / "audio.flac", dtype="float32")
+    assert rate == 24_000
+    assert sound.shape == (count * FRAME, 2)
+    np.testing.assert_allclose(sound[:, 0], np.concatenate(user[:count]), atol=1e-4)
+    np.testing.assert_allclose(sound[:, 1], np.concatenate(agent[:count]), atol=1e-4)
+    assert sound.std(axis=0).min() > 0.01
+
+
+def test_words_and_events_have_their_times(tmp_path: Path):
+    recorder = begin(tmp_path)
+    recorder.event(WordSpoken(conversation_id="c1", speaker="agent", text="hi", start=1, end=1.2))
+    word = TranscriptWord(text="hello", start=0.4, end=0.7)
+    for final in (False, True):
+        recorder.event(
+            Transcript(conversation_id="c1", text="hello", final=final, words=(word,), time=0.9)
+        )
+    recorder.event(TurnLatency(conversation_id="c1", time=1.0, seconds=0.24))
+    folder = recorder.close()
+    words = json.loads((folder / "words.json").read_text())
+    assert words == [
+        {"speaker": "user", "text": "hello", "start": 0.4, "end": 0.7},
+        {"speaker": "agent", "text": "hi", "start": 1.0, "end": 1.2},
+    ]
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [e["type"] for e in events] == ["word", "transcript", "transcript", "turn_latency"]
+    assert events[-1]["seconds"] == 0.24
+
+
+def test_frames_the_engine_never_heard_do_not_shift_the_sides(tmp_path: Path):
+    recorder = begin(tmp_path)
+    for level in (0.1, 0.2, 0.3):
+        recorder.user(np.full(FRAME, level, dtype=np.float32))
+    recorder.event(FramesDropped(conversation_id="c1", where="inbox", count=2))
+    recorder.agent(0, np.full(FRAME, -0.5, dtype=np.float32))
+    sound, _ = soundfile.read(recorder.close() / "audio.flac", dtype="float32")
+    np.testing.assert_allclose(sound[0], [0.3, -0.5], atol=1e-3)
+
+
+def test_what_it_is_stands_beside_it_and_damage_hides_nothing_else(tmp_path: Path):
+    recorder = begin(tmp_path)
+    for number in range(25):
+        recorder.agent(number, np.zeros(FRAME, dtype=np.float32))
+    about = About.read(recorder.close())
+    assert (about.user_id, about.agreed) == ("anna", "by the client's record=true")
+    assert (about.seconds, about.complete, about.dropped) == (2.0, True, 0)
+    broken = begin(tmp_path)
+    (broken.close() / "recording.json").write_text("{")
+    (tmp_path / "something-else").mkdir()
+    assert recordings_in(tmp_path) == [about]
+    assert recordings_in(tmp_path / "nowhere") == []
+
+
+def test_one_that_was_cut_off_can_still_be_found(tmp_path: Path):
+    recorder = begin(tmp_path)
+    assert [a.complete for a in recordings_in(tmp_path)] == [False]
+    recorder.close()
+    assert [a.complete for a in recordings_in(tmp_path)] == [True]
+
+
+def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="Nothing can be recorded in"):
+        begin(tmp_path / "file")
