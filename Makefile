@@ -50,6 +50,7 @@ fuzz: $(STAMP)  ## a million inputs for every codec (hours)
 bench: $(STAMP)  ## benchmarks; tables here, JSON under benchmarks/
 	$(BIN)/python scripts/benchmark_engine.py
 	$(BIN)/python scripts/benchmark_voice_latency.py
+	$(BIN)/python scripts/benchmark_server.py
 
 train-tiny: $(STAMP)  ## train coda-tiny from nothing (hours on a CPU; resumable)
 	nice -n 19 $(BIN)/python -m scripts.train_tiny.run
