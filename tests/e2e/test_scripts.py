@@ -30,6 +30,7 @@ def run(script: str, *arguments: str, folder: Path) -> str:
     [
         ("voice_conversation_example.py", "agent"),
         ("voice_demo.py", "conversation.wav"),
+        ("hybrid_reasoning_example.py", "agent (answer, done): seven"),
         ("test_vram_allocation.py", "slot"),
     ],
 )

@@ -164,3 +164,93 @@ def test_a_word_once_begun_is_finished_when_the_script_is_cancelled(speaker: Spe
             break
     speaker.cancel()
     assert run(speaker, 1, pads) == [encode("wonderful")[1]]
+
+
+class Switch:
+    """What the speaker does to the sound."""
+
+    def __init__(self) -> None:
+        self.muted = False
+
+    def __call__(self, muted: bool) -> None:
+        self.muted = muted
+
+
+def test_a_model_that_will_not_pause_is_made_to() -> None:
+    speaker = Speaker(encode, PAD, EPAD, Manners(patience=3))
+    script = speaker.say("one two")
+    said = run(speaker, 60, lambda step: 700 + step)
+    begun = next(i for i, token in enumerate(said) if token == encode("one")[0])
+    assert begun <= speaker.manners.quiet_before + 3 + 4
+    assert said[begun - 3 : begun] == [PAD, PAD, EPAD]
+    assert script.state is ScriptState.DONE
+
+
+def test_an_interruption_mutes_until_the_user_is_done() -> None:
+    sound = Switch()
+    speaker = Speaker(encode, PAD, EPAD, mute=sound)
+    script = speaker.say("one two three four five six seven eight")
+    run(speaker, 24)
+    assert not sound.muted
+    run(speaker, 4, voiced=lambda step: True)
+    assert script.state is ScriptState.INTERRUPTED and sound.muted
+    run(speaker, 10, voiced=lambda step: True)
+    assert sound.muted, "the user still speaks"
+    run(speaker, 12)
+    assert not sound.muted
+
+
+def test_of_an_interrupted_script_only_what_sounded_was_heard(speaker: Speaker) -> None:
+    script = speaker.say("one two three four five six seven eight nine ten")
+    run(speaker, 30)
+    run(speaker, 5, voiced=lambda step: True)
+    forced = [word.text for word in script.said]
+    assert script.heard() == forced[: len(script.heard())]
+    assert len(forced) - 1 <= len(script.heard()) <= len(forced)
+    assert script.ended_step is not None
+    assert all(w.step + 3 <= script.ended_step for w in script.said[: len(script.heard())])
+
+
+def test_only_scripts_are_heard_where_that_is_wanted() -> None:
+    sound = Switch()
+    speaker = Speaker(encode, PAD, EPAD, Manners(tail_pads=4), mute=sound)
+    speaker.only_scripts(True)
+    assert sound.muted
+    run(speaker, 10)
+    script = speaker.say("seven")
+    heard = []
+    for _ in range(30):
+        run(speaker, 1, lambda step: 900)
+        heard.append(not sound.muted)
+    assert script.state is ScriptState.DONE
+    assert any(heard) and not heard[-1]
+    # From the EPAD that leads the word in to the last PAD of the tail.
+    assert 2 + 4 <= sum(heard) <= 2 + 4 + 2
+    speaker.only_scripts(False)
+    assert not sound.muted
+
+
+def test_the_last_word_has_time_to_sound() -> None:
+    speaker = Speaker(encode, PAD, EPAD, Manners(tail_pads=4))
+    speaker.say("seven")
+    said = run(speaker, 40, lambda step: PAD if step < 20 else 900)
+    last = max(i for i, token in enumerate(said) if token in encode("seven"))
+    assert said[last + 1 : last + 5] == [PAD] * 4
+
+
+def test_some_checkpoints_need_every_word_led_in() -> None:
+    speaker = Speaker(encode, PAD, EPAD, Manners(lead_every_word=True))
+    speaker.say("one two three")
+    said = run(speaker, 60, lambda step: PAD if step < 10 else 900)
+    for word in ("one", "two", "three"):
+        assert said[said.index(encode(word)[0]) - 1] == EPAD
+
+
+def test_hush_ends_a_script_and_the_models_own_words() -> None:
+    sound = Switch()
+    speaker = Speaker(encode, PAD, EPAD, mute=sound)
+    script = speaker.say("one two three four")
+    run(speaker, 16)
+    speaker.hush()
+    assert script.state is ScriptState.CANCELLED and sound.muted
+    assert run(speaker, 4, lambda step: 900) == [PAD] * 4
