@@ -18,7 +18,9 @@ from coda_tools.builtin.arithmetic import calculate
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
+from coda_voice.attendants import UserText
 from coda_voice.audio import telephony
+from coda_voice.conversation import Conversation
 from coda_voice.events import ConversationEnded
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.hybrid.openai_client import OpenAiClient
@@ -69,10 +71,18 @@ class Client:
             await self.connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
             await asyncio.sleep(0.1)
 
+    @property
+    def conversation(self) -> Conversation:
+        return self.manager.conversation(self.manager.get_active_conversations()[0])
+
     def agent_says(self, text: str) -> None:
         """Have the agent speak by itself, whatever coda-tiny would have said."""
-        conversation = self.manager.conversation(self.manager.get_active_conversations()[0])
-        voice_of(conversation).say(text)
+        voice_of(self.conversation).say(text)
+
+    def understood(self, text: str) -> None:
+        """The user's words, by the way the transcriber's come."""
+        conversation = self.conversation
+        conversation.user_text(UserText(text, True, conversation.generation, conversation.seconds))
 
     async def write(self, text: str) -> None:
         await self.connection.conversation.item.create(
@@ -233,6 +243,42 @@ async def test_a_tool_of_the_client_is_called_and_its_result_told(engine: Engine
             assert done["response"]["output"][0]["content"][0]["text"] == "It is sunny in Paris."
             tool = llm.requests[1]["messages"][-1]
             assert tool["role"] == "tool" and tool["content"] == '{"sky": "sunny"}'
+        await brain.close()
+
+
+async def test_a_spoken_wish_calls_a_tool_of_the_client(engine: Engine, spoken: Spoken):
+    call = {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": '{"place": "Paris"}'},
+    }
+    async with LlmServer([sse({"tool_calls": [call]}), sse({}, "tool_calls")]) as llm:
+        brain = OpenAiClient("m", f"{llm.url}/v1")
+        async with connected(engine, Thinkers([brain])) as client:
+            await client.connection.session.update(
+                session={
+                    "type": "realtime",
+                    "tools": [WEATHER],
+                    "audio": {"input": {"transcription": {"model": "any"}}},
+                }
+            )
+            await client.until("session.updated")
+            client.conversation.transcribe(False)  # the test is the transcriber
+            await client.say(spoken.pcm("weather"))
+            committed = await client.until("input_audio_buffer.committed")
+            client.understood("what is the weather like in paris")
+            told = await client.until("conversation.item.input_audio_transcription.completed")
+            assert told["item_id"] == committed["item_id"]
+            assert told["transcript"] == "what is the weather like in paris"
+            asked = await client.until("response.function_call_arguments.done")
+            assert asked["name"] == "get_weather"
+            done = await client.until(
+                "response.done", lambda e: e["response"]["id"] == asked["response_id"]
+            )
+            assert done["response"]["status"] == "completed"
+            heard = [m["content"] for m in llm.requests[0]["messages"] if m["role"] == "user"]
+            assert heard == ["what is the weather like in paris"]
         await brain.close()
 
 

@@ -86,6 +86,7 @@ class LiveConnection(EdgeConnection):
         self._thinking: set[asyncio.Task[None]] = set()
         self._expiry = asyncio.get_running_loop().call_later(LONGEST_SECONDS, self._expired)
         line.conversation.attendants.add(_Witness(self))
+        line.conversation.transcribe()
 
     def received(self, message: str | bytes) -> None:
         """Take a client event."""

@@ -19,17 +19,17 @@ from coda_integrations.connection import TRY_AGAIN, EdgeConnection, tell_and_clo
 from coda_integrations.host import EdgeHost, Thinkers, instruct, voice_of
 from coda_integrations.line import Line
 from coda_integrations.realtime.codec import encode, new_id
-from coda_integrations.realtime.session import (
+from coda_integrations.realtime.commands import (
     Forget,
     Hear,
     Hush,
     Instruct,
     Listen,
     Out,
-    RealtimeSession,
     Script,
     Think,
 )
+from coda_integrations.realtime.session import RealtimeSession
 from coda_integrations.thinking import Ended, Sentence, Wrote, think
 from coda_voice.attendants import Attendant, UserText
 from coda_voice.errors import LlmError, SlotsFullError, VoiceProcessingError
@@ -90,12 +90,17 @@ class RealtimeConnection(EdgeConnection):
         self._voice = voice_of(line.conversation)
         self._spoken: Spoken | None = None
         self._thoughts: dict[asyncio.Task[None], Think] = {}
+        self._transcribing = False
         line.conversation.attendants.add(_Transcripts(self))
         self._perform(self._session.opening())
 
     def received(self, message: str | bytes) -> None:
         """Take a client event."""
         self._perform(self._session.message(message))
+        settings = self._session.settings
+        if not self._transcribing and (settings.transcribes or settings.tools):
+            self._transcribing = True
+            self.line.conversation.transcribe()
 
     def heard(self, heard: Heard) -> None:
         """Tell the client of the agent's next frame."""
@@ -141,7 +146,7 @@ class RealtimeConnection(EdgeConnection):
     # ---- thinking and speaking -----------------------------------------------------------
 
     async def _think(self, wanted: Think) -> None:
-        session, response = self._session, wanted.response
+        told, response = self._session.responses, wanted.response
         spoken = False
         try:
             own = None if wanted.tools_only else self._thinkers.toolbox
@@ -149,19 +154,19 @@ class RealtimeConnection(EdgeConnection):
             async for thought in think(llms, wanted.messages, wanted.tools, own):
                 match thought:
                     case Wrote(text) if response.text_only and not wanted.tools_only:
-                        self._perform(session.thought_text(response, text))
+                        self._perform(told.thought_text(response, text))
                     case Sentence(text) if not response.text_only and not wanted.tools_only:
                         self._say(text, first=not spoken)
                         spoken = True
                     case Ended(calls, tokens):
-                        self._perform(session.thought_calls(response, list(calls)))
+                        self._perform(told.thought_calls(response, list(calls)))
                         if self._spoken is not None and spoken:
                             self._voice.finish(self._spoken)
-                        self._perform(session.thought_over(response, tokens=tokens, spoken=spoken))
+                        self._perform(told.thought_over(response, tokens=tokens, spoken=spoken))
                     case _:
                         pass
         except LlmError as error:
-            self._perform(session.thought_failed(response, error.error_code, error.message))
+            self._perform(told.thought_failed(response, error.error_code, error.message))
 
     def _say(self, sentence: str, *, first: bool) -> None:
         if first or self._spoken is None:
