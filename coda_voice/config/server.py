@@ -58,6 +58,8 @@ class ServerConfig(BaseModel):
     """Addresses of proxies whose X-Forwarded-For is believed; several with commas."""
     voices: FilePath = None
     """Folder of voice samples that clients may choose from by name."""
+    recordings: FilePath = None
+    """Folder for recordings of conversations whose users asked for it; empty: none are made."""
     waiting: int = Field(default=8, ge=0, le=1_000)
     """Clients that may wait in line for a slot."""
     wait_seconds: Seconds = 60.0

@@ -12,6 +12,7 @@ import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +27,7 @@ from coda_voice.server.access import Access
 from coda_voice.server.front import Front, refusal
 from coda_voice.server.gate import Gate, listed
 from coda_voice.server.page import page_routes
+from coda_voice.server.recordings import recording_routes
 from coda_voice.server.routes import conversations, events, health, memories, voice
 
 Routes = Callable[[Front], APIRouter]
@@ -73,6 +75,8 @@ def create_app(
     app.state.front = front
     for make in (*OUR_ROUTES, *routes):
         app.include_router(make(front))
+    if settings.recordings is not None:
+        app.include_router(recording_routes(front, Path(settings.recordings).expanduser()))
     app.router.routes.extend(page_routes())
     app.add_exception_handler(VoiceProcessingError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)

@@ -38,6 +38,7 @@ class Ready:
     mode: str
     checkpoint: str
     muted: bool = False
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

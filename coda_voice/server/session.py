@@ -40,6 +40,7 @@ from coda_voice.server.outputs import (
     Output,
     Ready,
 )
+from coda_voice.server.recording import Recorder
 from coda_voice.startup import audio_settings_of
 from coda_voice.turns import UserSpeech
 
@@ -70,6 +71,8 @@ class Wish:
     seed: int | None = None
     sampling: Callable[[Sampling], Sampling] | None = None
     """Changes the configured sampling."""
+    record: str | None = None
+    """How the user agreed to being recorded; None: not recorded."""
     wait: bool = False
     """Wait in line when every slot is taken."""
 
@@ -126,6 +129,7 @@ class Session:
         self.muted = False
         self.ended: str | None = None
         self.mode: str = self.manager.mode
+        self.recorder: Recorder | None = None
         self._on_taken: Callable[[], None] | None = None
         self._was_attached = False
         self._ingest: Ingest | None = None
@@ -158,6 +162,7 @@ class Session:
             mode=self.mode,
             checkpoint=self.manager.config.moshi.checkpoint,
             muted=self.muted,
+            recorded=self.recorder is not None,
         )
 
     def attach(self, on_taken: Callable[[], None]) -> None:
@@ -183,16 +188,18 @@ class Session:
             await self._finish_input()
 
     async def end(self, reason: str, failure: Failed | None = None) -> None:
-        """End the conversation, and say why. The second time it does nothing."""
-        if self.ended is not None:
-            return
-        self.ended = reason
-        if failure is not None:
-            self.outbox.put(failure)
-        if self.conversation.ended is None:
-            await self.manager.end_conversation(self.conversation.id, reason)
+        """End the conversation, and say why; wait until nothing of it goes on."""
+        if self.ended is None:
+            self.ended = reason
+            if failure is not None:
+                self.outbox.put(failure)
+            if self.conversation.ended is None:
+                await self.manager.end_conversation(self.conversation.id, reason)
         if self._task is not None:
             await asyncio.wait([self._task])
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            await asyncio.to_thread(recorder.close)
 
     # ---- in ---------------------------------------------------------------------------
 
@@ -291,6 +298,8 @@ class Session:
             shift = waiting.started - lost * FRAME_SECONDS
             frame = waiting.frame
             speech = [UserSpeech(e.kind, max(0.0, e.time + shift)) for e in frame.events]
+            if self.recorder is not None:
+                self.recorder.user(frame.pcm)
             talk.offer(frame.pcm, speech, waiting.arrived, frame.speech)
 
     def _too_much(self, seconds: float) -> None:
@@ -320,6 +329,8 @@ class Session:
     def happened(self, event: Event) -> None:
         """Pass an event of the conversation on."""
         self.outbox.put(Happened(event))
+        if self.recorder is not None:
+            self.recorder.event(event)
         if isinstance(event, ModeChanged):
             self.mode = event.mode
             self.outbox.put(Confirmed("mode", event.mode))
@@ -349,6 +360,8 @@ class Session:
 
     def _say(self, heard: Heard) -> None:
         self.figures.frames_out += 1
+        if self.recorder is not None:
+            self.recorder.agent(heard.frame.frame, heard.frame.pcm)
         if self.manager.config.audio.echo_cancellation:
             self._spoken.append(heard.frame.pcm)
         self.outbox.put(AgentAudio(self._resampler.process(heard.frame.pcm), heard))

@@ -8,14 +8,22 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 from coda_voice.config.server import ServerConfig
-from coda_voice.errors import AccessError, ConversationError, SlotsFullError
+from coda_voice.errors import (
+    AccessError,
+    ConfigurationError,
+    ConversationError,
+    ProtocolError,
+    SlotsFullError,
+)
 from coda_voice.events import Event
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.outputs import Draining, Failed
+from coda_voice.server.recording import Recorder
 from coda_voice.server.session import Session, Wish
 from coda_voice.server.voices import Voices
 
@@ -76,6 +84,8 @@ class Sessions:
         wishes that cannot be met.
         """
         self._check_share(caller)
+        if wish.record is not None and self.settings.recordings is None:
+            raise ProtocolError("This server records nothing.", "no_recording", fatal=True)
         prompt = await self._prompt(wish)
         session = None if self._line else await self._start(caller, wish, prompt)
         if session is None:
@@ -101,8 +111,26 @@ class Sessions:
         )
         self._sessions[conversation_id] = session
         self._by_token[session.token] = session
+        if wish.record is not None:
+            session.recorder = await self._recorder(session, wish.record)
         await session.begin()
         return session
+
+    async def _recorder(self, session: Session, agreed: str) -> Recorder:
+        def begin() -> Recorder:
+            return Recorder(
+                Path(self.settings.recordings or "").expanduser(),
+                session.conversation.id,
+                agreed=agreed,
+                user_id=session.caller.subject,
+                checkpoint=self.manager.config.moshi.checkpoint,
+            )
+
+        try:
+            return await asyncio.to_thread(begin)
+        except ConfigurationError:
+            await self.end(session, "cannot_record")
+            raise
 
     def resume(self, caller: Caller, token: str) -> Session:
         """Give the session that ``token`` belongs to. Raises ConversationError."""

@@ -81,10 +81,8 @@ class Connection:
                 await self._close(TAKEN_OVER)
             elif reader.done() and not writer.done():
                 await self._after_reading(reader, writer, on_taken)
-            elif writer.done() and not writer.exception():
-                await self._close(CLOSE_CODES.get(session.ended or "", POLICY))
-            else:
-                await self._lost(on_taken)
+            elif writer.done():
+                await self._after_writing(writer, on_taken)
         finally:
             for task in (writer, reader, taken):
                 task.cancel()
@@ -110,6 +108,18 @@ class Connection:
             return
         await asyncio.wait([writer], timeout=CLOSE_SECONDS)
         await self._close(CLOSE_CODES.get(self._session.ended or "", POLICY))
+
+    async def _after_writing(
+        self, writer: asyncio.Task[None], on_taken: Callable[[], None]
+    ) -> None:
+        """Do what follows from how writing ended: all was said, or the client is gone."""
+        error = writer.exception()
+        if error is None:
+            await self._close(CLOSE_CODES.get(self._session.ended or "", POLICY))
+            return
+        await self._lost(on_taken)
+        if not isinstance(error, WebSocketDisconnect):
+            raise error
 
     async def _lost(self, on_taken: Callable[[], None]) -> None:
         if self._session.ended is not None:

@@ -239,6 +239,7 @@ def _ready(output: Ready) -> dict[str, object]:
         "mode": output.mode,
         "checkpoint": output.checkpoint,
         "muted": output.muted,
+        "recorded": output.recorded,
     }
 
 

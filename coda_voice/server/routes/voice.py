@@ -41,6 +41,7 @@ class StreamQuery(BaseModel):
     prompt: str | None = Field(default=None, max_length=8_000)
     voice: str | None = Field(default=None, max_length=80)
     seed: int | None = Field(default=None, ge=0, lt=2**31)
+    record: Flag = False
 
     def wish(self) -> Wish:
         """Give what the conversation should be like."""
@@ -51,6 +52,7 @@ class StreamQuery(BaseModel):
             voice=self.voice,
             seed=self.seed,
             wait=self.wait,
+            record="the client asked for it (record=true)" if self.record else None,
         )
 
 
