@@ -129,7 +129,11 @@ class Record:
                 shown = f'has it say "{event.heard}" ({event.outcome})'
             case _:
                 return
-        self._thoughts.append(Line(speaker, event.time, event.time, shown))
+        # In the order in which they happened, also where the frame clock stood still meanwhile.
+        start = event.time
+        if self._thoughts:
+            start = max(start, self._thoughts[-1].start + 1e-3)
+        self._thoughts.append(Line(speaker, start, start, shown))
 
     def frame(self, user: Pcm, agent: Pcm) -> None:
         """Take in 80 ms of both sides."""
