@@ -14,10 +14,9 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from coda_voice.errors import ConversationError
-from coda_voice.server.access import Caller
+from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.front import Front
 from coda_voice.server.recording import NAME, About, recordings_in
-from coda_voice.server.sessions import may_touch
 
 PARTS = {
     "audio": ("audio.flac", "audio/flac"),

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, sync_playwright
 
-SECONDS = 60_000
-"""Milliseconds until something is given up on; a busy machine is slow."""
+SECONDS = 150_000
+"""Milliseconds until something is given up on; a busy machine is very slow."""
 
 
 def executable() -> str:

@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 HEADERS = {
@@ -58,6 +58,11 @@ def page_routes() -> list[BaseRoute]:
     async def recordings(_: Request) -> Response:
         return _file(known["recordings.html"])
 
+    async def features(request: Request) -> Response:
+        front = getattr(request.app.state, "front", None)
+        recordings = front is not None and front.settings.recordings is not None
+        return JSONResponse({"recordings": recordings}, headers=HEADERS)
+
     async def part(request: Request) -> Response:
         # Only names found at the start are served: a path in the request opens nothing.
         path = known.get(request.path_params["name"])
@@ -68,6 +73,7 @@ def page_routes() -> list[BaseRoute]:
     return [
         Route("/", index, name="page"),
         Route("/recordings", recordings, name="recordings_page"),
+        Route("/page/features.json", features, name="page_features"),
         Route("/page/{name:path}", part, name="page_files"),
     ]
 

@@ -44,13 +44,22 @@ export class Controls {
     useIcon("talk-icon", idle ? "wave" : "hang-up");
     for (const id of ["interrupt", "text", "send"]) byId(id).disabled = !live;
     byId("mute").disabled = idle;
+    if (idle) byId("recorded").hidden = true;
     this.announce({ idle: "", connecting: "Connecting", waiting: "Waiting for a place", live: "Connected. Speak whenever you like.", resuming: "Connection lost, reconnecting" }[state]);
   }
 
-  ready({ mode, checkpoint, resumed }) {
+  /** The server can record: the user may ask for it. */
+  offerRecording() {
+    byId("record-field").hidden = false;
+    byId("recordings-link").hidden = false;
+  }
+
+  ready({ mode, checkpoint, resumed, recorded }) {
     this.notice("");
     this.modeIs(mode);
     byId("model-name").textContent = checkpoint;
+    byId("recorded").hidden = !recorded;
+    if (recorded) this.announce("This conversation is recorded");
     if (resumed) this.announce("The conversation goes on");
   }
 

@@ -205,6 +205,9 @@ addEventListener("pagehide", () => {
   history.remember();
 });
 
+const features = await fetch("/page/features.json");
+if (features.ok && (await features.json()).recordings) controls.offerRecording();
+
 const left = leftBehind();
 if (left) {
   history.recall();
