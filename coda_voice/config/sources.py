@@ -17,6 +17,7 @@ import yaml
 
 from coda_voice.errors import ConfigurationError
 
+SERVER_URL = "MOSHI_SERVER_URL"
 ENVIRONMENT_PREFIX = "CODA_VOICE__"
 WRAPPERS = ("voice", "voice_processing")
 """Sections whose content counts as if it stood at the top."""
@@ -96,8 +97,16 @@ def from_yaml(path: Path, known: Sequence[str]) -> list[Setting]:
 
 
 def from_environment(env: Mapping[str, str], known: Sequence[str]) -> list[Setting]:
-    """Read ``CODA_VOICE__SECTION__KEY`` variables; values as YAML, an empty one is unset."""
+    """Read ``CODA_VOICE__SECTION__KEY`` variables; values as YAML, an empty one is unset.
+
+    ``MOSHI_SERVER_URL`` stands for ``CODA_VOICE__ENDPOINT`` where that is not set.
+    """
     written = []
+    address = env.get(SERVER_URL, "").strip()
+    if address and not env.get(f"{ENVIRONMENT_PREFIX}ENDPOINT", "").strip():
+        written.append(
+            _Written(("endpoint",), address, Origin(f"environment variable {SERVER_URL}"))
+        )
     for name, text in sorted(env.items()):
         if not name.startswith(ENVIRONMENT_PREFIX) or not text.strip():
             continue

@@ -116,7 +116,7 @@ async def test_handshake_then_a_page_for_each_frame_and_unknown_kinds_are_discar
                 np.pad(pcm[at : at + 1_920], (0, max(0, at + 1_920 - len(pcm))))
             )
             await ws.send(b"\x01" + data)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while samples < len(pcm) - 3 * 1_920:
                 message = await ws.recv()
                 assert isinstance(message, bytes) and message[0] in (1, 2)
@@ -159,7 +159,7 @@ async def test_garbage_instead_of_opus_ends_only_that_conversation(server: Runni
                 await bad.recv()
         writer = sphn.OpusStreamWriter(24_000)
         await good.send(b"\x01" + writer.append_pcm(np.zeros(1_920 * 3, dtype=np.float32)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             message = await good.recv()
         assert isinstance(message, bytes) and message[0] == 1
 

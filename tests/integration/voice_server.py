@@ -97,7 +97,7 @@ class StreamClient:
 
     async def receive(self) -> bytes | dict[str, Any]:
         """Give the next message; JSON ones are also kept in ``messages``."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             message = await self.socket.recv()
         if isinstance(message, bytes):
             self.audio += message

@@ -107,3 +107,11 @@ def test_what_is_no_size(text: object):
 @given(st.integers(min_value=0, max_value=10**15))
 def test_a_size_survives_being_written_out(size: int):
     assert parse_size(format_size(size)) == size
+
+
+def test_the_address_of_a_remote_moshi_by_its_usual_name():
+    named = VoiceConfig.load(env={"MOSHI_SERVER_URL": "wss://moshi.example.org"})
+    assert named.endpoint == "wss://moshi.example.org"
+    assert named.origin_of("endpoint") == "environment variable MOSHI_SERVER_URL"
+    ours = {"MOSHI_SERVER_URL": "wss://a.example", "CODA_VOICE__ENDPOINT": "wss://b.example"}
+    assert VoiceConfig.load(env=ours).endpoint == "wss://b.example"
