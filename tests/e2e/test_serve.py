@@ -1,0 +1,95 @@
+"""``coda-voice serve`` as a process: signals, drain, and what is left after kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.integration.voice_server import StreamClient
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def serving(
+    *arguments: str, port: int = 0, **env: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [sys.executable, "-m", "coda_voice.cli.main", "serve", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", *arguments],
+        env={**os.environ, "CODA_VOICE__MOSHI__THREADS": "1", **env},
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        line = process.stdout.readline()
+        assert "http://127.0.0.1:" in line, process.stderr.read()
+        yield process, "ws://" + line.split("http://")[1].split()[0]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=30)
+
+
+async def test_sigterm_lets_conversations_end_in_peace_and_exits_with_0():
+    with serving("--slots", "4", CODA_VOICE__SERVER__DRAIN_SECONDS="2") as (process, url):
+        clients = [StreamClient(f"{url}/v1/stream") for _ in range(4)]
+        for client in clients:
+            await client.__aenter__()
+            await client.ready()
+            await client.frame()
+        process.send_signal(signal.SIGTERM)
+        for client in clients:
+            assert (await client.until("status", status="draining"))["seconds"] == 2.0
+        assert len(await clients[0].frame()) == 3_840, "a running conversation goes on"
+        await clients[0].tell("close")
+        assert await clients[0].closed() == 1000
+        for client in clients[1:]:
+            assert await client.closed() == 1012
+            assert client.messages[-1]["reason"] == "server_restart"
+        for client in clients:
+            await client.__aexit__(None, None, None)
+        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
+
+
+async def test_after_kill_9_who_resumes_gets_a_clear_answer():
+    with serving() as (process, url):
+        async with StreamClient(f"{url}/v1/stream") as client:
+            resume_token = (await client.ready())["resume_token"]
+            await client.frame()
+            process.kill()
+            await client.closed()
+    with serving(port=int(url.rsplit(":", 1)[1])) as (_, again):
+        async with StreamClient(f"{again}/v1/stream?resume={resume_token}") as client:
+            error = await client.until("error")
+            assert error["code"] == "resume_unknown" and "restarted" in error["message"]
+            assert await client.closed() == 4404
+
+
+def test_a_server_that_cannot_be_is_one_clear_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for arguments, says in (
+            (["--host", "0.0.0.0"], "allow_anonymous"),
+            (["--port", port], "Cannot listen"),
+        ):
+            done = _serve(arguments)
+            assert done.returncode == 2 and says in done.stderr
+            assert "Traceback" not in done.stderr
+
+
+def _serve(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "coda_voice.cli.main", "serve", "--device", "cpu", *arguments],
+        capture_output=True, text=True, cwd=ROOT, timeout=120, check=False,
+    )  # fmt: skip

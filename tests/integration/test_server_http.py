@@ -1,0 +1,231 @@
+"""Health, figures, events, REST, access and refusals, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+import schemathesis
+import websockets
+import yaml
+from hypothesis import HealthCheck, given, settings
+
+from tests.conftest import Spoken
+from tests.integration.voice_server import RunningServer, StreamClient, voice_server
+
+SECRET = "a secret of the tests, long enough for HS256"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("memories")
+    with voice_server(
+        integration__memory_store=str(folder), server__connects_per_second=10_000
+    ) as running:
+        yield running
+
+
+def client_of(server: RunningServer) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=server.http, timeout=120)
+
+
+async def test_everything_that_happens_arrives_typed_and_in_order(
+    server: RunningServer, spoken: Spoken
+):
+    async with websockets.connect(f"{server.ws}/v1/events") as feed, client_of(server) as http:  # fmt: skip
+        async with StreamClient(f"{server.ws}/v1/stream?seed=1") as client:
+            ready = await client.ready()
+            await client.say(spoken.pcm("hello"))
+            states = (await http.get("/v1/conversations")).json()
+            assert [s["conversation_id"] for s in states] == [ready["conversation_id"]]
+            await client.tell("close")
+            await client.closed()
+        events = []
+        async with asyncio.timeout(120):
+            while not events or events[-1]["type"] != "conversation_ended":
+                events.append(json.loads(await feed.recv()))
+        kinds = [event["type"] for event in events]
+        assert kinds[0] == "conversation_started"
+        assert kinds.index("speech_started") < kinds.index("speech_ended")
+        ids = [event["id"] for event in events]
+        assert ids == sorted(ids)
+        assert {e["conversation_id"] for e in events} <= {ready["conversation_id"], ""}
+
+        # Who comes back gets what he missed, by either way, filtered as he likes.
+        query = f"after={ids[0]}&types=speech_started,conversation_ended"
+        async with websockets.connect(f"{server.ws}/v1/events?{query}") as again:
+            first = json.loads(await again.recv())
+            assert first == next(e for e in events if e["type"] == "speech_started")
+        told = []
+        async with http.stream(
+            "GET", "/v1/events?types=conversation_ended", headers={"Last-Event-ID": str(ids[0])}
+        ) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            async for line in answer.aiter_lines():
+                told.append(line)
+                if line.startswith("data:"):
+                    break
+        assert f"id: {events[-1]['id']}" in told and "event: conversation_ended" in told
+        assert json.loads(told[-1].removeprefix("data: ")) == events[-1]
+        wrong = await http.get("/v1/events?types=gossip")
+        assert wrong.status_code == 400 and "gossip" in wrong.json()["error"]["message"]
+
+
+async def test_figures(server: RunningServer):
+    async with (
+        client_of(server) as http,
+        StreamClient(f"{server.ws}/v1/stream") as client,
+    ):
+        await client.ready()
+        for _ in range(3):
+            await client.frame()
+        health = (await http.get("/health")).json()
+        assert health["status"] == "ready" and health["slots_free"] == 1
+        stats = (await http.get("/stats")).json()
+        assert stats["sessions"][0]["frames"] == 3 and stats["sessions"][0]["attached"]
+        metrics = (await http.get("/metrics")).text
+        assert "coda_slots_leased 1.0" in metrics
+        assert 'coda_frame_seconds_count{stage="total"}' in metrics
+        assert "coda_server_added_seconds_bucket" in metrics
+        page = await http.get("/")
+        assert page.status_code == 200 and "html" in page.headers["content-type"]
+        await client.tell("close")
+
+
+async def test_steering_a_conversation_by_rest(server: RunningServer):
+    async with (
+        client_of(server) as http,
+        StreamClient(f"{server.ws}/v1/stream") as client,
+    ):
+        mine = f"/v1/conversations/{(await client.ready())['conversation_id']}"
+        assert (await http.get(mine)).json()["is_active"]
+        assert (await http.put(f"{mine}/mute", json={"muted": True})).status_code == 204
+        await client.until("status", status="mute", muted=True)
+        assert (await http.post(f"{mine}/text", json={"text": "Hello"})).status_code == 204
+        assert (await client.until("transcript", speaker="user"))["text"] == "Hello"
+        assert (await http.post(f"{mine}/interrupt")).status_code == 204
+        names = (await http.get("/v1/personalities")).json()
+        put = await http.put(f"{mine}/personality", json={"name": names[0]})
+        assert put.status_code == 204, put.text
+        assert (await client.until("status", status="personality"))["personality"]["name"]
+        bad = await http.put(f"{mine}/personality", json={"name": "../../etc/passwd"})
+        assert bad.status_code == 400 and bad.json()["error"]["code"] == "unknown_personality"
+        assert (await http.put(f"{mine}/mode", json={"mode": "loud"})).status_code == 422
+        assert (await http.delete(mine)).status_code == 204
+        assert await client.closed() == 1000
+        assert (await http.get(mine)).status_code == 404
+
+
+async def test_memories_by_rest(server: RunningServer):
+    async with client_of(server) as http:
+        made = await http.post("/v1/memories", json={"text": "I have a dog called Rex."})
+        assert made.status_code == 201, made.text
+        found = (await http.get("/v1/memories", params={"query": "my dog"})).json()
+        assert found[0]["text"] == "I have a dog called Rex." and found[0]["score"] > 0
+        assert (await http.delete(f"/v1/memories/{found[0]['id']}")).json()["forgotten"] >= 1
+        assert (await http.get("/v1/memories")).json() == []
+
+
+async def test_other_pages_and_other_names_are_refused(server: RunningServer):
+    async with client_of(server) as http:
+        evil = {"Origin": "https://evil.example"}
+        assert (await http.delete("/v1/memories", headers=evil)).status_code == 403
+        renamed = await http.get("/v1/conversations", headers={"Host": "evil.example:80"})
+        assert renamed.json()["error"]["code"] == "host_not_allowed"
+        split = await http.get("/v1/conversations", headers={"X-Api-Key": "a\tb"})
+        assert split.status_code == 200
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await websockets.connect(f"{server.ws}/v1/stream", origin="https://evil.example")  # type: ignore[arg-type]
+    assert refused.value.response.status_code == 403
+    own = f"http://127.0.0.1:{server.port}"
+    async with StreamClient(f"{server.ws}/v1/stream", origin=own) as client:
+        await client.ready()
+        await client.tell("close")
+
+
+def test_the_rest_interface_keeps_what_it_promises(server: RunningServer):
+    schema = schemathesis.openapi.from_url(f"{server.http}/openapi.json")
+    schema = schema.exclude(path="/v1/events").exclude(path="/")  # one never ends, one is HTML
+
+    def check(case: schemathesis.Case) -> None:
+        answer = case.call()
+        assert answer.status_code < 500, answer.text
+        case.validate_response(answer)
+
+    few = settings(
+        max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    operations = [operation.ok() for operation in schema.get_all_operations()]
+    assert len(operations) > 12
+    for operation in operations:
+        few(given(operation.as_strategy())(check))()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder: Path = tmp_path_factory.mktemp("keys")
+    (folder / "secret").write_text(SECRET)
+    keys = [{"key": "key-of-the-house-0123", "subject": "house", "scopes": ["admin"]}]
+    (folder / "keys.yaml").write_text(yaml.safe_dump(keys))
+    with voice_server(
+        server__jwt_secret_file=str(folder / "secret"),
+        server__keys_file=str(folder / "keys.yaml"),
+        server__idle_seconds=30.0,
+    ) as running:
+        yield running
+
+
+def token(subject: str, seconds: float = 600, **more: object) -> str:
+    return jwt.encode({"sub": subject, "exp": time.time() + seconds, **more}, SECRET, "HS256")
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+async def test_with_login(guarded: RunningServer):
+    url = f"{guarded.ws}/v1/stream"
+    forged = jwt.encode({"sub": "a", "exp": time.time() + 60}, "x" * 40, "HS256")
+    for headers in ({}, bearer(forged), bearer(token("anna", -60)), {"Authorization": "Basic x"}):
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(url, additional_headers=headers)
+        assert refused.value.response.status_code == 401
+    async with client_of(guarded) as http:
+        assert (await http.get("/health")).status_code == 200
+        for path in ("/v1/conversations", "/stats", "/metrics", "/v1/memories", "/v1/events"):
+            answer = await http.get(path)
+            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+        async with StreamClient(url, additional_headers=bearer(token("anna"))) as anna:
+            ready = await anna.ready()
+            mine = f"/v1/conversations/{ready['conversation_id']}"
+            assert (await http.get(mine, headers=bearer(token("anna")))).status_code == 200
+            assert (await http.get(mine, headers=bearer(token("bert")))).status_code == 404
+            house = bearer("key-of-the-house-0123")
+            assert (await http.get(mine, headers=house)).status_code == 200
+            assert (await http.get("/stats", headers=bearer(token("anna")))).status_code == 403
+            resume = f"{url}?resume={ready['resume_token']}"
+            async with StreamClient(resume, additional_headers=bearer(token("bert"))) as bert:
+                assert (await bert.until("error"))["code"] == "resume_unknown"
+            conversation = guarded.front.manager.conversation(ready["conversation_id"])
+            assert conversation.user_id == "anna"
+            await anna.tell("close")
+            await anna.closed()
+        offered = ["coda.v1", f"coda.bearer.{token('anna', conversations=1)}"]
+        async with StreamClient(url, subprotocols=offered) as browser:
+            await browser.ready()
+            assert browser.socket.subprotocol == "coda.v1"
+            async with StreamClient(url, subprotocols=offered) as second:
+                assert (await second.until("error"))["code"] == "too_many_conversations"
+            await browser.tell("close")
+        async with websockets.connect(
+            f"{guarded.ws}/v1/events?after=0", additional_headers=bearer(token("bert"))
+        ) as feed:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await feed.recv()  # nothing of this is bert's
