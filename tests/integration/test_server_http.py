@@ -38,7 +38,10 @@ def client_of(server: RunningServer) -> httpx.AsyncClient:
 async def test_everything_that_happens_arrives_typed_and_in_order(
     server: RunningServer, spoken: Spoken
 ):
-    async with websockets.connect(f"{server.ws}/v1/events") as feed, client_of(server) as http:  # fmt: skip
+    async with (
+        websockets.connect(f"{server.ws}/v1/events") as feed,
+        client_of(server) as http,
+    ):
         async with StreamClient(f"{server.ws}/v1/stream?seed=1") as client:
             ready = await client.ready()
             await client.say(spoken.pcm("hello"))

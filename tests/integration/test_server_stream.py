@@ -188,7 +188,7 @@ async def test_when_all_slots_are_taken(server: RunningServer):
             error = await third.until("error")
             assert error["code"] == "slots_full" and error["retry_after"] >= 1
             assert await third.closed() == 1013
-            async with stream(server, "?wait=true") as patient, stream(server, "?wait=1") as later:
+        async with stream(server, "?wait=true") as patient, stream(server, "?wait=1") as later:
             assert (await patient.until("status", status="waiting"))["position"] == 1
             assert (await later.until("status", status="waiting"))["position"] == 2
             await one.tell("close")

@@ -110,9 +110,10 @@ class StreamClient:
         """Read until a message of that type with those fields."""
         while True:
             told = await self.receive()
-            if isinstance(told, dict) and told["type"] == type:
-                if all(told.get(key) == value for key, value in fields.items()):
-                    return told
+            if isinstance(told, bytes) or told["type"] != type:
+                continue
+            if all(told.get(key) == value for key, value in fields.items()):
+                return told
 
     async def ready(self) -> dict[str, Any]:
         return await self.until("status", status="ready")
