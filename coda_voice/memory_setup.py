@@ -42,6 +42,7 @@ class MemorySetup:
 
     def __init__(self, config: VoiceConfig) -> None:
         self._integration = config.integration
+        self._greets = not config.hybrid.greeting
         self._store: MemoryStore | None = None
         self._character: Character | None = None
         self._voice: Pcm | None = None
@@ -159,6 +160,7 @@ class MemorySetup:
             personality,
             inject=self._integration.memory_context_limit > 0,
             voice=own_voice,
+            greets=self._greets,
         )
 
 

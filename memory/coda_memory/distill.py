@@ -10,7 +10,7 @@ newer fact on the same subject supersedes the older.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coda_memory.record import Kind
 
@@ -123,6 +123,12 @@ _PERSON = {
     "our": "their",
     "us": "them",
 }
+_REMEMBER = re.compile(
+    r"^\W*(?:(?:please|also|and|can you|could you)\s+)*remember (?:that )?(?=(?:my|i|we|our)\b)",
+    re.IGNORECASE,
+)
+ASKED = 0.9
+"""Importance of what the user asked to have remembered."""
 _SENTENCES = re.compile(r"(?<=[.!?])\s+")
 _FILLERS = re.compile(
     r"^(?:the|a|an|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
@@ -136,7 +142,11 @@ def distill(turn: str) -> list[Fact]:
     for sentence in _SENTENCES.split(turn.replace("’", "'").strip()):
         if sentence.endswith("?") or _UNSURE.search(sentence) or _SHORT.search(sentence):
             continue
-        for fact in _facts_in(sentence):
+        asked = _REMEMBER.match(sentence)
+        # "Remember that I like tea" says that the user likes tea, and that it matters.
+        told = _facts_in(sentence[asked.end() :]) if asked else []
+        told = [replace(one, importance=max(one.importance, ASKED)) for one in told]
+        for fact in told or _facts_in(sentence):
             facts.setdefault(fact.subject, fact)
     return list(facts.values())
 

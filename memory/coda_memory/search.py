@@ -10,7 +10,7 @@ the subject.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -60,7 +60,7 @@ class Hit:
 def search(
     table: LanceTable,
     query: str,
-    vector: Vectors,
+    embed: Callable[[], Vectors],
     limit: int,
     now: datetime,
     pool: Executor,
@@ -71,13 +71,15 @@ def search(
 ) -> list[Hit]:
     """Search one table; best first.
 
-    vector: float32 [dimension], length 1. pool: for the search by words.
+    embed: gives the query's vector, float32 [dimension], length 1. pool: for the search by
+    words, which begins before the vector is there.
     where: a condition on columns (never user text).
     Raises what LanceDB raises.
     """
     wanted = max(CANDIDATES, limit)
     # Side by side: LanceDB lets go of the interpreter lock while it works.
     words = pool.submit(_by_words, table, query, wanted, where) if ranking != "vector" else None
+    vector = embed()
     by_vector = _by_vector(table, vector, wanted, where, probes) if ranking != "words" else []
     by_words = words.result() if words is not None else []
     rows: dict[str, dict[str, object]] = {}

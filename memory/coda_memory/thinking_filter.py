@@ -155,7 +155,7 @@ class ThinkingFilter:
 def logit(found: Evidence) -> float:
     """Weigh the evidence: 0 is an even chance that the memory matters."""
     pairs = zip(astuple(WEIGHTS), astuple(found), strict=True)
-    return OFFSET + sum(weight * value for weight, value in pairs)
+    return OFFSET + float(sum(weight * value for weight, value in pairs))
 
 
 def evidence(utterance: str, hits: Sequence[Hit], now: datetime) -> list[Evidence]:

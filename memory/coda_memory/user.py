@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FOUND = 15
 """Memories of a search before the thinking filter chooses among them."""
 MAX_QUERY = 2_000
+_HOLDS = "superseded_at IS NULL AND kind IN ('fact', 'preference')"
 
 
 class UserMemories:
@@ -106,10 +107,9 @@ class UserMemories:
         query = query.strip()[:MAX_QUERY]
         if not query:
             return []
-        return self.search_vector(
-            query, self._store.embedder.query(query), limit, kinds=kinds, history=history,
-            ranking=ranking, now=now,
-        )  # fmt: skip
+        return self._search(
+            query, lambda: self._store.embedder.query(query), limit, kinds, history, ranking, now
+        )
 
     def search_vector(
         self, query: str, vector: Vectors, limit: int = FOUND, *,
@@ -117,6 +117,12 @@ class UserMemories:
         now: datetime | None = None,
     ) -> list[Hit]:  # fmt: skip
         """Do what ``search`` does for a query already embedded."""
+        return self._search(query, lambda: vector, limit, kinds, history, ranking, now)
+
+    def _search(
+        self, query: str, embed: Callable[[], Vectors], limit: int,
+        kinds: Sequence[Kind] | None, history: bool, ranking: Ranking, now: datetime | None,
+    ) -> list[Hit]:  # fmt: skip
         conditions = [] if history else ["superseded_at IS NULL"]
         if kinds is not None:
             known = {"turn", "fact", "preference", "note"} & set(kinds)
@@ -127,13 +133,13 @@ class UserMemories:
         at = now or self._store.now()
         pool = self._store.searchers
 
-        def look(table: LanceTable) -> list[Hit]:
+        def look(table: LanceTable) -> Sequence[Hit]:
             near = probes(table.count_rows())
             return search(
-                table, query, vector, limit, at, pool, where=where, ranking=ranking, probes=near
+                table, query, embed, limit, at, pool, where=where, ranking=ranking, probes=near
             )
 
-        return self._store.read(self._table, look) or []
+        return [*(self._store.read(self._table, look) or [])]
 
     def list(
         self, limit: int | None = None, *, kinds: Sequence[Kind] | None = None,
@@ -156,6 +162,16 @@ class UserMemories:
         ]
         memories.sort(key=lambda m: (m.created_at, m.kind != "turn", m.id))
         return memories if limit is None else memories[-limit:] if limit > 0 else []
+
+    def facts(self, limit: int = 24) -> Sequence[Memory]:
+        """Give facts and preferences that hold, the most important first, then the newest."""
+
+        def look(table: LanceTable) -> Sequence[Memory]:
+            rows = table.search().where(_HOLDS).select(COLUMNS).to_arrow()
+            order = [("importance", "descending"), ("created_at", "descending")]
+            return [as_memory(row) for row in rows.sort_by(order).slice(0, limit).to_pylist()]
+
+        return self._store.read(self._table, look) or []
 
     def count(self) -> int:
         """How many memories there are, history included."""

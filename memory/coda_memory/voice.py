@@ -42,11 +42,8 @@ class RememberedUser:
 
     async def known(self) -> list[str]:
         """Give the facts that hold, the most important first, then the newest."""
-        facts = await asyncio.to_thread(
-            lambda: self.memories.list(kinds=["fact", "preference"], history=False)
-        )
-        facts.sort(key=lambda fact: (-fact.importance, -fact.created_at.timestamp()))
-        return list(dict.fromkeys(fact.text for fact in facts))[:KNOWN]
+        facts = await asyncio.to_thread(self.memories.facts, KNOWN)
+        return list(dict.fromkeys(fact.text for fact in facts))
 
     async def recall(self, said: str) -> Recalled:
         """Search 15, let the thinking filter choose one to three."""

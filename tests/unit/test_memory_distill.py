@@ -28,6 +28,8 @@ MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
         ("I work as a nurse.", "The user works as a nurse.", "job"),
         ("I'm a retired nurse now.", "The user is a retired nurse.", "job"),
         ("Remember that the key is under the mat.", None, None),
+        ("please remember that i like tea", "The user likes tea.", "likes tea"),
+        ("remember my name is Anna", "The user's name is Anna.", "name"),
         ("I drive an old Renault.", "The user drives an old Renault.", "car"),
     ],
 )
@@ -44,6 +46,7 @@ def test_a_fact_is_read_from_a_sentence(said, fact, subject):
     "said",
     [
         "What is my name?",
+        "do you remember that i like tea",
         "I would like a coffee.",
         "If I live in Rome one day, I will buy a scooter.",
         "He said I like him.",
