@@ -29,7 +29,7 @@ from coda_voice.events import (
     TurnLatency,
 )
 from coda_voice.heard import FrameReader, Heard, Surroundings
-from coda_voice.models import ConversationState
+from coda_voice.models import ConversationState, ProcessingMode
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Pcm, Sampling
 from coda_voice.moshi.prompt import Prompt
@@ -61,6 +61,8 @@ class Conversation:
         self.limit_frames = limit_frames
         self.started_at = self.last_activity = datetime.now(UTC)
         self.attendants = Attendants(self)
+        self.mode: ProcessingMode = "moshi_only"
+        """Who answers."""
         self.notes: dict[str, str] = {}
         """What an LLM should know of the user and the talk: a text of each attendant, by name."""
         self.quality: Quality | None = None
@@ -98,7 +100,10 @@ class Conversation:
         self._to.analytics.conversations += 1
         self.publish(
             ConversationStarted(
-                conversation_id=self.id, user_id=self.user_id, checkpoint=engine.models.name
+                conversation_id=self.id,
+                user_id=self.user_id,
+                mode=self.mode,
+                checkpoint=engine.models.name,
             )
         )
         for attendant in attendants:
@@ -390,5 +395,7 @@ class Conversation:
             message_count=self.tracker.agent_turns,
             total_audio_duration_ms=self.seconds * 1000.0,
             average_latency_ms=milliseconds(self._reader.latencies.arrival_to_agent.value),
+            current_mode=self.mode,
+            llm_active=self.mode != "moshi_only",
             dropped_frames=self.dropped_frames,
         )

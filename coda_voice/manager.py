@@ -235,6 +235,7 @@ class VoiceManager(Answering):
             user_id=user_id,
             limit_frames=None if limit is None else round(limit * FRAME_RATE),
         )
+        conversation.mode = self.mode
         voice = ScriptedVoice(engine.models.capabilities, speller(engine.models.tokenizer))
         made: list[Attendant | None] = [voice]
         if self.mode != "moshi_only":

@@ -40,6 +40,9 @@ class Spoken:
     offline: bool = False
     started: bool = False
     timed: bool = False
+    """Whether it has been told when its first word was said."""
+    answer_from: int | None = None
+    """Number of the word with which the answer itself begins; None while it is only a filler."""
     on_end: Callable[[Spoken], None] | None = None
     heard: list[str] = field(default_factory=list)
 
@@ -199,11 +202,11 @@ class ScriptedVoice(Attendant):
                 self._open.remove(spoken)
                 self._tell_end(spoken, spoken.script.state.value)
 
-    def word_time(self, spoken: Spoken) -> float | None:
-        """Give when its first word began, in seconds on the frame clock; None if it has not."""
+    def word_time(self, spoken: Spoken, number: int = 0) -> float | None:
+        """Give when a word of it began, in seconds on the frame clock; None if it has not."""
         said = spoken.script.said
         # What is chosen in the first step comes out with the second frame, which is frame 1.
-        return said[0].step * FRAME_SECONDS if said else None
+        return said[number].step * FRAME_SECONDS if len(said) > number else None
 
     def closed(self) -> None:
         """Drop what is waiting; what was heard of the last script is told."""

@@ -44,7 +44,12 @@ async def listen(manager: VoiceManager, conversation_id: str, ended: list[Script
 
 async def main() -> None:
     """Type questions, change the mode, have something said."""
-    config = {"mode": "hybrid", "external_llm": {"provider": "offline"}, "moshi": {"seed": 1}}
+    config = {
+        "mode": "hybrid",
+        "external_llm": {"provider": "offline"},
+        "moshi": {"seed": 1},
+        "logging": {"level": "warning"},
+    }
     async with VoiceManager(config, tools=HouseTools(find_book)) as manager:
         ended: list[ScriptEnded] = []
 

@@ -115,7 +115,7 @@ class HybridAttendant(Attendant):
         """Answer otherwise from now on; thinking that is under way ends in moshi_only."""
         if mode == self.mode:
             return
-        self.mode = mode
+        self.mode = self.conversation.mode = mode
         self._apply_mode()
         if mode == "moshi_only":
             self._drop_thinking()
@@ -285,7 +285,11 @@ class HybridAttendant(Attendant):
         spoken = thinking.spoken
         filler = sentence.kind == "filler"
         if spoken is not None and not spoken.over:
-            return filler or self.voice.append(spoken, sentence.text)
+            if filler:
+                return True
+            if spoken.answer_from is None:
+                spoken.answer_from = len(spoken.text.split())
+            return self.voice.append(spoken, sentence.text)
         if spoken is not None and spoken.origin == "answer":
             if not filler:
                 self._reasoner.interrupt(thinking.generation)
@@ -298,6 +302,7 @@ class HybridAttendant(Attendant):
             offline=sentence.offline,
             on_end=self._script_ended,
         )
+        thinking.spoken.answer_from = None if filler else 0
         return True
 
     def _yield(self) -> None:
@@ -310,6 +315,8 @@ class HybridAttendant(Attendant):
             now = asyncio.get_running_loop().time()
             self._unanswered = (thinking.text, thinking.generation, now)
         self._drop_thinking()
+        # Moshi may have been bridging the time by itself: that is interrupted as well.
+        self.voice.hush()
 
     def _drop_thinking(self) -> None:
         thinking, self._thinking = self._thinking, None
@@ -352,27 +359,30 @@ class HybridAttendant(Attendant):
             thinking.released.set()
 
     def _time_answer(self, spoken: Spoken) -> None:
-        began = self.voice.word_time(spoken)
-        if began is None or spoken.origin not in ("answer", "filler"):
+        """Tell, once each, when the filler's and when the answer's first word was said."""
+        if self._user_end is None or spoken.generation != self._generation:
             return
-        end, generation = self._user_end, spoken.generation
-        if end is None or generation != self._generation or generation == self._timed_generation:
-            return
-        if spoken.origin == "answer":
-            self._timed_generation = generation
-        elif spoken.timed:
-            return
-        spoken.timed = True
+        if spoken.origin == "filler" and not spoken.timed and self._tell_latency(spoken, 0):
+            spoken.timed = True
+        first, timed = spoken.answer_from, self._timed_generation
+        if first is not None and timed != spoken.generation and self._tell_latency(spoken, first):
+            self._timed_generation = spoken.generation
+
+    def _tell_latency(self, spoken: Spoken, word: int) -> bool:
+        began, end = self.voice.word_time(spoken, word), self._user_end
+        if began is None or end is None:
+            return False
         self.conversation.publish(
             AnswerLatency(
                 conversation_id=self.conversation.id,
                 time=began,
-                generation=generation,
+                generation=spoken.generation,
                 seconds=max(0.0, began - end),
-                kind=spoken.origin,
+                kind="answer" if word == spoken.answer_from else "filler",
                 offline=spoken.offline,
             )
         )
+        return True
 
     def agent_said(self, text: str, generation: int) -> None:
         """Note what Moshi said by itself; scripts are noted by their own account."""
