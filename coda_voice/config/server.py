@@ -60,6 +60,10 @@ class ServerConfig(BaseModel):
     """Folder of voice samples that clients may choose from by name."""
     recordings: FilePath = None
     """Folder for recordings of conversations whose users asked for it; empty: none are made."""
+    twilio_token_file: FilePath = None
+    """File with Twilio's auth token: its calls are answered, when signed with it."""
+    public_url: str | None = None
+    """What the world calls the server (``https://voice.example.org``), behind a proxy."""
     waiting: int = Field(default=8, ge=0, le=1_000)
     """Clients that may wait in line for a slot."""
     wait_seconds: Seconds = 60.0

@@ -217,7 +217,7 @@ def _read_keys(path: str | None) -> tuple[_Key, ...]:
     if path is None:
         return ()
     try:
-        written = yaml.safe_load(_text(path, "keys_file"))
+        written = yaml.safe_load(read_text(path, "keys_file"))
         keys = TypeAdapter(tuple[_Key, ...]).validate_python(written)
     except (yaml.YAMLError, ValidationError) as error:
         raise ConfigurationError(
@@ -239,7 +239,7 @@ def _read_keys(path: str | None) -> tuple[_Key, ...]:
 def _read_secret(path: str | None) -> str | None:
     if path is None:
         return None
-    secret = _text(path, "jwt_secret_file").strip()
+    secret = read_text(path, "jwt_secret_file").strip()
     if len(secret.encode()) < SHORTEST_SECRET:
         raise ConfigurationError(
             f"The secret in server.jwt_secret_file {path} is too short to be safe: "
@@ -262,14 +262,14 @@ def _open_jwks(where: str | None) -> jwt.PyJWKClient | jwt.PyJWKSet | None:
             "bad_jwks_url",
         )
     try:
-        return jwt.PyJWKSet.from_dict(json.loads(_text(where, "jwks_url")))
+        return jwt.PyJWKSet.from_dict(json.loads(read_text(where, "jwks_url")))
     except (ValueError, jwt.PyJWTError) as error:
         raise ConfigurationError(
             f"server.jwks_url {where} is no JWKS: {error}.", "bad_jwks_file", path=where
         ) from error
 
 
-def _text(path: str, setting: str) -> str:
+def read_text(path: str, setting: str) -> str:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,12 +1,14 @@
-"""The protocols of the house of integrations on this server: OpenAI's Realtime and Live."""
+"""The protocols of the house of integrations on this server: OpenAI's Realtime and Live, Twilio."""
 
 from __future__ import annotations
 
 from coda_integrations.live.edge import live_routes
 from coda_integrations.realtime.edge import realtime_routes
 from coda_integrations.server_host import ServerHost
+from coda_integrations.telephony.twilio import twilio_routes
 from fastapi import APIRouter
 
+from coda_voice.server.access import read_text
 from coda_voice.server.front import Front
 
 
@@ -16,4 +18,8 @@ def routes(front: Front) -> APIRouter:
     router = APIRouter()
     router.include_router(realtime_routes(host))
     router.include_router(live_routes(host))
+    settings = front.settings
+    if settings.twilio_token_file is not None:
+        token = read_text(settings.twilio_token_file, "twilio_token_file").strip()
+        router.include_router(twilio_routes(host, auth_token=token, public_url=settings.public_url))
     return router
