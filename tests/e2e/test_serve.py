@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.voice_server import StreamClient
+from tests.integration.voice_server import StreamClient, voice_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def serving(
     *arguments: str, port: int = 0, **env: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "coda_voice.cli.main", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "coda_voice.cli.main", "serve", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--device", "cpu", *arguments],
         env={**os.environ, "CODA_VOICE__MOSHI__THREADS": "1", **env},
@@ -67,8 +67,8 @@ async def test_after_kill_9_who_resumes_gets_a_clear_answer():
             await client.frame()
             process.kill()
             await client.closed()
-    with serving(port=int(url.rsplit(":", 1)[1])) as (_, again):
-        async with StreamClient(f"{again}/v1/stream?resume={resume_token}") as client:
+    with voice_server(server__port=int(url.rsplit(":", 1)[1])) as again:
+        async with StreamClient(f"{again.ws}/v1/stream?resume={resume_token}") as client:
             error = await client.until("error")
             assert error["code"] == "resume_unknown" and "restarted" in error["message"]
             assert await client.closed() == 4404
