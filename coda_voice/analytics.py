@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import psutil
 import pynvml
 
+from coda_voice.events import Event, ReasoningEnded
 from coda_voice.models import VoiceAnalytics
 from coda_voice.moshi.frames import FRAME_SECONDS, StageTimes
 
@@ -60,6 +61,11 @@ class Latencies:
 def milliseconds(seconds: float | None) -> float | None:
     """``seconds`` as milliseconds; None stays None."""
     return None if seconds is None else seconds * 1000.0
+
+
+def share(part: int, whole: int) -> float:
+    """Give ``part`` over ``whole``; 0 of nothing is 0."""
+    return part / whole if whole else 0.0
 
 
 class CpuMeter:
@@ -123,7 +129,22 @@ class Analytics:
         self.barge_ins = 0
         self.calls = 0
         self.failed_calls = 0
+        self.llm_seconds = Mean()
+        """From asking an LLM to its first text; the offline brain is none."""
+        self.thought_turns = 0
+        self.turns_without_llm = 0
+        self.turns_with_tools = 0
         self._cpu = CpuMeter()
+
+    def event(self, event: Event) -> None:
+        """Count what the LLM did, from the events."""
+        if not isinstance(event, ReasoningEnded) or event.outcome == "interrupted":
+            return
+        self.thought_turns += 1
+        self.turns_without_llm += event.code is not None
+        self.turns_with_tools += event.rounds > 0
+        if event.first_text is not None and not event.offline:
+            self.llm_seconds.add(event.first_text)
 
     def report(self, *, device: str | None, active: int) -> VoiceAnalytics:
         """Give the figures now. ``active``: conversations running at this moment."""
@@ -136,10 +157,13 @@ class Analytics:
             average_latency_ms=milliseconds(self.latencies.arrival_to_agent.value),
             moshi_latency_ms=milliseconds(self.latencies.model.value),
             turn_latency_ms=milliseconds(turn),
+            llm_latency_ms=milliseconds(self.llm_seconds.value),
+            fallback_rate=share(self.turns_without_llm, self.thought_turns),
+            tools_usage_rate=share(self.turns_with_tools, self.thought_turns),
             audio_quality=self.quality.value,
             vram_usage=vram_used_gb(device),
             cpu_usage=self._cpu.read(),
-            error_rate=self.failed_calls / self.calls if self.calls else 0.0,
+            error_rate=share(self.failed_calls, self.calls),
             frames_dropped=self.frames_dropped,
             barge_ins=self.barge_ins,
         )

@@ -148,6 +148,7 @@ class VoiceManager(Answering):
             self._logs = logs
             self._memories = memories
             self._stop_logging = self.events.listen(logs.event)
+            self._stop_counting = self.events.listen(self._analytics.event)
             self._pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-audio")
             self._started_at = time.monotonic()
             for setting in self.config.settings_without_effect():
@@ -180,6 +181,7 @@ class VoiceManager(Answering):
             self._pool = None
         if self._logs is not None:
             self._stop_logging()
+            self._stop_counting()
             await asyncio.to_thread(self._logs.close)
             self._logs = None
 

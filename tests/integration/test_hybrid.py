@@ -261,3 +261,27 @@ async def test_two_halves_of_a_question_are_answered_together(engine, spoken: Sp
     assert talk.of(ReasoningEnded)[0].outcome == "interrupted"
     assert [e.heard for e in talk.of(ScriptEnded) if e.heard] == ["It is warm."]
     assert not talk.of(ConversationFailed)
+
+
+async def test_with_the_real_transcriber_every_turn_is_written_and_routed(engine, spoken: Spoken):
+    """What coda-tiny's small transcriber makes of the words is not judged here."""
+    async with VoiceManager({**OFFLINE, "mode": "adaptive"}, engine=engine) as manager:
+        events: list[Any] = []
+        manager.events.listen(events.append)
+        talk = await manager.start_conversation()
+        await manager.process_voice_input(talk, spoken.bytes("what_is_your_name"))
+        state = manager.get_conversation_state(talk)
+        figures = await manager.get_analytics()
+    assert state is not None and state.current_mode == "adaptive" and state.llm_active
+    transcripts = [event for event in events if isinstance(event, Transcript)]
+    (final,) = {t.generation: t for t in transcripts if t.final}.values()
+    assert final.speaker == "user" and not final.typed
+    facts = spoken.facts["what_is_your_name"]
+    starts = [word.start for word in final.words]
+    assert starts == sorted(starts)
+    assert all(facts["onset"] - 0.5 <= start <= facts["offset"] + 0.5 for start in starts)
+    routed = [event for event in events if isinstance(event, RouteDecided)]
+    assert [r.text for r in routed if not r.partial] == [t.text for t in transcripts if t.final]
+    asked = [event for event in events if isinstance(event, ReasoningEnded)]
+    assert figures.llm_latency_ms is None, "there was none to be measured"
+    assert figures.fallback_rate == (1.0 if any(e.code for e in asked) else 0.0)
