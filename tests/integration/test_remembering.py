@@ -61,7 +61,7 @@ class Held:
 
     async def until(self, kind: type[Event], matches: Callable = lambda event: True) -> Event:
         """Wait for an event; frames go on meanwhile."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while True:
                 for event in self.of(kind):
                     if matches(event):
@@ -84,6 +84,7 @@ async def begun(engine: Engine, attendant: Remembering) -> Held:
     manager.events.listen(events.append)
     held = Held(manager, attendant, await manager.start_conversation(user_id="ada"))
     held.events = events
+    await attendant.ready()  # a busy machine may take longer than a conversation waits
     return held
 
 
