@@ -104,7 +104,6 @@ class Conditioner:
         self._say = say
         self._lock = threading.Lock()
         self._facts: tuple[str, ...] = ()
-        self._moment: tuple[str, ...] = ()
         self._told: OrderedDict[str, int] = OrderedDict()
         self._in_prompt: frozenset[str] = frozenset()
         self._primed: int | None = None
@@ -320,6 +319,8 @@ class Conditioner:
 
     def _cannot(self) -> str:
         name = self._known.name or "this checkpoint"
+        if "frame_sum" in self.channels:
+            return f"{name} takes no prompt, so nothing lasting can be told"
         if self._known.frame_sum == "streaming_sum":
             return f"{name} takes references only from its own encoder, which is not here"
         return f"{name} takes neither a prompt nor references; only what is said aloud reaches it"
