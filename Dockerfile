@@ -10,9 +10,9 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # The dependencies alone first: they change rarely, and are most of the image.
 RUN uv venv /opt/coda && mkdir -p coda_voice && touch coda_voice/__init__.py \
- && if [ "$TORCH" = cpu ]; then backend=cpu; else backend=auto; fi \
+ && if [ "$TORCH" = cpu ]; then export UV_TORCH_BACKEND=cpu; fi \
  && uv pip compile -q pyproject.toml -c constraints.txt -o requirements.txt \
- && UV_TORCH_BACKEND=$backend uv pip install --no-cache --python /opt/coda/bin/python -r requirements.txt
+ && uv pip install --no-cache --python /opt/coda/bin/python -r requirements.txt
 COPY coda_voice coda_voice
 COPY memory memory
 COPY tools tools

@@ -70,6 +70,7 @@ def create_app(
         description="A full-duplex voice. The WebSockets are described in "
         "docs/reference/protocols.md.",
         lifespan=lifespan,
+        docs_url=None,  # their pages would load scripts from elsewhere
         redoc_url=None,
     )
     app.state.front = front

@@ -83,6 +83,7 @@ class Sessions:
         ConversationError while the server shuts down, ProtocolError and ConfigurationError for
         wishes that cannot be met.
         """
+        await self._let_go_for(caller)
         self._check_share(caller)
         if wish.record is not None and self.settings.recordings is None:
             raise ProtocolError("This server records nothing.", "no_recording", fatal=True)
@@ -142,6 +143,14 @@ class Sessions:
                 "resume_unknown",
             )
         return session
+
+    async def _let_go_for(self, caller: Caller) -> None:
+        """End the caller's lost conversations where those alone keep them from a new one."""
+        mine = [s for s in self._sessions.values() if s.caller.subject == caller.subject]
+        lost = [s for s in mine if s.detached_since is not None]
+        while caller.conversations is not None and len(mine) >= caller.conversations and lost:
+            mine.remove(lost[0])
+            await self.end(lost.pop(0), "replaced")
 
     def _check_share(self, caller: Caller) -> None:
         if self.draining:
