@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 
 from coda_voice.attendants import Attendant
 from coda_voice.conversation import Conversation
+from coda_voice.errors import VoiceProcessingError
 from coda_voice.events import ScriptEnded, ScriptStarted
 from coda_voice.heard import Heard
 from coda_voice.moshi.capabilities import Capabilities
@@ -177,7 +178,12 @@ class ScriptedVoice(Attendant):
         self.speaker.heard(voiced)
 
     def heard(self, heard: Heard) -> None:
-        """Tell what became of scripts; begin an announcement where nobody speaks."""
+        """Tell what became of scripts; begin an announcement where nobody speaks.
+
+        Raises VoiceProcessingError where the engine has had to drop the speaker.
+        """
+        if (fault := self.conversation.slot.policy_error) is not None:
+            raise VoiceProcessingError(f"The speaker failed and says nothing any more: {fault}")
         self.look()
         quiet = not (heard.user_speaking or heard.agent_speaking or self.busy())
         if self._waiting and quiet and self.idle:
