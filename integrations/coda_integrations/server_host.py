@@ -9,14 +9,19 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
+from coda_tools import ToolRegistry
+from coda_tools.builtin.arithmetic import calculate
+from coda_tools.builtin.clock import clock_tools
 from fastapi import WebSocket
 
 from coda_integrations.host import Guest, Thinkers
 from coda_integrations.line import Line
 from coda_voice.audio.ingest import AudioSettings
+from coda_voice.config import VoiceConfig
 from coda_voice.errors import ConversationError
 from coda_voice.events import SettingWithoutEffect
 from coda_voice.heard import Heard
+from coda_voice.hybrid.clients import client_for
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.moshi.frames import SAMPLE_RATE
 from coda_voice.server.access import USUAL_SCOPES, Caller
@@ -29,12 +34,37 @@ AHEAD_SECONDS = 1.0
 a session takes without loss."""
 
 
+def thinkers_of(config: VoiceConfig) -> Thinkers:
+    """Give who thinks by the settings: the LLM, then the offline brain; time and arithmetic.
+
+    Raises ConfigurationError for an LLM that cannot be.
+    """
+    llm = config.external_llm
+    toolbox = ToolRegistry([*clock_tools(), calculate])
+    if llm.provider == "offline":
+        return Thinkers([OfflineBrain()], toolbox)
+    client = client_for(
+        f"{llm.provider}/{llm.model}",
+        llm.endpoint,
+        context_window=llm.context_window,
+        temperature=llm.temperature,
+    )
+    return Thinkers([client, OfflineBrain()] if llm.fallback_enabled else [client], toolbox)
+
+
 class ServerHost:
-    """The server's side of an edge, by its ``Front``."""
+    """The server's side of an edge, by its ``Front``; without ``thinkers``, as configured."""
 
     def __init__(self, front: Front, thinkers: Thinkers | None = None) -> None:
-        self.thinkers = thinkers or Thinkers([OfflineBrain()])
+        self._thinkers = thinkers
         self._front = front
+
+    @property
+    def thinkers(self) -> Thinkers:
+        """See ``EdgeHost.thinkers``; made when they are first needed."""
+        if self._thinkers is None:
+            self._thinkers = thinkers_of(self._front.manager.config)
+        return self._thinkers
 
     async def admit(self, socket: WebSocket, subprotocols: tuple[str, ...]) -> Guest | None:
         """See ``EdgeHost.admit``."""

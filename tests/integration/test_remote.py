@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
+from openai import AsyncOpenAI
 
 from coda_voice.audio import telephony
 from coda_voice.cli.main import main
@@ -31,7 +32,8 @@ SEED = 5
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with voice_server(moshi__slots=4) as running:
+    nobody = {"provider": "ollama", "endpoint": "http://127.0.0.1:9"}
+    with voice_server(moshi__slots=4, external_llm=nobody) as running:
         yield running
 
 
@@ -150,3 +152,23 @@ def test_the_probe_counts_how_many_more_are_taken(capsys: pytest.CaptureFixture[
         assert report["more_conversations"] == 2 and report["capacity_reached"]
     with pytest.raises(MoshiConnectionError, match="cannot be reached"):
         asyncio.run(measure("ws://127.0.0.1:9", "v1-stream"))
+
+
+async def test_realtime_on_the_server_thinks_by_the_servers_settings(server: RunningServer):
+    # Nothing listens where the LLM should be: the offline brain takes over, with the tools.
+    async with AsyncOpenAI(api_key="none", base_url=f"{server.http}/v1") as client:
+        async with client.realtime.connect(model="coda-tiny") as connection:
+            item = {
+                "type": "message",
+                "role": "user",
+                "content": [{"type": "input_text", "text": "what is two plus seven?"}],
+            }
+            await connection.response.create(
+                response={"conversation": "none", "output_modalities": ["text"], "input": [item]}
+            )
+            async with asyncio.timeout(90):
+                async for event in connection:
+                    if event.type == "response.done":
+                        break
+    assert event.type == "response.done" and event.response.status == "completed"
+    assert "9" in str(event.response.output)
