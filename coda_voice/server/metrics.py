@@ -97,6 +97,10 @@ class Metrics:
         self._frame.labels("total").observe(total)
         self._added.observe(max(0.0, total - times.encode - times.model - times.decode))
 
+    def dropped(self, where: str, frames: int) -> None:
+        """Count frames that a session lost: its reader was slow (output), or sent too much."""
+        self._dropped.labels(where).inc(frames)
+
     def event(self, event: Event) -> None:
         """Count what an event tells."""
         if isinstance(event, ConversationStarted):

@@ -18,7 +18,7 @@ from coda_voice.server import commands
 from coda_voice.server.codecs import Codec, Message
 from coda_voice.server.front import Front
 from coda_voice.server.limits import RateLimit
-from coda_voice.server.outputs import AgentAudio, Ended, Failed, Output, Pong
+from coda_voice.server.outputs import AgentAudio, Dropped, Ended, Failed, Output, Pong
 from coda_voice.server.session import Session
 
 CLOSE_SECONDS = 2.0
@@ -181,6 +181,8 @@ class Connection:
             await self._send(output)
             if isinstance(output, AgentAudio):
                 self._front.metrics.sent_frame(output.heard.frame, time.perf_counter())
+            elif isinstance(output, Dropped):
+                self._front.metrics.dropped(output.where, output.frames)
             elif isinstance(output, Ended):
                 return
 
