@@ -37,6 +37,7 @@ VERBS = {
     "talk": Verb("coda_voice.cli.talk", "talk", "Talk with it: microphone and speakers."),
     "serve": Verb("coda_voice.cli.serve", "serve", "Serve conversations by WebSocket, and a page."),
     "run": Verb("coda_voice.cli.run", "run", "Answer a recording: IN.wav to OUT.wav."),
+    "tui": Verb("coda_voice.cli.tui", "tui", "Talk with a server in the terminal."),
     "doctor": Verb("coda_voice.cli.doctor", "doctor", "Show what this machine can run, and why."),
     "download": Verb("coda_voice.cli.download", "download", "Fetch a checkpoint by name."),
     "probe": Verb(

@@ -1,0 +1,250 @@
+"""The terminal UI: who speaks, both transcripts, what was routed and why, how fast it answers."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Footer, Header, Input, RichLog, Sparkline, Static
+
+from coda_voice.errors import VoiceProcessingError
+from coda_voice.moshi.frames import Pcm
+from coda_voice.remote import RemoteConversation, RemoteFrame, RemoteMessage
+from coda_voice.turns import level_dbfs
+
+LATENCIES = 60
+LINES = 2_000
+FLOOR_DBFS = -60.0
+METER_CELLS = 24
+NEXT_MODE = {"moshi_only": "hybrid", "hybrid": "adaptive", "adaptive": "moshi_only"}
+Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation on a server, the user's sound into it, and where the agent's goes."""
+
+    remote: RemoteConversation
+    microphone: AsyncIterator[Pcm]
+    play: Callable[[Pcm], None]
+
+
+class VoiceApp(App[None]):
+    """Shows one conversation, and says what the user types."""
+
+    TITLE = "Coda Voice"
+    CSS = """
+    #desk { height: 1fr; }
+    #said { width: 3fr; border: round $primary; padding: 0 1; }
+    #side { width: 2fr; }
+    #thoughts { border: round $primary; padding: 0 1; }
+    #latency { height: 6; border: round $primary; padding: 0 1; }
+    #partial { height: 1; color: $text-muted; padding: 0 2; }
+    #meters { height: 1; padding: 0 2; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "End"),
+        Binding("f2", "mute", "Mute"),
+        Binding("f3", "interrupt", "Interrupt"),
+        Binding("f4", "mode", "Mode"),
+    ]
+
+    def __init__(self, conversation: Conversation) -> None:
+        super().__init__()
+        self.talk = conversation
+        self.muted = False
+        self.frames = 0
+        ready = conversation.remote.ready
+        self.mode = ready.text("mode") if ready is not None else "moshi_only"
+        self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        self._sentence: list[str] = []
+        self._levels = {"user": FLOOR_DBFS, "agent": FLOOR_DBFS}
+        self._speaking = {"user": False, "agent": False}
+
+    def compose(self) -> ComposeResult:
+        """Lay the parts out."""
+        yield Header()
+        with Horizontal(id="desk"):
+            yield RichLog(id="said", wrap=True, max_lines=LINES)
+            with Vertical(id="side"):
+                yield RichLog(id="thoughts", wrap=True, max_lines=LINES)
+                with Vertical(id="latency"):
+                    yield Static("no answer yet", id="latency_text")
+                    yield Sparkline([], id="latency_plot")
+        yield Static("", id="partial")
+        yield Static("", id="meters")
+        yield Input(placeholder="Write instead of speaking", max_length=2_000)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Name the parts, and let the conversation run."""
+        self.query_one("#said").border_title = "What was said"
+        self.query_one("#thoughts").border_title = "What it thinks"
+        self.query_one("#latency").border_title = "Latency"
+        self._show_mode()
+        self.run_worker(self._speak(), name="microphone", exit_on_error=False)
+        self.run_worker(self._listen(), name="server", exit_on_error=False)
+        self.set_interval(0.1, self._show_meters)
+
+    # ---- both ways ------------------------------------------------------------------------
+
+    async def _speak(self) -> None:
+        async for pcm in self.talk.microphone:
+            heard = np.zeros_like(pcm) if self.muted else pcm
+            self._levels["user"] = level_dbfs(heard)
+            try:
+                await self.talk.remote.send(heard)
+            except VoiceProcessingError:
+                return  # what went wrong is told by the one who listens
+
+    async def _listen(self) -> None:
+        try:
+            async for message in self.talk.remote.messages():
+                if isinstance(message, RemoteFrame):
+                    self.frames += 1
+                    self._levels["agent"] = level_dbfs(message.pcm)
+                    self.talk.play(message.pcm)
+                else:
+                    self._show(message)
+            self.notify("The conversation has ended.")
+        except VoiceProcessingError as error:
+            self.notify(error.message, severity="error", timeout=30)
+
+    async def _tell(self, kind: str, **fields: object) -> None:
+        try:
+            await self.talk.remote.tell(kind, **fields)
+        except VoiceProcessingError as error:
+            self.notify(error.message, severity="error")
+
+    # ---- what the user does ---------------------------------------------------------------
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Say what was typed."""
+        text = event.value.strip()
+        event.input.clear()
+        if text:
+            await self._tell("text", text=text)
+
+    def action_mute(self) -> None:
+        """Send silence, or the microphone again."""
+        self.muted = not self.muted
+
+    async def action_interrupt(self) -> None:
+        """Have the agent stop speaking."""
+        await self._tell("interrupt")
+
+    async def action_mode(self) -> None:
+        """Go on in the next mode."""
+        await self._tell("mode", mode=NEXT_MODE.get(self.mode, "moshi_only"))
+
+    # ---- what is shown --------------------------------------------------------------------
+
+    def _show(self, message: RemoteMessage) -> None:
+        if message.type == "transcript":
+            self._transcript(message)
+        elif message.type == "speech":
+            self._speaking[message.text("speaker")] = message.fields.get("speaking") is True
+            if message.text("speaker") == "agent" and not message.fields.get("speaking"):
+                self._end_sentence()
+        elif message.type == "error":
+            self.notify(message.text("message"), severity="warning")
+        elif message.type == "event":
+            event = message.fields.get("event")
+            if isinstance(event, Mapping):
+                self._event(event)
+
+    def _transcript(self, message: RemoteMessage) -> None:
+        text = message.text("text")
+        if message.text("speaker") == "agent":
+            self._sentence.append(text)
+            self._partial("Coda", " ".join(self._sentence))
+        elif message.fields.get("final") and text:
+            self._end_sentence()
+            self._line("said", "You", text, "cyan")
+            self._partial("", "")
+        elif text:
+            self._partial("You", text)
+
+    def _end_sentence(self) -> None:
+        if self._sentence:
+            self._line("said", "Coda", " ".join(self._sentence), "dark_orange")
+            self._sentence.clear()
+            self._partial("", "")
+
+    def _event(self, event: Fields) -> None:
+        kind = event.get("type")
+        if kind == "turn_latency":
+            self._latency(event)
+        elif kind == "mode_changed":
+            self.mode = str(event.get("mode"))
+            self._show_mode()
+        said = thought(event)
+        if said is not None:
+            self._line("thoughts", *said)
+
+    def _latency(self, event: Fields) -> None:
+        seconds = event.get("seconds")
+        if isinstance(seconds, (int, float)):
+            self._latencies.append(float(seconds))
+            middle = statistics.median(self._latencies)
+            text = f"median {middle:.2f} s, last {seconds:.2f} s"
+            self.query_one("#latency_text", Static).update(text)
+            self.query_one("#latency_plot", Sparkline).data = list(self._latencies)
+
+    def _line(self, where: str, who: str, text: str, style: str) -> None:
+        self.query_one(f"#{where}", RichLog).write(
+            Text.assemble((f"{who}  ", f"bold {style}"), text)
+        )
+
+    def _partial(self, who: str, text: str) -> None:
+        self.query_one("#partial", Static).update(Text(f"{who}: {text}…" if text else ""))
+
+    def _show_mode(self) -> None:
+        self.sub_title = self.mode.replace("_", " ")
+
+    def _show_meters(self) -> None:
+        line = Text()
+        for who, name, style in (("user", "You", "cyan"), ("agent", "Coda", "dark_orange")):
+            share = max(0.0, 1 - self._levels[who] / FLOOR_DBFS)
+            cells = min(METER_CELLS, round(share * METER_CELLS))
+            line.append(f"{'●' if self._speaking[who] else '○'} {name} ", style)
+            line.append("█" * cells, style)
+            line.append("·" * (METER_CELLS - cells) + "   ", "dim")
+        line.append("muted" if self.muted else "", "bold red")
+        self.query_one("#meters", Static).update(line)
+
+
+def thought(event: Fields) -> tuple[str, str, str] | None:
+    """Give who, what and its style for an event worth a line; None for the rest."""
+    match event.get("type"):
+        case "route_decided" if not event.get("partial"):
+            return "route", f"{event.get('target')}: {_listed(event.get('reasons'))}", "green"
+        case "reasoning_started":
+            return "asks", f"{event.get('llm')}", "blue"
+        case "sentence_ready":
+            return "says", f"{event.get('text')}", "blue"
+        case "tool_started":
+            return "tool", f"{event.get('tool')} {event.get('arguments')}", "magenta"
+        case "tool_ended":
+            return "tool", f"{event.get('tool')}: {event.get('outcome')}", "magenta"
+        case "memory" if event.get("injected"):
+            return "remembers", _listed(event.get("injected")), "yellow"
+        case "barge_in":
+            return "interrupted", "", "red"
+        case "mode_changed":
+            return "mode", f"{event.get('mode')}", "white"
+        case "attendant_failed" | "error" | "no_transcript":
+            return "fault", f"{event.get('message') or event.get('reason')}", "red"
+    return None
+
+
+def _listed(values: object) -> str:
+    return "; ".join(map(str, values)) if isinstance(values, (list, tuple)) else ""
