@@ -156,19 +156,21 @@ def test_the_probe_counts_how_many_more_are_taken(capsys: pytest.CaptureFixture[
 
 async def test_realtime_on_the_server_thinks_by_the_servers_settings(server: RunningServer):
     # Nothing listens where the LLM should be: the offline brain takes over, with the tools.
-    async with AsyncOpenAI(api_key="none", base_url=f"{server.http}/v1") as client:
-        async with client.realtime.connect(model="coda-tiny") as connection:
-            item = {
-                "type": "message",
-                "role": "user",
-                "content": [{"type": "input_text", "text": "what is two plus seven?"}],
-            }
-            await connection.response.create(
-                response={"conversation": "none", "output_modalities": ["text"], "input": [item]}
-            )
-            async with asyncio.timeout(90):
-                async for event in connection:
-                    if event.type == "response.done":
-                        break
+    item = {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "what is two plus seven?"}],
+    }
+    async with (
+        AsyncOpenAI(api_key="none", base_url=f"{server.http}/v1") as client,
+        client.realtime.connect(model="coda-tiny") as connection,
+        asyncio.timeout(90),
+    ):
+        await connection.response.create(
+            response={"conversation": "none", "output_modalities": ["text"], "input": [item]}
+        )
+        async for event in connection:
+            if event.type == "response.done":
+                break
     assert event.type == "response.done" and event.response.status == "completed"
     assert "9" in str(event.response.output)

@@ -31,7 +31,7 @@ from coda_integrations.live.session import (
 from coda_integrations.realtime.codec import new_id
 from coda_integrations.thinking import Ended, Sentence, Wrote, think
 from coda_voice.attendants import Attendant, UserText
-from coda_voice.errors import LlmError, SlotsFullError, VoiceProcessingError
+from coda_voice.errors import LlmError, VoiceProcessingError
 from coda_voice.heard import Heard
 from coda_voice.hybrid.router import Router
 from coda_voice.scripted_voice import Spoken
@@ -52,7 +52,7 @@ def live_routes(host: EdgeHost) -> APIRouter:
         try:
             async with host.line(guest) as line:
                 await LiveConnection(websocket, line, host.thinkers).run()
-        except SlotsFullError as error:
+        except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
             told = encode(error_event(error.error_code, error.message))
             await tell_and_close(websocket, told, TRY_AGAIN)
 

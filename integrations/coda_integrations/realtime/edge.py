@@ -32,7 +32,7 @@ from coda_integrations.realtime.commands import (
 from coda_integrations.realtime.session import RealtimeSession
 from coda_integrations.thinking import Ended, Sentence, Wrote, think
 from coda_voice.attendants import Attendant, UserText
-from coda_voice.errors import LlmError, SlotsFullError, VoiceProcessingError
+from coda_voice.errors import LlmError, VoiceProcessingError
 from coda_voice.heard import Heard
 from coda_voice.moshi.speaking import ScriptState
 from coda_voice.scripted_voice import Spoken
@@ -51,7 +51,7 @@ def realtime_routes(host: EdgeHost) -> APIRouter:
         try:
             async with host.line(guest) as line:
                 await RealtimeConnection(websocket, line, host.thinkers, model).run()
-        except SlotsFullError as error:
+        except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
             told = encode(_error_event(error.error_code, error.message))
             await tell_and_close(websocket, told, TRY_AGAIN)
 

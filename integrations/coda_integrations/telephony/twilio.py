@@ -17,7 +17,7 @@ from coda_integrations.host import EdgeHost, Guest, voice_of
 from coda_integrations.line import Line
 from coda_integrations.telephony.twilio_call import Action, HangUp, Interrupt, Sound, TwilioCall
 from coda_integrations.telephony.twilio_codec import TwilioProtocolError, signed
-from coda_voice.errors import SlotsFullError, VoiceProcessingError
+from coda_voice.errors import VoiceProcessingError
 from coda_voice.heard import Heard
 
 
@@ -60,7 +60,7 @@ def twilio_routes(
         try:
             async with host.line(guest) as line:
                 await TwilioConnection(websocket, line).run()
-        except SlotsFullError:
+        except VoiceProcessingError:  # every slot taken, or the server is draining
             await close(websocket, TRY_AGAIN)
 
     return router
