@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from coda_voice.remote import RemoteConversation
 from tests.integration.voice_server import RunningServer, voice_server
 
 TRIES = 2_400
+ANSWER = "391|ninety.one"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ async def test_a_typed_question_is_routed_answered_and_read(server: RunningServe
             app.query_one(Input).value = "what is 17 times 23"
             await pilot.press("enter")
             await wait_until(pilot, lambda: "17 times 23" in lines(app, "said"))
-            await wait_until(pilot, lambda: "391" in lines(app, "thoughts"))
+            await wait_until(pilot, lambda: re.search(ANSWER, lines(app, "thoughts")) is not None)
             assert "llm" in lines(app, "thoughts")
             assert "tool" in lines(app, "thoughts")
             await pilot.press("f3")

@@ -107,7 +107,7 @@ export class StageView {
     const since = this.#live ? Math.min(2, (performance.now() - this.#heardAt) / 80) : 0;
     const step = width < 600 ? 5 : 7; // pixels a frame
     const now = this.#heard + since;
-    const scene = { pen, width, middle: tall / 2, reach: tall / 2 - 42, step, x: (frame) => width - 18 - (now - frame) * step };
+    const scene = { pen, width, middle: tall / 2, reach: tall / 2 - 48, step, x: (frame) => width - 18 - (now - frame) * step };
     this.#drawTime(scene);
     this.#drawVoice(scene, this.#user, this.#heard, -1, this.#colours.user);
     this.#drawVoice(scene, this.#agent, this.#heard, 1, this.#colours.agent);
