@@ -1,0 +1,218 @@
+"""From audio to audio: twenty scripted conversations in mode adaptive, judged by ear.
+
+    python -m scripts.benchmark_hybrid_voice                 # 20 conversations, in real time
+    python -m scripts.benchmark_hybrid_voice --count 4       # a quick look
+    python -m scripts.benchmark_hybrid_voice --typed         # the questions typed: no transcriber
+
+Held-out voices ask for sums, the time, a timer that speaks up later, and what they told before.
+The offline brain thinks. Right is what PocketSphinx hears in coda-tiny's own sound; beside it
+stand what the transcriber understood and what was forced. Needs the voices of
+scripts/train_tiny (flite and espeak-ng). Writes benchmarks/hybrid_voice.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from num2words import num2words
+from rich.console import Console
+from rich.table import Table
+
+from coda_voice import VoiceManager
+from coda_voice.events import Event, ScriptEnded, Transcript
+from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
+from scripts.train_tiny.judge import Judge, write_language_model
+from scripts.train_tiny.synthesis import HELD_OUT_USERS, UserLine, speak_user
+
+ROOT = Path(__file__).parent.parent
+VOICES = [voice for voice in HELD_OUT_USERS if not voice.startswith("festival:")]
+NUMBERS = [num2words(number) for number in range(41)]
+SUMS = ((3, 4), (2, 5), (8, 1), (6, 6), (9, 2), (7, 7), (4, 5), (1, 2))
+LIKES = ("chess", "music", "swimming", "cooking")
+THINGS = ("memory", "timer", "time", "sum", "sum")
+ENOUGH_WORDS = 0.6
+"""Share of a longer answer's words that must be recognised."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What is asked, each with the seconds listened to afterwards; what must be heard."""
+
+    kind: str
+    turns: tuple[tuple[str, float], ...]
+    wanted: str
+    """Words of the last answer; "" for those that are forced, whatever they are."""
+
+
+@dataclass
+class Outcome:
+    """One conversation, judged."""
+
+    kind: str
+    voice: str
+    asked: str
+    understood: str
+    forced: str
+    heard: str
+    right: bool
+
+
+def conversations(count: int) -> list[Conversation]:
+    """Make the scripts: sums, times, timers, memories by turns."""
+    made = []
+    for number in range(count):
+        kind = THINGS[number % len(THINGS)]
+        first, second = SUMS[number % len(SUMS)]
+        like = LIKES[number % len(LIKES)]
+        if kind == "sum":
+            text = f"what is {num2words(first)} plus {num2words(second)}"
+            made.append(Conversation(kind, ((text, 4.0),), num2words(first + second)))
+        elif kind == "time":
+            made.append(Conversation(kind, (("what time is it", 6.0),), ""))
+        elif kind == "timer":
+            turns = (("set a timer for two seconds", 12.0),)
+            made.append(Conversation(kind, turns, "timer is done"))
+        else:
+            turns = ((f"please remember that i like {like}", 5.0), ("what do i like", 5.0))
+            made.append(Conversation(kind, turns, like))
+    return made
+
+
+def speech(text: str, voice: str) -> Pcm:
+    """Speak ``text`` with a voice of the users, whole frames."""
+    pcm = speak_user(UserLine(text, "", None, voice)).pcm
+    pcm = (0.3 * pcm / max(1e-6, float(np.abs(pcm).max()))).astype(np.float32)
+    return np.pad(pcm, (0, -len(pcm) % FRAME_SAMPLES))
+
+
+async def hold(talk: Conversation, voice: str, store: str, judge: Judge, typed: bool) -> Outcome:
+    """Hold one conversation in real time and judge the answer to its last turn."""
+    config = {
+        "mode": "adaptive",
+        "moshi": {"device": "cpu", "threads": 1, "seed": 1, "slots": 1},
+        "external_llm": {"provider": "offline"},
+        "integration": {"memory_store": store},
+        "logging": {"level": "error"},
+    }
+    understood: list[str] = []
+    forced: list[str] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, Transcript) and event.final:
+            understood.append(event.text)
+        elif isinstance(event, ScriptEnded) and event.heard:
+            forced.append(event.heard)
+
+    last_from = 0
+
+    async with VoiceManager(config) as manager:
+        manager.events.listen(note)
+        name = await manager.start_conversation(user_id=voice)
+
+        async def microphone() -> AsyncIterator[Pcm]:
+            nonlocal last_from
+            due, sent = time.perf_counter(), 0
+            for text, listen in talk.turns:
+                last_from = sent
+                if typed:
+                    manager.send_text(name, text)
+                    pcm = np.zeros(0, dtype=np.float32)
+                else:
+                    pcm = speech(text, voice)
+                    last_from += len(pcm) // FRAME_SAMPLES
+                rest = np.zeros(round(listen / FRAME_SECONDS) * FRAME_SAMPLES, dtype=np.float32)
+                for frame in np.concatenate([pcm, rest]).reshape(-1, FRAME_SAMPLES):
+                    yield frame
+                    sent += 1
+                    due += FRAME_SECONDS
+                    await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
+        out: list[np.ndarray] = []
+        chunks = manager.process_voice_stream(name, microphone(), finish_answer=False)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                out.append(np.frombuffer(chunk.audio_data, dtype="<i2") / np.float32(32_768))
+        await manager.end_conversation(name)
+    pcm = np.concatenate(out)[last_from * FRAME_SAMPLES :]
+    heard = judge.recognise(pcm)
+    return Outcome(
+        talk.kind,
+        voice,
+        " / ".join(text for text, _ in talk.turns),
+        " / ".join(understood),
+        " / ".join(forced),
+        heard,
+        _right(talk, forced, heard),
+    )
+
+
+def _right(talk: Conversation, forced: list[str], heard: str) -> bool:
+    """Whether the answer that was due was forced, and could be heard."""
+    said = forced[-1].lower() if forced else ""
+    if talk.wanted and talk.wanted not in said.replace(".", ""):
+        return False
+    wanted = (talk.wanted or said).replace(".", "").replace(",", "").replace("-", " ").split()
+    recognised = [word for word in wanted if word in heard.split()]
+    return bool(wanted) and len(recognised) >= ENOUGH_WORDS * len(wanted)
+
+
+def judged(folder: Path) -> Judge:
+    """A recogniser whose language model covers the answers, wrong ones as well."""
+    numbers = [number.replace("-", " ") for number in NUMBERS]
+    texts = ["hello how can i help you", "i do not know", "one moment please", *numbers * 2]
+    texts += [f"it is {hour} {minute}" for hour in numbers[:25] for minute in numbers]
+    texts += [f"it is {hour} o'clock" for hour in numbers[:25]]
+    texts += ["a timer for two seconds is running", "your two seconds timer is done"] * 4
+    texts += ["i will remember that", "nothing is remembered about that"] * 2
+    texts += [f"the user likes {like}" for like in LIKES] * 2
+    texts += [f"the user said i like {like}" for like in LIKES] * 2
+    write_language_model(folder / "answers.arpa", texts)
+    return Judge(folder / "answers.arpa")
+
+
+async def measure(count: int, typed: bool) -> list[Outcome]:
+    """Hold the conversations one after the other, each user with a memory of her own."""
+    outcomes = []
+    with tempfile.TemporaryDirectory() as folder:
+        judge = judged(Path(folder))
+        for number, talk in enumerate(conversations(count)):
+            voice = VOICES[number % len(VOICES)]
+            store = str(Path(folder) / f"memories{number}")
+            outcomes.append(await hold(talk, voice, store, judge, typed))
+    return outcomes
+
+
+def main() -> None:
+    """Measure, print the table, write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--typed", action="store_true")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "hybrid_voice.json")
+    options = parser.parse_args()
+    outcomes = asyncio.run(measure(options.count, options.typed))
+    console = Console()
+    table = Table(title="Conversations from audio to audio", title_justify="left")
+    for column in ("kind", "voice", "asked", "understood", "forced", "heard", "right"):
+        table.add_column(column)
+    for found in outcomes:
+        table.add_row(*(str(value) for value in asdict(found).values()))
+    console.print(table)
+    right = sum(found.right for found in outcomes)
+    console.print(f"{right} of {len(outcomes)} right (wanted: 18 of 20)")
+    report = {"right": right, "of": len(outcomes), "typed": options.typed}
+    rows = [asdict(found) for found in outcomes]
+    options.out.parent.mkdir(exist_ok=True)
+    options.out.write_text(json.dumps({**report, "conversations": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
