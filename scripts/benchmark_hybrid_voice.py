@@ -136,11 +136,12 @@ async def hold(talk: Conversation, voice: str, store: str, judge: Judge, typed: 
                     due += FRAME_SECONDS
                     await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
-        out: list[np.ndarray] = []
         chunks = manager.process_voice_stream(name, microphone(), finish_answer=False)
         async with aclosing(chunks):
-            async for chunk in chunks:
-                out.append(np.frombuffer(chunk.audio_data, dtype="<i2") / np.float32(32_768))
+            out = [
+                np.frombuffer(chunk.audio_data, dtype="<i2") / np.float32(32_768)
+                async for chunk in chunks
+            ]
         await manager.end_conversation(name)
     pcm = np.concatenate(out)[last_from * FRAME_SAMPLES :]
     heard = judge.recognise(pcm)
