@@ -39,9 +39,7 @@ voice:
     ("config", "named"),
     [
         ({"mode": "traditional"}, "traditional"),
-        ({"moshi": {"device": "cloud"}}, "cloud"),
         ({"moshi": {"device": "mlx"}}, "mlx"),
-        ({"voice": {"provider": "moshi-cloud"}}, "cloud"),
     ],
 )
 async def test_what_is_not_there_yet_is_refused_and_what_works_is_said(config, named):
@@ -52,6 +50,14 @@ async def test_what_is_not_there_yet_is_refused_and_what_works_is_said(config, n
     assert "what works now is" in caught.value.message
     with pytest.raises(UnsupportedModeError):
         await VoiceManager().initialize(config)
+
+
+@pytest.mark.parametrize(
+    "config", [{"moshi": {"device": "cloud"}}, {"voice": {"provider": "moshi-cloud"}}]
+)
+async def test_a_remote_server_needs_an_address(config):
+    with pytest.raises(ConfigurationError, match="set endpoint, for example wss://"):
+        await VoiceManager(config).initialize()
 
 
 def test_a_config_may_be_a_model_a_dict_or_a_path(tmp_path: Path):
