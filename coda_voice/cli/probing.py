@@ -26,6 +26,10 @@ QUIET_FRAMES = 5
 WAIT_FRAMES = 75
 """So long an answer is waited for."""
 MAX_FRAMES = 4_096
+DRAIN_SECONDS = 10.0
+"""So long the last answers are waited for."""
+CODEC_FRAMES = 2
+"""What Opus may hold back for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Probe:
         self._loud_seconds = 0.0
         self._frames = 0
         self._next = 0.0
+        self._came = asyncio.Event()
 
     async def talk(
         self, question: Question, interruption: Question
@@ -100,6 +105,7 @@ class Probe:
             began = await self._until_loud(ended)
             silent = await self._interrupt(interruption) if began is not None else None
             await self._silence(QUIET_FRAMES)
+            await self._rest(listening)
         finally:
             listening.cancel()
             await asyncio.wait([listening])
@@ -107,8 +113,23 @@ class Probe:
             raise error
         return (None if began is None else began - ended), silent
 
+    async def _rest(self, listening: asyncio.Task[None]) -> None:
+        """Wait for what a slow server still owes, but not for ever."""
+        if not self._link.aligned:
+            return
+        until = asyncio.get_running_loop().time() + DRAIN_SECONDS
+        owed = (self._frames - CODEC_FRAMES) * FRAME_SECONDS
+        while self._heard_seconds < owed and not listening.done():
+            self._came.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._came.wait()
+            except TimeoutError:
+                return
+
     async def _listen(self) -> None:
         async for pcm in self._link.sound():
+            self._came.set()
             now = self._clock()
             loud = level_dbfs(pcm) > AGENT_LEVEL_DBFS
             self._arrived.append(_Arrival(now, self._heard_seconds, loud))
