@@ -24,7 +24,7 @@ from lancedb.table import LanceTable
 
 from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import DEFAULT_MODEL, load_model
-from coda_memory.errors import LANCE_ERRORS, store_error
+from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
 from coda_memory.owner import Owner
 from coda_memory.record import Memory, utc_now
 from coda_memory.tables import Tables
@@ -70,6 +70,7 @@ class MemoryStore:
         # At most one job per search that is going on waits here: callers bound it.
         self.searchers = ThreadPoolExecutor(SEARCHERS, "memory-search")
         self._closing = threading.Lock()
+        self._closed = False
         if any(key.startswith(_PURGE) for key in self.tables.info()):
             self.writer.call(self._finish_purges)
 
@@ -97,6 +98,7 @@ class MemoryStore:
     def close(self) -> None:
         """Write what waits and let go of everything. Closing twice is allowed."""
         with self._closing:
+            self._closed = True
             self.writer.close()
             self.embedder.close()
             self.searchers.shutdown()
@@ -121,6 +123,8 @@ class MemoryStore:
         Another process may compact or rewrite the table under us: then it is opened afresh
         and read once more.
         """
+        if self._closed:
+            raise MemoryStoreError("the memory store is closed; open it again.", "memory_closed")
         for last in (False, True):
             table = self.tables.open(name)
             if table is None:
