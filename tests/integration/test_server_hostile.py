@@ -14,6 +14,7 @@ import psutil
 import pytest
 import websockets
 
+from coda_voice.server.session import Session
 from tests.integration.voice_server import FRAME_BYTES, RunningServer, StreamClient, voice_server
 
 GOOD = 8
@@ -113,6 +114,16 @@ async def test_floods_giants_and_halves(server: RunningServer):
     await settled(server)
 
 
+async def overwhelmed(server: RunningServer) -> Session:
+    """Wait until the 48 kHz client has lost audio."""
+    async with asyncio.timeout(240):
+        while True:
+            for session in server.front.sessions.all():
+                if session.sample_rate == 48_000 and session.outbox.dropped_audio:
+                    return session
+            await asyncio.sleep(0.05)
+
+
 async def test_one_who_reads_nothing_holds_up_nobody(server: RunningServer):
     async with good_company(server):
         mute = socket.socket()
@@ -134,18 +145,14 @@ async def test_one_who_reads_nothing_holds_up_nobody(server: RunningServer):
         stopped = threading.Event()
         sending = threading.Thread(target=send)
         sending.start()
-        session = None
-        async with asyncio.timeout(240):
-            while session is None or not session.outbox.dropped_audio:
-                session = session or next(
-                    (s for s in server.front.sessions.all() if s.sample_rate == 48_000), None
-                )
-                await asyncio.sleep(0.05)
-        assert len(session.outbox) <= session.outbox.audio_frames + session.outbox.messages
-        assert session.outbox.behind_since is not None
-        stopped.set()
-        mute.close()
-        await asyncio.to_thread(sending.join)
+        try:
+            session = await overwhelmed(server)
+            assert len(session.outbox) <= session.outbox.audio_frames + session.outbox.messages
+            assert session.outbox.behind_since is not None
+        finally:
+            stopped.set()
+            mute.close()
+            await asyncio.to_thread(sending.join)
     await settled(server)
 
 
