@@ -22,6 +22,8 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from rich.table import Table
 
 from coda_voice.manager import VoiceManager
 from coda_voice.models import VoiceResponse
+from coda_voice.moshi.conditioning import Conditioner, Injection
 from coda_voice.moshi.frames import FRAME_SAMPLES, SAMPLE_RATE
 from coda_voice.remembering import Remembering
 from scripts.train_tiny import corpus
@@ -139,9 +142,17 @@ async def live(
             (attendant,) = (a for a in conversation.attendants if isinstance(a, Remembering))
             await manager.process_voice_input(talk, wav(f"my name is {name}", voice))
             begun = conversation.slot.counters.frames_out
-            done = attendant.conditioner.know([f"The user likes {item}."])
-            pcm, count = await stream(manager, talk, wav("how are you", voice))
-            made = await asyncio.wrap_future(done)
+            told: list[Future[Injection]] = []
+
+            def tell(
+                fact: str = f"The user likes {item}.",
+                conditioner: Conditioner = attendant.conditioner,
+                told: list[Future[Injection]] = told,
+            ) -> None:
+                told.append(conditioner.know([fact]))
+
+            pcm, count = await stream(manager, talk, wav("how are you", voice), tell)
+            made = await asyncio.wrap_future(told[0])
             prompt = conversation.slot.prompt.text
             swaps.append(around(pcm, count, begun, made.frame))
             said = await manager.process_voice_input(talk, wav("what do i like", voice))
@@ -156,14 +167,21 @@ async def live(
     return outcomes, swaps
 
 
-async def stream(manager: VoiceManager, talk: str, audio: bytes) -> tuple[np.ndarray, int]:
-    """Stream a WAV file with three seconds of silence behind it; the agent's sound, frames in."""
+async def stream(
+    manager: VoiceManager, talk: str, audio: bytes, midway: Callable[[], None]
+) -> tuple[np.ndarray, int]:
+    """Stream a WAV file with three seconds of silence behind it; the agent's sound, frames in.
+
+    ``midway`` is called where the agent may be answering.
+    """
     pcm, _ = soundfile.read(io.BytesIO(audio), dtype="int16")
     pcm = np.pad(pcm, (0, 3 * SAMPLE_RATE))
     pcm = pcm[: len(pcm) // FRAME_SAMPLES * FRAME_SAMPLES]
 
     async def chunks():  # noqa: ANN202 - an async generator of bytes
         for start in range(0, len(pcm), FRAME_SAMPLES):
+            if start // FRAME_SAMPLES == len(pcm) // FRAME_SAMPLES // 2:
+                midway()
             yield pcm[start : start + FRAME_SAMPLES].tobytes()
 
     out = [
