@@ -73,7 +73,13 @@ export class Connection extends EventTarget {
     url.protocol = url.protocol.replace("http", "ws");
     const protocols = ["coda.v1", ...(this.#token ? [`coda.bearer.${this.#token}`] : [])];
     this.#error = null;
-    const socket = new WebSocket(url, protocols);
+    let socket;
+    try {
+      socket = new WebSocket(url, protocols);
+    } catch {
+      this.#leave("The key in the settings has characters that no key has.");
+      return;
+    }
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#closed(socket, code, reason);

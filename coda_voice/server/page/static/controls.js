@@ -95,6 +95,18 @@ export class Controls {
     }, { once: true, capture: true });
   }
 
+  /** Browsers play nothing on a page that nobody has touched. */
+  askForAClick(wake) {
+    byId("wake").hidden = false;
+    this.announce("Press any key to hear it");
+    for (const touch of ["pointerdown", "keydown"]) {
+      addEventListener(touch, () => {
+        byId("wake").hidden = true;
+        wake();
+      }, { once: true });
+    }
+  }
+
   announce(text) {
     if (text) byId("announcer").textContent = text;
   }

@@ -45,6 +45,7 @@ async function begin(left = null) {
   controls.starting();
   try {
     await sound.open(settings.values);
+    if (!sound.running) controls.askForAClick(() => sound.wake());
     if (left) {
       history.recall();
       connection.resume(left, settings.token);

@@ -74,7 +74,13 @@ export class Sound extends EventTarget {
     this.#context = context;
     this.#source = source;
     this.mute(this.#muted);
-    await context.resume();
+    // Without a click on the page a browser may refuse: it then never answers.
+    await Promise.race([context.resume(), new Promise((enough) => setTimeout(enough, 500))]);
+  }
+
+  /** Let sound out after all, in the course of a click or a key. */
+  wake() {
+    return this.#context?.resume();
   }
 
   async #sourceOf(context, stream) {
