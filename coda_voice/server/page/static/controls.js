@@ -76,8 +76,11 @@ export class Controls {
   }
 
   personalityIs({ name }) {
-    if (name) byId("personality").value = name;
-    document.documentElement.dataset.personality = name ?? "";
+    // The server says what it is called ("Max"), the list how it is chosen ("max").
+    const chosen = [...byId("personality").options].find((o) => o.value.toLowerCase() === name?.toLowerCase());
+    if (chosen) byId("personality").value = chosen.value;
+    document.documentElement.dataset.personality = chosen?.value ?? name ?? "";
+    this.announce(`Personality: ${name}`);
   }
 
   notice(text) {
