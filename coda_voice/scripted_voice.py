@@ -63,6 +63,7 @@ class ScriptedVoice(Attendant):
         self._encode = encode
         self._open: deque[Spoken] = deque(maxlen=8)
         self._waiting: deque[Announcement] = deque(maxlen=MAX_WAITING)
+        self._urgent: deque[Announcement] = deque(maxlen=MAX_WAITING)
         self.announced: Callable[[Announcement], None] | None = None
         """Told of every announcement, silent ones included, when it is due."""
         self.busy: Callable[[], bool] = lambda: False
@@ -140,7 +141,12 @@ class ScriptedVoice(Attendant):
             if self.announced is not None:
                 self.announced(announcement)
         elif announcement.scheduling == "interrupt":
-            self._say_announcement(announcement)
+            # Moshi's own talk is interrupted, an answer is not: it would be lost.
+            if self.idle:
+                self._say_announcement(announcement)
+            else:
+                self.dropped_announcements += len(self._urgent) == self._urgent.maxlen
+                self._urgent.append(announcement)
         else:
             self.dropped_announcements += len(self._waiting) == self._waiting.maxlen
             self._waiting.append(announcement)
@@ -186,7 +192,9 @@ class ScriptedVoice(Attendant):
             raise VoiceProcessingError(f"The speaker failed and says nothing any more: {fault}")
         self.look()
         quiet = not (heard.user_speaking or heard.agent_speaking or self.busy())
-        if self._waiting and quiet and self.idle:
+        if self._urgent and self.idle:
+            self._say_announcement(self._urgent.popleft())
+        elif self._waiting and quiet and self.idle:
             self._say_announcement(self._waiting.popleft())
 
     def look(self) -> None:
@@ -219,6 +227,7 @@ class ScriptedVoice(Attendant):
         self.speaker.cancel()
         self.look()
         self._waiting.clear()
+        self._urgent.clear()
 
     def _say_announcement(self, announcement: Announcement) -> None:
         if self.announced is not None:

@@ -45,7 +45,9 @@ async def talking(
     engine: Engine, mode: str = "hybrid", tools: HouseTools | None = None, **config: Any
 ) -> AsyncIterator[HybridTalk]:
     """A hybrid conversation with the offline brain, or as ``config`` says."""
-    settings = {**OFFLINE, "mode": mode, **config}
+    # A filler would come at a moment that depends on how busy the machine is.
+    hybrid = {"filler_after": 60.0, **config.pop("hybrid", {})}
+    settings = {**OFFLINE, "mode": mode, "hybrid": hybrid, **config}
     async with VoiceManager(settings, engine=engine, tools=tools) as manager:
         yield await HybridTalk.begin(manager)
 
