@@ -70,6 +70,7 @@ __all__ = [
     "VoiceResponse",
     "VoiceStreamChunk",
     "VoiceTimeoutError",
+    "WebSocketVoiceManager",
 ]
 
 _HOMES = {
