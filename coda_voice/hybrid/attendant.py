@@ -407,6 +407,8 @@ class HybridAttendant(Attendant):
             first = event.first_text if event.first_text is not None else event.seconds
             thinking = self._thinking
             half_a_turn = thinking is not None and not thinking.answer.confirmed.is_set()
-            if not (event.code and half_a_turn):
+            # A brain that works but has no answer to this is no reason to spare it the next.
+            at_fault = event.code is not None and event.code != "llm_not_understood"
+            if not event.code or (at_fault and not half_a_turn):
                 self.router.answered(now, None if event.code else first)
         self.conversation.publish(event.model_copy(update={"time": self.conversation.seconds}))
