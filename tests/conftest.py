@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from coda_voice.audio import files
 from coda_voice.moshi.checkpoint import SpeechModels, load_models
@@ -28,6 +30,17 @@ class Spoken:
 
     def pcm(self, name: str, sample_rate: int = 24_000) -> Pcm:
         return files.read(DATA / self.facts[name]["file"]).at(sample_rate)
+
+    def question(self, seconds: float = 5.0) -> Pcm:
+        """A question and the silence in which coda-tiny answers it; it is silent meanwhile."""
+        asked = self.pcm("what_is_your_name")
+        return np.pad(asked, (0, int(seconds * 24_000) - len(asked)))
+
+
+@pytest.fixture(autouse=True)
+def exact_small_numbers() -> None:
+    """Undo what onnxruntime leaves in a thread that ran the VAD: hypothesis wants subnormals."""
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -110,9 +110,7 @@ async def test_what_needs_thought_is_delegated_to_the_client_who_has_it_said(eng
             content="The answer is twenty two.", delegation_id=created["delegation"]["id"]
         )
         await client.until("session.commentary.appended")
-        await client.until(
-            "session.output_transcript.delta", lambda e: e["delta"].strip() == "twenty"
-        )
+        await client.until("session.output_transcript.delta", lambda e: "twenty" in e["delta"])
 
 
 async def test_the_server_thinks_itself_with_responses_delegation(engine: Engine):
@@ -127,9 +125,7 @@ async def test_the_server_thinks_itself_with_responses_delegation(engine: Engine
             "response.event", lambda e: e["event"]["type"] == "response.completed"
         )
         assert completed["delegation_id"] == created["delegation"]["id"]
-        await client.until(
-            "session.output_transcript.delta", lambda e: e["delta"].strip() == "twenty"
-        )
+        await client.until("session.output_transcript.delta", lambda e: "twenty" in e["delta"])
 
 
 async def test_what_cannot_be_is_said_and_the_session_goes_on(engine: Engine):

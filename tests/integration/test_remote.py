@@ -133,7 +133,7 @@ async def test_the_probe_measures_by_all_protocols(
     reports = await asyncio.gather(*(measure(server.ws, p, more=0) for p in protocols))
     for protocol, report in zip(protocols, reports, strict=True):
         assert report.handshake_ms > 0
-        assert report.frames_sent > 50
+        assert report.frames_sent > 25
         assert report.more_conversations is None
         if protocol == "realtime":  # its sound belongs to no frame of the user's
             assert report.latency_p50_ms is None and report.jitter_ms is None

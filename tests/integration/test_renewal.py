@@ -16,6 +16,7 @@ from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.prompt import Prompt, Steps
 from coda_voice.moshi.rebuild import Rebuilder
 from coda_voice.moshi.slot import Slot
+from coda_voice.moshi.user_words import TranscriptFormat, UserWords
 from tests.integration.speech import Talk, audio, silence, spoken
 
 CONTEXT = 140
@@ -64,6 +65,7 @@ def test_what_is_swapped_in_is_what_the_slot_lived_through(models: SpeechModels)
         sampling=Sampling.greedy(),
         prompt=PROMPT,
         monologue=Monologue(models.tokenizer),
+        user_words=UserWords(TranscriptFormat(models.tokenizer, pad=3, epad=0, delay=6)),
         inbox_frames=1,
         outbox_frames=1,
         on_output=None,

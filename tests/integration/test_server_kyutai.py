@@ -73,8 +73,8 @@ async def test_kyutais_python_client_holds_a_conversation(
     monkeypatch.delitem(sys.modules, "moshi.client", raising=False)
     client = importlib.import_module("moshi.client")
     printer = Printer()
-    pcm = spoken.pcm("what_is_your_name")
-    frames = np.pad(pcm, (0, -len(pcm) % 1_920)).reshape(-1, 1_920)
+    pcm = spoken.question(4.8)
+    frames = pcm.reshape(-1, 1_920)
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.ws}/api/chat") as ws:
         connection = client.Connection(printer, ws, asyncio.get_running_loop())
         running = asyncio.create_task(connection.run())
@@ -92,7 +92,7 @@ async def test_kyutais_python_client_holds_a_conversation(
         await ws.close()
         await running
     sound = np.concatenate(heard)
-    assert np.count_nonzero(sound) > 1_920 * 10, "nothing came back"
+    assert np.count_nonzero(np.abs(sound) > 0.01) > 1_920 * 4, "nothing came back"
     assert printer.logged[0] == "warning: unknown message kind 0", "the handshake comes first"
     assert not [line for line in printer.logged[1:] if "error" in line or "kind" in line]
 
