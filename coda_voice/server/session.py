@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coda_voice.audio.ingest import AudioSettings, Ingest, IngestFrame
+from coda_voice.audio.ingest import Ingest, IngestFrame
 from coda_voice.audio.resample import Resampler, check_rate
 from coda_voice.config.model import Mode
 from coda_voice.conversation import Conversation
@@ -260,7 +260,8 @@ class Session:
 
     def _open_input(self) -> Ingest:
         settings = audio_settings_of(self.manager.config, self.sample_rate)
-        self._ingest = Ingest(_mono(settings))
+        # A session's sound is mono float32, whatever the settings are meant for.
+        self._ingest = Ingest(replace(settings, channels=1, bit_depth=16, encoding=None))
         self._ingest_started = (
             self.conversation.offered_seconds + len(self._waiting) * FRAME_SECONDS
         )
@@ -365,15 +366,3 @@ class Session:
         if self.manager.config.audio.echo_cancellation:
             self._spoken.append(heard.frame.pcm)
         self.outbox.put(AgentAudio(self._resampler.process(heard.frame.pcm), heard))
-
-
-def _mono(settings: AudioSettings) -> AudioSettings:
-    return AudioSettings(
-        sample_rate=settings.sample_rate,
-        vad_enabled=settings.vad_enabled,
-        vad_threshold=settings.vad_threshold,
-        silence_duration_ms=settings.silence_duration_ms,
-        noise_reduction=settings.noise_reduction,
-        echo_cancellation=settings.echo_cancellation,
-        auto_gain_control=settings.auto_gain_control,
-    )

@@ -5,9 +5,6 @@ The types are those of the openai package (3.52, ``types/live``). Pure: no socke
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 
 from openai.types.live import (
@@ -25,9 +22,19 @@ from openai.types.live import (
     SessionUpdateEvent,
     ThinkingAppendEvent,
 )
-from pydantic import BaseModel, ValidationError
 
-from coda_integrations.realtime.codec import new_id
+from coda_integrations import openai_messages
+from coda_integrations.openai_messages import MAX_MESSAGE_BYTES, MessageError, encode, new_id
+
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "ClientEvent",
+    "LiveProtocolError",
+    "audio_bytes",
+    "decode",
+    "encode",
+    "error_event",
+]
 
 ClientEvent = (
     SessionStartEvent
@@ -56,25 +63,10 @@ _CLIENT_EVENTS: Mapping[str, type[ClientEvent]] = {
     "response.item.create": ResponseItemCreateEvent,
     "response.create": ResponseCreateEvent,
 }
-MAX_MESSAGE_BYTES = 20 * 1024 * 1024
 
 
-class LiveProtocolError(Exception):
-    """The client sent what cannot be understood or done; told in an ``error`` event."""
-
-    def __init__(
-        self,
-        message: str,
-        code: str = "invalid_value",
-        *,
-        param: str | None = None,
-        client_event_id: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-        self.param = param
-        self.client_event_id = client_event_id
+class LiveProtocolError(MessageError):
+    """A MessageError, told as Live tells it."""
 
     def event(self) -> ErrorEvent:
         """Give the event that tells the client."""
@@ -83,7 +75,7 @@ class LiveProtocolError(Exception):
             self.message,
             kind="invalid_request_error",
             param=self.param,
-            client_event_id=self.client_event_id,
+            client_event_id=self.event_id,
         )
 
 
@@ -106,50 +98,9 @@ def error_event(
 
 def decode(text: str | bytes) -> ClientEvent:
     """Read one message. Raises LiveProtocolError and nothing else."""
-    if len(text) > MAX_MESSAGE_BYTES:
-        raise LiveProtocolError(f"A message of {len(text)} bytes is too big.", "message_too_large")
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LiveProtocolError(
-            "The message is no JSON; send one JSON object in each text message.", "invalid_json"
-        ) from error
-    if not isinstance(message, dict):
-        raise LiveProtocolError("The message is no JSON object.", "invalid_json")
-    given = message.get("event_id")
-    event_id = given if isinstance(given, str) else None
-    kind = message.get("type")
-    event_type = _CLIENT_EVENTS.get(kind) if isinstance(kind, str) else None
-    if event_type is None:
-        raise LiveProtocolError(
-            f"Unknown event type {str(kind)[:80]!r}; known are {', '.join(_CLIENT_EVENTS)}.",
-            "unknown_event_type",
-            param="type",
-            client_event_id=event_id,
-        )
-    try:
-        return event_type.model_validate(message)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if str(part).islower())
-        raise LiveProtocolError(
-            f"{kind}: {where or 'the event'}: {first['msg']}.",
-            "missing_required_parameter" if first["type"] == "missing" else "invalid_value",
-            param=where or None,
-            client_event_id=event_id,
-        ) from error
-
-
-def encode(event: BaseModel) -> str:
-    """Write one message."""
-    return event.model_dump_json(exclude_unset=True)
+    return openai_messages.read_event(text, _CLIENT_EVENTS, LiveProtocolError)
 
 
 def audio_bytes(event: InputAudioAppendEvent) -> bytes:
     """Read the audio of an append. Raises LiveProtocolError."""
-    try:
-        return base64.b64decode(event.audio, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise LiveProtocolError(
-            "'audio' is no base64.", param="audio", client_event_id=event.event_id
-        ) from error
+    return openai_messages.audio_bytes(event.audio, LiveProtocolError, event_id=event.event_id)

@@ -130,7 +130,7 @@ class LiveSession:
         try:
             return self._receive(event)
         except LiveProtocolError as error:
-            error.client_event_id = error.client_event_id or event.event_id
+            error.event_id = error.event_id or event.event_id
             return [error.event()]
 
     def _receive(self, event: ClientEvent) -> list[Out]:

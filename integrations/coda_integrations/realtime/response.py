@@ -117,26 +117,16 @@ class Response:
             self._text += delta
             self._words.words.append(word)
             events.append(
-                ResponseAudioTranscriptDeltaEvent(
-                    type="response.output_audio_transcript.delta",
-                    event_id=new_id("event"),
-                    response_id=self.id,
-                    item_id=self.item_id,
-                    output_index=self._index,
-                    content_index=0,
+                self._at_content(
+                    ResponseAudioTranscriptDeltaEvent,
+                    "response.output_audio_transcript.delta",
                     delta=delta,
                 )
             )
         if sound:
             events.append(
-                ResponseAudioDeltaEvent(
-                    type="response.output_audio.delta",
-                    event_id=new_id("event"),
-                    response_id=self.id,
-                    item_id=self.item_id,
-                    output_index=self._index,
-                    content_index=0,
-                    delta=audio_text(sound),
+                self._at_content(
+                    ResponseAudioDeltaEvent, "response.output_audio.delta", delta=audio_text(sound)
                 )
             )
         self.audio_frames += 1
@@ -147,15 +137,7 @@ class Response:
         events = self._open(0.0)
         self._text += delta
         events.append(
-            ResponseTextDeltaEvent(
-                type="response.output_text.delta",
-                event_id=new_id("event"),
-                response_id=self.id,
-                item_id=self.item_id,
-                output_index=self._index,
-                content_index=0,
-                delta=delta,
-            )
+            self._at_content(ResponseTextDeltaEvent, "response.output_text.delta", delta=delta)
         )
         return events
 
@@ -253,19 +235,25 @@ class Response:
             type="audio", transcript=""
         )  # fmt: skip
         events.append(
-            ResponseContentPartAddedEvent(
-                type="response.content_part.added",
-                event_id=new_id("event"),
-                response_id=self.id,
-                item_id=self.item_id,
-                output_index=self._index,
-                content_index=0,
-                part=part,
+            self._at_content(
+                ResponseContentPartAddedEvent, "response.content_part.added", part=part
             )
         )
         # In the log the item has its content from now on: it can be truncated while it is spoken.
         item.content = [self._content()]
         return events
+
+    def _at_content(self, kind: type[BaseModel], name: str, **fields: object) -> BaseModel:
+        """Make an event about the message's only content."""
+        place = {
+            "type": name,
+            "event_id": new_id("event"),
+            "response_id": self.id,
+            "item_id": self.item_id,
+            "output_index": self._index,
+            "content_index": 0,
+        }
+        return kind.model_validate({**place, **fields})
 
     def _content(self) -> Content:
         if self.text_only:
@@ -276,43 +264,23 @@ class Response:
         item = self._message
         if item is None:
             return []
-        place = {
-            "response_id": self.id,
-            "item_id": self.item_id,
-            "output_index": self._index,
-            "content_index": 0,
-        }
-        ends: list[tuple[type[BaseModel], dict[str, object]]] = (
-            [(ResponseTextDoneEvent, {"type": "response.output_text.done", "text": self._text})]
+        events = (
+            [self._at_content(ResponseTextDoneEvent, "response.output_text.done", text=self._text)]
             if self.text_only
             else [
-                (ResponseAudioDoneEvent, {"type": "response.output_audio.done"}),
-                (
+                self._at_content(ResponseAudioDoneEvent, "response.output_audio.done"),
+                self._at_content(
                     ResponseAudioTranscriptDoneEvent,
-                    {
-                        "type": "response.output_audio_transcript.done",
-                        "transcript": self._text,
-                    },
+                    "response.output_audio_transcript.done",
+                    transcript=self._text,
                 ),
             ]
         )
-        events: list[BaseModel] = [
-            kind.model_validate({**place, **fields, "event_id": new_id("event")})
-            for kind, fields in ends
-        ]
         part = DonePart(type="text", text=self._text) if self.text_only else DonePart(
             type="audio", transcript=self._text
         )  # fmt: skip
         events.append(
-            ResponseContentPartDoneEvent(
-                type="response.content_part.done",
-                event_id=new_id("event"),
-                response_id=self.id,
-                item_id=self.item_id,
-                output_index=self._index,
-                content_index=0,
-                part=part,
-            )
+            self._at_content(ResponseContentPartDoneEvent, "response.content_part.done", part=part)
         )
         item.status = status
         item.content = [self._content()]
