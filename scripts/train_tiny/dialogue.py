@@ -18,18 +18,24 @@ from . import corpus
 from .corpus import Facts
 from .encode import Codes
 from .synthesis import UserLine
-from .tokenizer import EPAD, PAD, monologue
+from .tokenizer import EPAD, PAD, monologue, transcript
 
 PROMPT_BEFORE = PROMPT_AFTER = 4
-STOP_AFTER = 4  # frames from the user's onset to the agent's silence
-WORD_WEIGHT, COPY_WEIGHT, PAD_WEIGHT = 1.0, 3.0, 0.25
+STOP_AFTER = 3  # frames from the user's onset to the agent's silence
+ANSWER_AFTER = (3, 5)  # frames from the end of the user's speech to the answer
+WORD_WEIGHT, FIRST_WEIGHT, COPY_WEIGHT = 1.0, 2.0, 3.0
+PAD_WEIGHT = 0.5  # EPAD's, too: whether to speak must be learned without a bias towards it
+
+
+HEARD_LATEST = 8  # frames by which the transcript may outlast the recording
 
 
 @dataclass
 class Sample:
     """One training sequence of T frames.
 
-    `text`, `reference` int64 [T] (reference -1: none); `agent`, `user` int64 [8, T];
+    `text`, `reference` int64 [T] (reference -1: none); `agent`, `user` int64 [8, T]; `heard`
+    int64 [T] what the user says, as a transcript a little later;
     `text_weight` float32 [T] (0: not trained on); `audio` bool [T]: the agent's codes are trained
     on; `started`: the sequence begins a conversation (otherwise it is cut from the middle of one).
     """
@@ -38,6 +44,7 @@ class Sample:
     reference: np.ndarray
     agent: np.ndarray
     user: np.ndarray
+    heard: np.ndarray
     text_weight: np.ndarray
     audio: np.ndarray
     started: bool
@@ -47,12 +54,12 @@ class Sample:
 class Mix:
     """What a conversation is made of (probabilities)."""
 
-    prompt: float = 0.82
+    prompt: float = 0.78
     noise: float = 0.5
     read: float = 0.16
     say: float = 0.14
-    idle_backchannel: float = 0.03
-    long_pause: float = 0.05
+    idle_backchannel: float = 0.05
+    long_pause: float = 0.15
     interrupt: float = 0.12
     backchannel: float = 0.12
     reference: float = 0.45
@@ -146,6 +153,7 @@ class Conversation:
         self.reference = np.full(size, -1)
         self.agent = np.repeat(material.silence[:, None], size, 1)
         self.user = np.repeat(material.silence[:, None], size, 1)
+        self.heard = np.full(size, PAD)
         self.weight = np.full(size, PAD_WEIGHT, np.float32)
         self.audio = np.ones(size, bool)
         self.now = 0
@@ -193,7 +201,7 @@ class Conversation:
     def pause(self) -> None:
         """Nothing happens for 0.2...1.1 s, now and then much longer."""
         long = self.rng.random() < self.mix.long_pause
-        length = self.rng.randint(30, 140) if long else self.rng.randint(2, 14)
+        length = self.rng.randint(20, 110) if long else self.rng.randint(2, 14)
         self._background(self.now, self.now + length)
         self.now += length
 
@@ -203,7 +211,10 @@ class Conversation:
         end = self._write(self.agent, at, codes)
         self._write(self.text, at, text_tokens)
         said = self.text[at:end]
-        self.weight[at:end] = np.where(said == PAD, PAD_WEIGHT, WORD_WEIGHT)
+        rhythm = (said == PAD) | (said == EPAD)
+        self.weight[at:end] = np.where(rhythm, PAD_WEIGHT, WORD_WEIGHT)
+        if not rhythm.all():
+            self.weight[at + int(rhythm.argmin())] = FIRST_WEIGHT  # it decides the rest
         copied = [piece for word in weigh for piece in self.material.tokenizer.encode(word)]
         if copied:
             self.weight[at:end][np.isin(said, copied)] = COPY_WEIGHT
@@ -211,6 +222,7 @@ class Conversation:
 
     def read(self) -> None:
         """Read a sentence nobody asked for: only its rhythm and its sound are trained on."""
+        begin = self.now
         end = self.speak(self.rng.choice(self.material.readable), self.now)
         self._background(self.now, end)
         said = self.text[self.now : end]
@@ -220,6 +232,7 @@ class Conversation:
         weight[words[-1] + 1 :] = 0  # nor that there is no further word
         self.weight[self.now : end] = weight
         self.now = end
+        self._disturb(begin, end)
 
     def say(self) -> None:
         """Read a sentence that the reference stream has just spelled out: practice in copying."""
@@ -230,6 +243,7 @@ class Conversation:
         begin = start + len(pieces) + self.rng.randint(0, 3)
         self.now = self.speak(text, begin)
         self._background(start, self.now)
+        self._disturb(begin, self.now)
 
     def ask(self) -> None:
         """The user asks, perhaps a fact arrives, the agent answers, perhaps is interrupted."""
@@ -255,13 +269,17 @@ class Conversation:
                 self.weight[end : self.now] = 0
             self._background(end, self.now)
             return
-        begin = end + rng.randint(2, 4)
+        begin = end + rng.randint(*ANSWER_AFTER)
         stop = self.speak(text, begin, copied)
         self._background(end, stop)
         self.now = stop
-        if rng.random() < self.mix.interrupt:
+        self._disturb(begin, stop)
+
+    def _disturb(self, begin: int, stop: int) -> None:
+        """Perhaps the user speaks while the agent does."""
+        if self.rng.random() < self.mix.interrupt:
             self._interrupt(begin, stop)
-        elif rng.random() < self.mix.backchannel:
+        elif self.rng.random() < self.mix.backchannel:
             self._backchannel(begin, stop)
 
     def _user_speaks(self, index: int, at: int) -> tuple[int, int]:
@@ -269,6 +287,9 @@ class Conversation:
         codes = self.material.user.clip(index).numpy()
         words = self.material.user.words[index]
         self._write(self.user, at, codes)
+        pieces = [self.material.tokenizer.encode(word) for word, _, _ in words]
+        end = at + codes.shape[1] + HEARD_LATEST
+        self._write(self.heard, at, np.array(transcript(words, pieces, 0, end - at)))
         return at + int(words[0][1]), at + int(np.ceil(words[-1][2]))
 
     def _deliver(self, kind: str, start: int, end: int) -> Facts:
@@ -319,10 +340,10 @@ class Conversation:
         self._silence_agent(silent, max(stop, end))
         line = self.material.lines[index]
         text = corpus.answer(corpus.Question(line.text, kind, line.item), self.facts)
-        self.now = max(stop, end) if stop > end + 12 else end + rng.randint(2, 4)
+        self.now = max(stop, end) if stop > end + 12 else end + rng.randint(*ANSWER_AFTER)
         self._background(end, self.now)
         if text in self.material.by_text:
-            at = end + rng.randint(2, 4)
+            at = end + rng.randint(*ANSWER_AFTER)
             self.now = self.speak(
                 text, at, tuple(filter(None, (self.facts.name, *self.facts.likes)))
             )
@@ -367,7 +388,7 @@ class Conversation:
                 self.ask()
         n = self.frames
         return Sample(
-            self.text[:n], self.reference[:n], self.agent[:, :n], self.user[:, :n],
+            self.text[:n], self.reference[:n], self.agent[:, :n], self.user[:, :n], self.heard[:n],
             self.weight[:n], self.audio[:n], started,
         )  # fmt: skip
 

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from .dialogue import PROMPT_AFTER, PROMPT_BEFORE
 from .encode import SINE_AMPLITUDE, SINE_HZ
 from .lm import Talker, lm_config
-from .stt import DELAY_FRAMES, HORIZONS, stt_config
-from .tokenizer import EPAD, PAD
+from .stt import HORIZONS, stt_config
+from .tokenizer import EPAD, HEARD_AFTER, PAD
 
 VERSION = "0.2.0"
 SAMPLING = {"temp": 0.6, "temp_text": 0.3, "top_k": 50, "top_k_text": 5}
@@ -105,7 +105,7 @@ def export_stt(model: LMModel, out: Path) -> None:
             tokenizer_name="../tokenizer.model",
             lm_gen_config={"temp": 0.0, "temp_text": 0.0, "top_k": 1, "top_k_text": 1},
             stt_config={
-                "audio_delay_seconds": DELAY_FRAMES / 12.5,
+                "audio_delay_seconds": HEARD_AFTER / 12.5,
                 "audio_silence_prefix_seconds": 0.0,
             },
             model_id={"name": "coda-tiny-stt", "version": VERSION},
@@ -116,7 +116,7 @@ def export_stt(model: LMModel, out: Path) -> None:
         {
             "codec": "..",
             "tokenizer": "..",
-            "delay_frames": DELAY_FRAMES,
+            "delay_frames": HEARD_AFTER,
             "pause_heads": {
                 "seconds": [h / 12.5 for h in HORIZONS],
                 "silent_class": 0,

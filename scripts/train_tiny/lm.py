@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from sentencepiece import SentencePieceProcessor as Pieces
 
 from . import corpus
-from .dialogue import COPY_WEIGHT, COPYING, Conversation, Material, Mix, Sample
+from .dialogue import COPY_WEIGHT, COPYING, FIRST_WEIGHT, Conversation, Material, Mix, Sample
 from .fast import FastForward
 from .optimize import MuonAndAdam
 from .parallel import MEET_EVERY, agree, average_parameters
@@ -51,12 +51,17 @@ def lm_config(text_card: int) -> dict[str, Any]:
 
 
 class Talker(torch.nn.Module):
-    """The language model and the reference embedding (text embedding plus one vector)."""
+    """The language model and the reference embedding (text embedding plus one vector).
+
+    `hearing` is for training only: it must tell what the user says, a little later, from the
+    hidden states. Answers alone are too sparse a lesson in listening.
+    """
 
     def __init__(self, text_card: int) -> None:
         super().__init__()
         self.lm = LMModel(**lm_config(text_card), dtype=torch.float32, device="cpu")
         self.marker = torch.nn.Parameter(0.02 * torch.randn(256))
+        self.hearing = torch.nn.Linear(256, text_card, bias=False)
 
     def reference_embedding(self) -> torch.Tensor:
         """[text_card + 1, dim]; the last row, zero, means "no reference"."""
@@ -102,6 +107,7 @@ class Batch:
     codes: torch.Tensor
     reference: torch.Tensor
     text_weight: torch.Tensor
+    heard: torch.Tensor
     sounding: torch.Tensor
     trained: torch.Tensor
     started: torch.Tensor
@@ -119,6 +125,7 @@ def collate(samples: list[Sample], silence: np.ndarray) -> Batch:
         torch.from_numpy(codes).long(),
         torch.from_numpy(np.stack([s.reference for s in samples])).long(),
         torch.from_numpy(np.stack([s.text_weight for s in samples])),
+        torch.from_numpy(np.stack([s.heard for s in samples])).long(),
         torch.from_numpy(wide),
         torch.from_numpy(np.stack([s.audio for s in samples])),
         torch.tensor([s.started for s in samples]),
@@ -136,19 +143,27 @@ def delayed(codes: torch.Tensor, initial: torch.Tensor, started: torch.Tensor) -
     return torch.cat([first, torch.where(shifted, late, codes)], 2)
 
 
-HIDDEN_FIRST, HIDDEN_REST = 0.04, 0.25
+HIDDEN_USER, HIDDEN_AGENT = (0.03, 0.15), (0.05, 0.12)  # first codebook, the others
 
 
-def hide_user_codes(inputs: torch.Tensor) -> torch.Tensor:
-    """Hide random codes of the user (-1 embeds as zero): no single code is trusted too far.
+def hide_codes(inputs: torch.Tensor, deaf_to_itself: float) -> torch.Tensor:
+    """Hide random codes (-1 embeds as zero): no single code is trusted too far.
 
-    The first codebook tells what is said; the others, who says it and how, are hidden more often.
+    Of the user, the first codebook tells what is said; the others, who says it and how, are hidden
+    more often. The agent's own codes are clean in training and less so when it speaks freely; in
+    a share `deaf_to_itself` of the rows all of them are hidden, so that what it says does not
+    hang on how it has just sounded.
     """
-    share = torch.full((CODEBOOKS, 1), HIDDEN_REST, device=inputs.device)
-    share[0] = HIDDEN_FIRST
-    user = inputs[:, 1 + CODEBOOKS :]
-    hidden = torch.rand(user.shape, device=inputs.device) < share
-    return torch.cat([inputs[:, : 1 + CODEBOOKS], user.masked_fill(hidden, -1)], 1)
+    share = torch.tensor([
+        side[0] if k == 0 else side[1]
+        for side in (HIDDEN_AGENT, HIDDEN_USER)
+        for k in range(CODEBOOKS)
+    ], device=inputs.device)  # fmt: skip
+    codes = inputs[:, 1:]
+    hidden = torch.rand(codes.shape, device=inputs.device) < share[:, None]
+    deaf = torch.rand(len(codes), device=inputs.device) < deaf_to_itself
+    hidden[:, :CODEBOOKS] |= deaf[:, None, None]
+    return torch.cat([inputs[:, :1], codes.masked_fill(hidden, -1)], 1)
 
 
 @dataclass
@@ -161,20 +176,37 @@ class Written:
     figures: dict[str, torch.Tensor]
 
 
-def text_loss(model: Talker, fast: FastForward, batch: Batch) -> Written:
-    """Run the temporal transformer and weigh the monologue."""
+HEARING_WEIGHT, HEARD_PAD_WEIGHT = 0.5, 0.2
+
+
+def text_loss(
+    model: Talker, fast: FastForward, batch: Batch, deaf_to_itself: float = 0.0
+) -> Written:
+    """Run the temporal transformer and weigh the monologue and what was heard."""
     lm = model.lm
     sequence = delayed(batch.codes, lm._get_initial_token(), batch.started)
-    inputs, targets = hide_user_codes(sequence[:, :, :-1]), sequence[:, :, 1:]
+    inputs, targets = hide_codes(sequence[:, :, :-1], deaf_to_itself), sequence[:, :, 1:]
     hidden = fast.text(inputs, model.reference(batch.reference))
     logits = F.linear(hidden, lm.text_linear.weight.to(hidden.dtype)).flatten(0, 1).float()
     target, weight = targets[:, 0].flatten(), batch.text_weight.flatten()
     entropy = F.cross_entropy(logits, target, reduction="none")
+    heard = batch.heard.flatten()
+    heard_logits = F.linear(hidden, model.hearing.weight.to(hidden.dtype)).flatten(0, 1).float()
+    heard_weight = torch.where(heard == PAD, HEARD_PAD_WEIGHT, 1.0)
+    unheard = (F.cross_entropy(heard_logits, heard, reduction="none") * heard_weight).sum()
     with torch.no_grad():
         right = (logits.argmax(-1) == target).float()
         word, copied = (weight >= 1) & (target > PAD), weight == COPY_WEIGHT
-        figures = {"words": right[word].mean(), "copied": right[copied].mean()}
-    return Written(hidden, targets, (entropy * weight).sum() / weight.sum(), figures)
+        first, understood = (
+            word & (weight == FIRST_WEIGHT),
+            (heard_logits.argmax(-1) == heard).float(),
+        )
+        figures = {
+            "words": right[word].mean(), "first": right[first].mean(),
+            "copied": right[copied].mean(), "heard": understood[heard > PAD].mean(),
+        }  # fmt: skip
+    loss = 1.5 * (entropy * weight).sum() / weight.sum()
+    return Written(hidden, targets, loss + HEARING_WEIGHT * unheard / heard_weight.sum(), figures)
 
 
 def losses(
@@ -266,7 +298,7 @@ def train(
                 Conversation(rng, material, words, COPYING, plan.copy_frames).build()
                 for _ in range(plan.copy_rows)
             ]
-            written = text_loss(model, fast, collate(practice, material.silence))
+            written = text_loss(model, fast, collate(practice, material.silence), 0.5)
             (0.5 * written.loss).backward()
             figures["practice"] = written.figures["copied"]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

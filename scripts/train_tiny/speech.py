@@ -1,6 +1,7 @@
-"""Speech synthesis with word times: flite and espeak-ng through their libraries, festival.
+"""Speech synthesis with word times: flite and espeak-ng through their libraries, Pico, festival.
 
-Debian packages: `flite` (libflite1), `libespeak-ng1`, `festival` with `festvox-us-slt-hts`.
+Debian packages: `flite` (libflite1), `libespeak-ng1`, `festival` with `festvox-us-slt-hts`; Pico
+comes with its voices from PyPI (`ttspico`, Apache 2.0).
 Every function returns float32 PCM at 24 kHz and word times in seconds.
 """
 
@@ -220,8 +221,7 @@ class Espeak:
         self._library.espeak_Synth(raw, len(raw), 0, 0, 0, 1, None, None)
         self._library.espeak_Synchronize()
         pcm = np.concatenate(self._samples).astype(np.float32) / 32768
-        loud = np.flatnonzero(np.abs(pcm) > 0.01)
-        last = (loud[-1] + 1) / self._rate if len(loud) else len(pcm) / self._rate
+        last = sounding(pcm)[1] / self._rate
         starts = sorted(set(self._starts))
         ends = [start for _, start in starts[1:]] + [last]
         tokens = [
@@ -229,6 +229,50 @@ class Espeak:
             for (position, start), end in zip(starts, ends, strict=False)
         ]
         return Speech(to_24k(pcm, self._rate), merge_words(text, tokens))
+
+
+class Pico:
+    """SVOX Pico, "en-US" or "en-GB": two women's voices. It tells no word times.
+
+    They are estimated: the sounding part is shared out among the words by how long each sounds
+    when it is spoken alone.
+    """
+
+    RATE = 16_000
+
+    def __init__(self, language: str) -> None:
+        from ttspico import TtsEngine
+
+        self._engine = TtsEngine(language)
+        self._alone: dict[str, float] = {}
+
+    def _sound(self, text: str) -> np.ndarray:
+        return np.frombuffer(self._engine.speak(text), np.int16).astype(np.float32) / 32768
+
+    def _length_alone(self, word: str) -> float:
+        if word not in self._alone:
+            first, last = sounding(self._sound(word))
+            self._alone[word] = (last - first) / self.RATE
+        return self._alone[word]
+
+    def speak(self, text: str, rate: int = 100, pitch: int = 100) -> Speech:
+        """Synthesize `text`; `rate` and `pitch` in percent of the voice's own."""
+        self._engine.rate = self._engine.pitch = 100
+        shares = np.cumsum([0.0] + [self._length_alone(word) for word in text.split()])
+        self._engine.rate, self._engine.pitch = rate, pitch
+        pcm = self._sound(text)
+        first, last = (edge / self.RATE for edge in sounding(pcm))
+        times = first + shares / shares[-1] * (last - first)
+        words = [
+            (w, float(a), float(b)) for w, a, b in zip(text.split(), times, times[1:], strict=False)
+        ]
+        return Speech(to_24k(pcm, self.RATE), words)
+
+
+def sounding(pcm: np.ndarray) -> tuple[int, int]:
+    """First sample, and the one after the last, that are louder than -40 dB of full scale."""
+    loud = np.flatnonzero(np.abs(pcm) > 0.01)
+    return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, len(pcm))
 
 
 def festival(texts: list[str], voice: str = "cmu_us_slt_arctic_hts") -> list[Speech]:
@@ -271,3 +315,9 @@ def flite_voice(name: str) -> Flite:
 def espeak() -> Espeak:
     """The one `Espeak` of this process."""
     return Espeak()
+
+
+@lru_cache(maxsize=2)
+def pico(language: str) -> Pico:
+    """The one `Pico` of this process for a language."""
+    return Pico(language)

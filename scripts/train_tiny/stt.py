@@ -22,10 +22,9 @@ from .dialogue import Material
 from .fast import FastForward
 from .optimize import MuonAndAdam
 from .parallel import MEET_EVERY, agree, average_parameters
-from .tokenizer import EPAD, PAD, TEXT_LEAD, monologue
+from .tokenizer import EPAD, PAD, transcript
 from .training_state import keep, resume
 
-DELAY_FRAMES = 6
 HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
 PEAK_RATE, WARM_UP, DECAY_SHARE = 2.5e-3, 100, 0.5
 
@@ -38,11 +37,6 @@ def stt_config(text_card: int) -> dict[str, Any]:
         max_period=10_000, gating="silu", norm="rms_norm_f32", positional_embedding="rope",
         depformer_dim=128, extra_heads_num_heads=4, extra_heads_dim=6, delays=[0] * 9,
     )  # fmt: skip
-
-
-def word_frames(words: list[tuple[str, float, float]]) -> list[int]:
-    """The frame in which each word is written, counted as the word times are."""
-    return [max(round(start) + DELAY_FRAMES, int(np.ceil(end)) + 1) for _, start, end in words]
 
 
 class Listening:
@@ -72,9 +66,8 @@ class Listening:
             end = min(now + codes.shape[1], size)
             audio[:, now:end] = codes[:, : end - now]
             speech[now + int(words[0][1]) : now + int(np.ceil(words[-1][2]))] = True
-            at = [now + frame + TEXT_LEAD for frame in word_frames(words)]
             pieces = [material.tokenizer.encode(word) for word, _, _ in words]
-            written = np.array(monologue(pieces, at, size))
+            written = np.array(transcript(words, pieces, now, size))
             text = np.where(written != PAD, written, text)
             now = end
         n = self.frames

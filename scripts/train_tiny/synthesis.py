@@ -1,8 +1,8 @@
 """Stage "synthesis": the agent's and the users' recordings, with word times.
 
 The agent is flite's slt, a little slower than its own pace and put on the frame grid. Users are
-flite's awb, rms and kal16 and espeak-ng's variants, each spoken at its own speed and then
-resampled, which moves pitch and formants together: many speakers out of few.
+flite's awb, rms and kal16 (men), Pico's two women and espeak-ng's variants, each spoken at its own
+speed and then resampled, which moves pitch and formants together: many speakers out of few.
 """
 
 from __future__ import annotations
@@ -24,10 +24,23 @@ from .grid import align_to_frames
 from .tokenizer import load_tokenizer
 
 FLITE_USERS = ("awb", "rms", "kal16")
-ESPEAK_USERS = (
-    "en-us", "en-us+m1", "en-us+m3", "en-us+m7", "en-us+f2", "en-us+f4", "en-gb+f3", "en-gb+m4",
-    "en-gb", "en-gb-scotland+m2", "en-gb-x-rp+f1", "en-us+klatt2", "en-us+steph", "en-us+john",
+PICO_USERS = ("pico:en-US", "pico:en-GB")
+ESPEAK_ACCENTS = (
+    "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029",
 )  # fmt: skip
+ESPEAK_VARIANTS = (
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "klatt", "klatt2", "klatt4",
+    "steph", "steph2", "john", "Alex", "Alicia", "Andrea", "Andy", "Annie", "Diogo", "Gene", "Hugo",
+    "Lee", "Marco", "Michael", "Mike", "adam", "anika", "antonio", "aunty", "belinda", "benjamin",
+    "boris", "caleb", "david", "ed", "edward", "grandma", "grandpa", "linda", "marcelo", "max",
+    "michel", "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro",
+    "shelby", "travis", "victor", "zac",
+)  # fmt: skip
+ESPEAK_USERS = tuple(
+    f"{accent}+{variant}"
+    for accent in (*ESPEAK_ACCENTS, "en-us", "en-us", "en-gb")
+    for variant in ESPEAK_VARIANTS
+)
 HELD_OUT_USERS = ("festival:cmu_us_slt_arctic_hts", "en-us+f5", "en-gb-x-rp+m8")
 AGENT_STRETCH = 1.12
 Job = TypeVar("Job")
@@ -78,16 +91,17 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
             asked = corpus.question(rng, words, facts, "stop")
         else:
             asked = corpus.Question(corpus.sentence(rng, words), "sentence")
-        flite = rng.random() < 0.5
+        family = rng.choices((FLITE_USERS, PICO_USERS, ESPEAK_USERS), (0.3, 0.3, 0.4))[0]
+        espeak = family is ESPEAK_USERS
         lines.append(
             UserLine(
                 asked.text,
                 asked.kind,
                 asked.item,
-                rng.choice(FLITE_USERS) if flite else rng.choice(ESPEAK_USERS),
+                rng.choice(family),
                 rng.randint(135, 195),
                 rng.randint(25, 75),
-                rng.uniform(0.85, 1.18) if flite else rng.uniform(0.92, 1.1),
+                rng.uniform(0.92, 1.1) if espeak else rng.uniform(0.85, 1.18),
             )
         )
     return lines
@@ -97,6 +111,10 @@ def speak_user(line: UserLine) -> speech.Speech:
     """Synthesize one user's line (not festival, which works in bulk)."""
     if line.voice in FLITE_USERS:
         spoken = speech.flite_voice(line.voice).speak(line.text, 165 / line.rate * line.resample)
+    elif line.voice in PICO_USERS:
+        spoken = speech.pico(line.voice.removeprefix("pico:")).speak(
+            line.text, round(100 * line.rate / 165 / line.resample), 75 + line.pitch // 2 + 1
+        )
     else:
         spoken = speech.espeak().speak(
             line.text, line.voice, round(line.rate / line.resample), line.pitch

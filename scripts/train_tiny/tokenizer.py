@@ -6,6 +6,7 @@ Pieces of sentencepiece's unigram model, lower case. PAD is 3, EPAD 0, `<system>
 from __future__ import annotations
 
 import io
+import math
 import random
 from pathlib import Path
 
@@ -18,6 +19,7 @@ PAD = 3
 EPAD = 0
 VOCABULARY = 1200
 TEXT_LEAD = 1  # frames by which a word's first piece precedes its sound
+HEARD_AFTER = 6  # frames from the start of a heard word to its transcript
 
 
 def train_tokenizer(folder: Path, seed: int = 3) -> Path:
@@ -78,3 +80,15 @@ def monologue(pieces: list[list[int]], frames: list[int], length: int) -> list[i
                 text[at + offset] = piece
         free = at + len(word)
     return text
+
+
+def transcript(
+    words: list[tuple[str, float, float]], pieces: list[list[int]], at: int, length: int
+) -> list[int]:
+    """What a listener writes on `length` frames about words heard from frame `at` on.
+
+    A word is written `HEARD_AFTER` frames after it began, or one frame after it ended where that
+    is later; its times are (word, start, end) in frames.
+    """
+    frames = [max(round(start) + HEARD_AFTER, math.ceil(end) + 1) for _, start, end in words]
+    return monologue(pieces, [at + frame + TEXT_LEAD for frame in frames], length)

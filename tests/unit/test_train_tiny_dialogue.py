@@ -85,7 +85,8 @@ def test_every_sample_has_its_shape_and_an_untrained_prompt(material):
 
 
 def test_the_reading_of_unknown_sentences_trains_only_the_rhythm(material):
-    conversation = Conversation(random.Random(2), material, WORDS, Mix(noise=0), 120)
+    mix = Mix(noise=0, interrupt=0, backchannel=0)
+    conversation = Conversation(random.Random(2), material, WORDS, mix, 120)
     conversation.read()
     said = conversation.text[: conversation.now]
     weight = conversation.weight[: conversation.now]
@@ -99,6 +100,16 @@ def test_after_an_interruption_the_agent_is_silent(material):
     conversation._interrupt(0, conversation.now)
     last = np.flatnonzero((conversation.agent[:, :60] != SILENCE[:, None]).any(0))
     assert last[-1] < 29
+
+
+def test_the_transcript_of_the_user_comes_a_little_later(material):
+    conversation = Conversation(random.Random(4), material, WORDS, Mix(noise=0), 120)
+    start, end = conversation._user_speaks(0, 10)
+    written = np.flatnonzero(conversation.heard > PAD)
+    pieces = sum(len(Letters().encode(word)) for word in material.lines[0].text.split())
+    assert len(written) == pieces
+    assert start + 6 <= written[0] <= start + 7
+    assert written[-1] > end
 
 
 def test_delays_shift_all_but_the_first_codebooks(material):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scripts.train_tiny.clips import Clip
-from scripts.train_tiny.lm import hide_user_codes
+from scripts.train_tiny.lm import hide_codes
 from scripts.train_tiny.optimize import MuonAndAdam
 from scripts.train_tiny.phones import Labels
 
@@ -41,14 +41,22 @@ def test_an_unknown_word_is_silence_not_an_error() -> None:
     assert not labels.of(clip, 0.0, 5).any()
 
 
-def test_hiding_codes_leaves_the_text_and_the_agent_alone() -> None:
-    inputs = torch.arange(2 * 17 * 400).reshape(2, 17, 400) % 512
-    hidden = hide_user_codes(inputs)
-    assert torch.equal(hidden[:, :9], inputs[:, :9])
-    user = hidden[:, 9:]
-    assert torch.equal(user[user >= 0], inputs[:, 9:][user >= 0])
-    first, rest = (user[:, 0] < 0).float().mean(), (user[:, 1:] < 0).float().mean()
-    assert 0.0 < first < 0.1 < rest < 0.4
+def test_hiding_codes_leaves_the_text_and_most_first_codebooks() -> None:
+    inputs = torch.arange(2 * 17 * 4000).reshape(2, 17, 4000) % 512
+    hidden = hide_codes(inputs, deaf_to_itself=0.0)
+    assert torch.equal(hidden[:, 0], inputs[:, 0])
+    left = hidden >= 0
+    assert torch.equal(hidden[left], inputs[left])
+    for first in (1, 9):
+        share = (~left[:, first : first + 8]).float().mean((0, 2))
+        assert 0.0 < share[0] < 0.07 < share[1:].min() < share[1:].max() < 0.2
+
+
+def test_a_row_that_is_deaf_to_itself_still_hears_the_user() -> None:
+    inputs = torch.arange(2 * 17 * 4000).reshape(2, 17, 4000) % 512
+    hidden = hide_codes(inputs, deaf_to_itself=1.0)
+    assert (hidden[:, 1:9] == -1).all()
+    assert (hidden[:, 9:] >= 0).float().mean() > 0.8
 
 
 class Small(torch.nn.Module):
