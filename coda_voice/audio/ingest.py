@@ -64,13 +64,14 @@ class IngestFrame:
     """80 ms of the user, ready for the engine.
 
     ``pcm``: float32 [1920], 24 kHz, finite, −1…1. ``frame`` counts from 0. ``speech``: voice
-    right now; ``in_utterance``: between a start and an end event (both false with VAD off).
+    right now (None with VAD off: nobody listened for it); ``in_utterance``: between a start and
+    an end event (false with VAD off).
     Event times are seconds of the user's own sound, without the stages' delay.
     """
 
     frame: int
     pcm: Pcm
-    speech: bool
+    speech: bool | None
     in_utterance: bool
     speech_probability: float
     events: tuple[VadEvent, ...]
@@ -180,15 +181,14 @@ class Ingest:
             pcm = self._noise.process(pcm)
         if self._gain is not None:
             pcm = self._gain.process(pcm, self._heard_speech)
+        heard = VadFrame(False, False, 0.0)
         if self._vad is not None:
             heard = self._on_the_users_clock(self._vad.process(pcm))
             self._heard_speech = heard.is_speech
-        else:
-            heard = VadFrame(False, False, 0.0)
         frame = IngestFrame(
             frame=self._frames,
             pcm=pcm,
-            speech=heard.is_speech,
+            speech=self._heard_speech,
             in_utterance=heard.in_utterance,
             speech_probability=heard.probability,
             events=heard.events,

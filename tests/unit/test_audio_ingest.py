@@ -159,7 +159,8 @@ def test_pure_garbage_bytes_never_break_the_chain() -> None:
 
 def test_voice_activity_can_be_off() -> None:
     frames = feed(Ingest(AudioSettings(vad_enabled=False)), spoken("hello"), 1_920)
-    assert not any(frame.speech or frame.in_utterance or frame.events for frame in frames)
+    assert not any(frame.in_utterance or frame.events for frame in frames)
+    assert {frame.speech for frame in frames} == {None}  # unknown: no word is dropped for it
 
 
 def test_silence_duration_is_the_settings() -> None:
