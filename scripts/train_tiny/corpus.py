@@ -151,17 +151,24 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         "who invented the {noun}", "what is a {noun}", "tell me about {place}", "tell me about {thing}",
         "how do i cook {thing}", "when is my next meeting", "what is on my calendar",
         "what is the news today", "how many people live in {place}", "what does {thing} mean",
+        "what day is it today", "what's the time", "what is today's date", "what time is it now",
+        "what did i tell you about {thing}", "how is the system doing", "and in {place}",
+        "convert {n} miles to kilometers", "how many minutes are in {n} hours",
     ),
     "moment": (
         "set a timer for {n} minutes", "set an alarm for {n}", "call {name}", "call {name} at {n}",
         "send a message to {name}", "send an email to {name}", "remind me to call {name}",
         "remind me to buy {thing}", "play some music", "play {thing}", "turn on the lights",
         "turn off the lights", "book a table for {n}", "order {thing}", "start a timer",
-        "cancel my meeting", "add {thing} to my list",
+        "cancel my meeting", "add {thing} to my list", "set a timer for {n} seconds",
+        "please set a timer for {n} minutes", "set a {n} minute timer", "cancel the timer",
+        "remind me in {n} minutes to call {name}", "remind me to call {name} in {n} minutes",
+        "wake me up at {n}",
     ),
     "think": (
         "what is {n} plus {n}", "what is {n} minus {n}", "what is {n} times {n}", "how much is {n} plus {n}",
         "how much is {n} times {n}", "what is {n} divided by {n}", "add {n} and {n}",
+        "what's {n} plus {n}", "what's {n} times {n}", "calculate {n} plus {n}", "{n} plus {n}",
     ),
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ CARD = 512
 CODEBOOKS = 8
 DELAYS = [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
 CODEBOOK_WEIGHT = (4.0, 1.5, 1.2, 1.0, 1.0, 1.0, 1.0, 1.0)
-PEAK_RATE, WARM_UP, DECAY_SHARE = 3e-3, 100, 0.45
+PEAK_RATE, WARM_UP, DECAY_SHARE = 3e-3, 100, 0.85
 
 
 def lm_config(text_card: int) -> dict[str, Any]:

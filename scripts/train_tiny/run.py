@@ -223,9 +223,9 @@ def parse() -> argparse.Namespace:
         "--warm-start", type=Path, help="folder of an earlier version: codec and weights"
     )
     parser.add_argument(
-        "--sentences", type=int, default=7500, help="sentences that the agent reads"
+        "--sentences", type=int, default=12_000, help="sentences that the agent reads"
     )
-    parser.add_argument("--users", type=int, default=9000, help="utterances of users")
+    parser.add_argument("--users", type=int, default=30_000, help="utterances of users")
     parser.add_argument(
         "--codec-minutes",
         type=float,
@@ -233,11 +233,11 @@ def parse() -> argparse.Namespace:
         help="0 with --warm-start: keep that codec as it is, and so its codes",
     )
     parser.add_argument("--lm-minutes", type=float, default=120)
-    parser.add_argument("--lm-first", type=float, default=0.35, help="share spent on copying first")
+    parser.add_argument("--lm-first", type=float, default=0.12, help="share spent on copying first")
     parser.add_argument(
-        "--lm-long", type=float, default=0.85, help="share after which sequences are long"
+        "--lm-long", type=float, default=0.8, help="share after which sequences are long"
     )
-    parser.add_argument("--rows", type=int, default=4, help="sequences per process and step")
+    parser.add_argument("--rows", type=int, default=10, help="sequences per process and step")
     parser.add_argument("--stt-minutes", type=float, default=25)
     parser.add_argument("--decoder-minutes", type=float, default=20)
     parser.add_argument("--only", default="", help="sections of the evaluation, such as cs")

@@ -26,6 +26,7 @@ from .tokenizer import EPAD, PAD, transcript
 from .training_state import keep, resume
 
 HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
+GAPS, GAP_SHARES = ((0, 12), (12, 50), (40, 160)), (0.65, 0.22, 0.13)  # frames between two clips
 PEAK_RATE, WARM_UP, DECAY_SHARE = 2.5e-3, 100, 0.5
 
 
@@ -54,7 +55,8 @@ class Listening:
         room = material.background(rng, 0.6)
         now = 0
         while now < self.frames:
-            gap = rng.randint(40, 160) if rng.random() < 0.12 else rng.randint(0, 12)
+            low, high = rng.choices(GAPS, GAP_SHARES)[0]
+            gap = rng.randint(low, high)
             if room is not None and gap:
                 take = (rng.randrange(room.shape[1]) + np.arange(gap)) % room.shape[1]
                 audio[:, now : now + gap] = room[:, take][:, : size - now]
