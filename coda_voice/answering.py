@@ -74,21 +74,26 @@ class Answering(HandedOver):
             if wanted != "moshi_only":
                 self._listen_to_words(conversation)
 
-    async def _hybrid_attendant(
-        self, conversation: Conversation, voice: ScriptedVoice
-    ) -> HybridAttendant:
+    def _hybrid_setup(self) -> HybridSetup:
+        """Give what conversations with an LLM share."""
         if self._hybrid is None:
             if self._tool_house is None:
                 # The built-in tools and what they need are loaded only for who asks an LLM.
                 from coda_voice.composition import HouseTools
 
                 self._tool_house = HouseTools()
-            self._hybrid = HybridSetup(self.config, self._tool_house)
-        await self._hybrid.prepare(self.tool_manager)
+            self._hybrid = HybridSetup(self.config, self._tool_house, self.events.publish)
+        return self._hybrid
+
+    async def _hybrid_attendant(
+        self, conversation: Conversation, voice: ScriptedVoice
+    ) -> HybridAttendant:
+        hybrid = self._hybrid_setup()
+        await hybrid.prepare(self.tool_manager)
         memory = self.memory_manager
         if memory is None and self._memories is not None:
             memory = self._memories.manager_for(conversation.user_id, conversation.id)
-        return self._hybrid.attendant(conversation, voice, self.mode, memory)
+        return hybrid.attendant(conversation, voice, self.mode, memory)
 
     def _listen_to_words(self, conversation: Conversation) -> None:
         conversation.transcribe()

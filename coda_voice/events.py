@@ -216,6 +216,20 @@ class TranscriptWord(BaseModel):
     end: float
 
 
+class ToolServerChanged(Event):
+    """A server of tools (MCP) answers, did not start, or has gone; the rest goes on.
+
+    ``reason``: why its ``tools`` cannot be used. One that has gone is started again; one that
+    did not start, by a conversation that begins half a minute later.
+    """
+
+    type: Literal["tool_server"] = "tool_server"
+    server: str
+    state: Literal["ready", "failed", "gone"]
+    tools: tuple[str, ...] = ()
+    reason: str = ""
+
+
 class Transcript(Event):
     """What the user has said in this turn, so far or (``final``) in all of it.
 
@@ -302,7 +316,8 @@ class MemoryInjected(Event):
     ``channel`` and ``frame`` say how and from which frame on (None: nothing was told);
     ``refused`` holds what the thinking filter or the conditioning left out; ``skipped`` why
     memory was left aside for this turn altogether. ``said`` is what the user was saying;
-    empty for what lasts. ``milliseconds``: from the user's words to the decision.
+    empty for what lasts. ``milliseconds``: from the user's words to the decision, which was
+    taken by rules, or by an LLM where they were not sure (``by``).
     """
 
     type: Literal["memory"] = "memory"
@@ -313,14 +328,22 @@ class MemoryInjected(Event):
     said: str = ""
     skipped: str | None = None
     milliseconds: float = 0.0
+    by: Literal["rules", "llm"] = "rules"
 
 
 class MemoryStored(Event):
-    """What the user said is safely stored, and the facts found in it."""
+    """What the user said is safely stored, and the facts found in it.
+
+    ``by``: who found them; ``refused``: what an LLM took for facts and was not said; ``why_not``:
+    why the rules had to do where there is an LLM.
+    """
 
     type: Literal["memory_stored"] = "memory_stored"
     text: str
     facts: tuple[str, ...] = ()
+    by: Literal["rules", "llm"] = "rules"
+    refused: tuple[RefusedMemory, ...] = ()
+    why_not: str | None = None
 
 
 class PersonalityAdapted(Event):
@@ -350,6 +373,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ReasoningEnded,
     ToolStarted,
     ToolEnded,
+    ToolServerChanged,
     Transcript,
     NoTranscript,
     ModeChanged,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from coda_voice.config import VoiceConfig
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ConfigurationError
-from coda_voice.events import Event
+from coda_voice.events import Event, ToolServerChanged
 from coda_voice.hybrid.answer import ReasonerSettings
 from coda_voice.hybrid.attendant import HybridAttendant, HybridSettings, Mode
 from coda_voice.hybrid.clients import client_for
@@ -16,19 +16,30 @@ from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.hybrid.reasoner import Reasoner
 from coda_voice.hybrid.route_budget import RouteBudget
 from coda_voice.hybrid.router import Router
-from coda_voice.protocols import ConversationTools, ToolHouse, ToolsWanted
+from coda_voice.protocols import (
+    ConversationTools,
+    ToolHouse,
+    ToolServerChange,
+    ToolsWanted,
+)
 from coda_voice.scripted_voice import ScriptedVoice
 
 
 class HybridSetup:
     """What the conversations of a manager share of an LLM; nothing is opened before it is used.
 
-    ``tools``: where a conversation's tools come from; None for none.
+    ``tools``: where a conversation's tools come from; None for none. ``publish`` is told
+    what becomes of servers of tools.
     """
 
-    def __init__(self, config: VoiceConfig, tools: ToolHouse | None) -> None:
+    def __init__(
+        self, config: VoiceConfig, tools: ToolHouse | None, publish: Callable[[Event], None]
+    ) -> None:
         self._config = config
-        self._tools = tools
+        self._tools = tools if config.integration.tools_enabled else None
+        self._publish = publish
+        self.tool_servers: dict[str, str] = {}
+        """How each MCP server is, in words."""
         self._client: LlmClient | None = None
 
     @property
@@ -51,7 +62,7 @@ class HybridSetup:
         """Make the attendant of one conversation. Raises ConfigurationError."""
         config = self._config
         box: ConversationTools | None = None
-        if self._tools is not None and config.integration.tools_enabled:
+        if self._tools is not None:
             box = self._tools.tools_for(
                 ToolsWanted(conversation.id, conversation.user_id, voice.announce, memory)
             )
@@ -86,8 +97,31 @@ class HybridSetup:
 
     async def prepare(self, tool_manager: object | None) -> None:
         """Have the tools that are not ours listed, so that a conversation can begin at once."""
-        if self._tools is not None and self._config.integration.tools_enabled:
-            await self._tools.prepare(tool_manager)
+        if self._tools is None:
+            return
+        await self._tools.prepare(tool_manager)
+        await self.connect()
+
+    async def connect(self) -> None:
+        """Start the MCP servers that have not started; waits for them a few seconds at most."""
+        servers = self._config.integration.mcp_servers
+        if servers and self._tools is not None:
+            for name in servers:
+                self.tool_servers.setdefault(name, "starting")
+            await self._tools.connect(servers, self._server_changed)
+
+    def _server_changed(self, change: ToolServerChange) -> None:
+        told = change.reason or ", ".join(change.tools)
+        self.tool_servers[change.server] = f"{change.state}: {told}"
+        self._publish(
+            ToolServerChanged(
+                conversation_id="",
+                server=change.server,
+                state=change.state,
+                tools=change.tools,
+                reason=change.reason,
+            )
+        )
 
     async def close(self) -> None:
         """Close the LLM's connections and the tools that conversations share."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from coda_voice.config import LoggingConfig
 from coda_voice.errors import ConfigurationError
-from coda_voice.events import Event, WordSpoken
+from coda_voice.events import Event, ToolServerChanged, WordSpoken
 from coda_voice.moshi.frames import FrameOut
 
 log = logging.getLogger("coda_voice")
@@ -168,6 +168,7 @@ class Logs:
             if event.type in QUIET_EVENTS
             else logging.WARNING
             if event.type in LOUD_EVENTS
+            or (isinstance(event, ToolServerChanged) and event.state != "ready")
             else logging.INFO
         )
         log.log(level, event.type, extra={"fields": {k: v for k, v in fields.items() if v != ""}})

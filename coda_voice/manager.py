@@ -131,7 +131,7 @@ class VoiceManager(Answering):
                 )
             Ingest(audio_settings_of(self.config))  # settings that cannot be fail now
             self._prompt = await asyncio.to_thread(prompt_of, self.config)
-            memories = MemorySetup(self.config)
+            memories = MemorySetup(self.config, self.events)
             await memories.open()
             logs = Logs(self.config.logging)
             logs.open()
@@ -157,6 +157,8 @@ class VoiceManager(Answering):
                         conversation_id="", setting=setting.setting, reason=setting.reason
                     )
                 )
+            if self._mode != "moshi_only":
+                await self._hybrid_setup().connect()
             if self.idle_timeout is not None:
                 self._watch = asyncio.create_task(self._conversations.end_idle(self.idle_timeout))
 
@@ -433,5 +435,6 @@ class VoiceManager(Answering):
             conversations=self.get_active_conversations(),
             uptime=time.monotonic() - self._started_at,
             integrations=handed_over,
+            tool_servers=dict(self._hybrid.tool_servers) if self._hybrid else {},
             settings_without_effect=idle_settings,
         )

@@ -171,6 +171,8 @@ class SystemStatus(_Model):
     tick_p50_ms: float | None = None
     tick_p99_ms: float | None = None
     integrations: dict[str, bool] = Field(default_factory=dict)
+    tool_servers: dict[str, str] = Field(default_factory=dict)
+    """Each MCP server with its tools, or why it cannot be used."""
     settings_without_effect: dict[str, str] = Field(default_factory=dict)
     analytics: VoiceAnalytics
 

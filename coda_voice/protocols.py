@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
+from coda_voice.config.mcp import McpServer
 from coda_voice.errors import IntegrationError
 
 T = TypeVar("T")
@@ -151,6 +152,20 @@ class ToolsWanted:
     memory: object | None = None
 
 
+@dataclass(frozen=True)
+class ToolServerChange:
+    """What became of a server of tools.
+
+    ``ready``: its ``tools`` can be called; ``failed``: it did not start; ``gone``: it ended,
+    and is started again. ``reason`` says why.
+    """
+
+    server: str
+    state: Literal["ready", "failed", "gone"]
+    tools: tuple[str, ...] = ()
+    reason: str = ""
+
+
 class ConversationTools(ToolBox, Protocol):
     """The tools of one conversation."""
 
@@ -163,6 +178,11 @@ class ToolHouse(Protocol):
 
     async def prepare(self, manager: object | None) -> None:
         """List the tools of the tool manager that was handed over, if one was."""
+
+    async def connect(
+        self, servers: Mapping[str, McpServer], report: Callable[[ToolServerChange], None]
+    ) -> None:
+        """Start what has not started of the MCP servers that are set; slow ones join later."""
 
     def tools_for(self, wanted: ToolsWanted) -> ConversationTools:
         """Give a conversation its tools."""

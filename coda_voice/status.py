@@ -31,7 +31,7 @@ def health_of(engine: Engine | None) -> Health:
 
 def device_of(engine: Engine | None) -> str | None:
     """Name the device the engine is on."""
-    return None if engine is None else str(engine.models.device)
+    return None if engine is None else engine.models.device_name
 
 
 def status_of(
@@ -42,6 +42,7 @@ def status_of(
     conversations: list[str],
     uptime: float,
     integrations: dict[str, bool],
+    tool_servers: dict[str, str],
     settings_without_effect: dict[str, str],
 ) -> SystemStatus:
     """Draw the picture; ``uptime`` in seconds."""
@@ -60,6 +61,7 @@ def status_of(
             "tick_p50_ms": stats.tick_p50_ms if stats and stats.ticks else None,
             "tick_p99_ms": stats.tick_p99_ms if stats and stats.ticks else None,
             "integrations": integrations,
+            "tool_servers": tool_servers,
             "settings_without_effect": settings_without_effect,
             "analytics": analytics,
         }

@@ -1,6 +1,7 @@
 """Configuration: one model, four sources, and no setting that only pretends to act."""
 
 from coda_voice.config.effects import ACTS, NO_EFFECT, NoEffect, WithoutEffect
+from coda_voice.config.mcp import McpServer
 from coda_voice.config.model import (
     AudioConfig,
     ExternalLlmConfig,
@@ -20,6 +21,7 @@ __all__ = [
     "ExternalLlmConfig",
     "IntegrationConfig",
     "LoggingConfig",
+    "McpServer",
     "MoshiConfig",
     "NoEffect",
     "ServerConfig",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from coda_voice.config import sources
 from coda_voice.config.effects import WithoutEffect, without_effect
+from coda_voice.config.mcp import McpServer
 from coda_voice.config.problems import contradiction, problems_of
 from coda_voice.config.server import ServerConfig
 from coda_voice.config.sizes import Size
@@ -27,6 +28,11 @@ PathText = Annotated[str, BeforeValidator(lambda v: os.fspath(v) if isinstance(v
 # YAML reads a bare off as false.
 TranscriberName = Annotated[
     str, BeforeValidator(lambda v: ("auto" if v else "off") if isinstance(v, bool) else v)
+]
+LlmName = Annotated[
+    str,
+    BeforeValidator(lambda v: "off" if v is False else v),
+    Field(pattern=r"^(off|(ollama|openai)/.+)$"),
 ]
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0, le=5)]
@@ -133,10 +139,14 @@ class IntegrationConfig(Section):
     """Folder or URI of the memories; empty: nothing is remembered."""
     memory_context_limit: int = Field(default=5, ge=0, le=100)
     """Memories told at once, three at most; 0: they are stored and not told."""
+    memory_llm: LlmName | None = None
+    """Distils facts and judges memories; empty: the LLM that answers, where one does."""
     character: PathText | None = None
     """Name of a character, or its YAML file; empty: ``moshi.prompt`` alone says who it is."""
     personality_adaptation: bool = True
     tool_calling_during_speech: bool = True
+    mcp_servers: dict[str, McpServer] = Field(default_factory=dict)
+    """Servers whose tools join the built-in ones, by name."""
 
 
 def _log_file(default_name: str) -> BeforeValidator:
@@ -235,7 +245,8 @@ class VoiceConfig(Section):
 
     def origin_of(self, key: str) -> str:
         """Say where the setting ``key`` (dotted) was made; ``default`` if nowhere."""
-        return self._origins.get(key, "default")
+        below = (where for made, where in self._origins.items() if made.startswith(f"{key}."))
+        return self._origins.get(key) or next(below, "default")
 
     def settings_without_effect(self) -> list[WithoutEffect]:
         """List the settings that were made but change nothing in this build, and why."""

@@ -19,6 +19,8 @@ _KINDS = {
     "model_type": "a section with settings below it",
     "dict_type": "a section with settings below it",
     "finite_number": "a finite number",
+    "extra_forbidden": "left out: there is no such setting",
+    "list_type": "a list",
 }
 
 
@@ -29,11 +31,13 @@ def problems_of(error: ValidationError, settings: Mapping[str, Setting]) -> Conf
     for problem in error.errors():
         key = _key(problem["loc"], settings)
         setting = settings.get(key)
+        below = next((s for k, s in settings.items() if k.startswith(f"{key}.")), None)
         written = key if setting is None else setting.written
-        origin = "" if setting is None else f"{setting.origin}: "
+        where = setting or below
+        origin = "" if where is None else f"{where.origin}: "
         given = problem["input"] if setting is None else setting.value
         lines.append(f"{origin}{written!r} is {given!r}, but must be {_allowed(problem)}")
-        first = first or (key, setting)
+        first = first or (key, where)
     assert first is not None
     key, setting = first
     return ConfigurationError(

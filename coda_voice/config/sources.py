@@ -22,6 +22,8 @@ ENVIRONMENT_PREFIX = "CODA_VOICE__"
 WRAPPERS = ("voice", "voice_processing")
 """Sections whose content counts as if it stood at the top."""
 _DEEPEST = 8
+OPEN = ("integration.mcp_servers",)
+"""Settings that are sections with names of the user's own below them."""
 ALIASES = {
     "moshi.model_path": "moshi.checkpoint",
     "model": "moshi.checkpoint",
@@ -134,7 +136,13 @@ def nested(settings: Mapping[str, Setting]) -> dict[str, object]:
         branch = tree
         for section in sections:
             child = branch.setdefault(section, {})
-            assert isinstance(child, dict)
+            if not isinstance(child, dict):
+                raise ConfigurationError(
+                    f"{setting.origin}: {setting.written!r} stands below {section!r}, which is set "
+                    f"to {child!r} elsewhere; keep one of the two",
+                    error_code="contradicting_settings",
+                    key=key,
+                )
             branch = child
         branch[leaf] = setting.value
     return tree
@@ -183,16 +191,17 @@ def _settings(written: Iterable[_Written], known: Sequence[str]) -> list[Setting
     keys, all of them at once, and for a setting made twice with different values under
     names of the same rank. A key without a value is not set.
     """
-    sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
+    sections = {key.rsplit(".", 1)[0] for key in known if "." in key} | set(OPEN)
     found: dict[str, list[tuple[int, Setting]]] = {}
     unknown: list[_Written] = []
     for item in written:
         path = item.path[1:] if item.path[0] in WRAPPERS and len(item.path) > 1 else item.path
         name = ".".join(path)
         key = ALIASES.get(name, name)
-        if item.value is None and (key in known or key in sections or key in WRAPPERS):
+        ours = any(key.startswith(f"{section}.") for section in OPEN)
+        if item.value is None and (ours or key in known or key in sections or key in WRAPPERS):
             continue
-        if key not in known:
+        if not ours and (key not in known or key in OPEN):
             unknown.append(item)
             continue
         setting = Setting(key, item.value, item.origin, ".".join(item.path))

@@ -55,6 +55,9 @@ def test_all_unknown_keys_are_named_at_once(tmp_path: Path):
     assert [line.split(":")[1] for line in message.splitlines()] == ["1", "2", "3"]
 
 
+MCP = "integration:\n mcp_servers:\n  home:\n   "
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
@@ -76,6 +79,11 @@ def test_all_unknown_keys_are_named_at_once(tmp_path: Path):
         ("- mode\n", 1, "a configuration is a mapping of settings"),
         ("mode: !!python/name:os.system x\n", 1, "not valid YAML"),
         ("a: &a\n  b: *a\n", 2, "nested too deep"),
+        ("integration:\n  mcp_servers: [a]\n", 2, "is a section and needs settings below it"),
+        (f"{MCP}  url: http://a\n     command: b\n", 4, "either a command or a url"),
+        (f"{MCP}  comand: b\n", 4, "home.comand' is 'b', but must be left out"),
+        (f"{MCP}  command: b\n     args: -v\n", 5, "must be a list"),
+        (f"{MCP}  command: b\n     env: {{PORT: 1}}\n", 5, "must be text"),
     ],
 )
 def test_a_wrong_value_says_where_and_what_is_allowed(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coda_voice.config import VoiceConfig, format_size, parse_size
+from coda_voice.errors import ConfigurationError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -80,6 +81,32 @@ def test_yaml_anchors_and_merges(tmp_path: Path):
 @pytest.mark.parametrize("name", ["moshi_only", "hybrid", "adaptive"])
 def test_the_shipped_configurations_load(name: str):
     assert VoiceConfig.load(CONFIGS / f"{name}.yaml", env={}).mode == name
+
+
+def test_mcp_servers_are_put_together_from_all_sources(tmp_path: Path):
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        "integration:\n  mcp_servers:\n    sums: {command: sums, args: [--quiet], cwd: }\n"
+        "    home:\n      url: http://home/mcp\n      headers: {X-Who: coda}\n"
+    )
+    secret = "CODA_VOICE__INTEGRATION__MCP_SERVERS__HOME__HEADERS__AUTHORIZATION"
+    config = VoiceConfig.load(file, env={secret: "Bearer abc"})
+    servers = config.integration.mcp_servers
+    assert (servers["sums"].command, servers["sums"].args) == ("sums", ["--quiet"])
+    assert servers["home"].headers == {"X-Who": "coda", "authorization": "Bearer abc"}
+    assert config.origin_of("integration.mcp_servers") == f"{file}:3"
+    settings = config.model_dump()
+    assert VoiceConfig.from_dict({"voice": settings}).model_dump() == settings
+    again = tmp_path / "again.yaml"
+    again.write_text(config.to_yaml())
+    assert VoiceConfig.load(again, env={}).model_dump() == settings
+    with pytest.raises(ConfigurationError, match="keep one of the two"):
+        VoiceConfig.from_dict(
+            {
+                "integration": {"mcp_servers": {"home": "x"}},
+                "integration__mcp_servers__home__url": "y",
+            }
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -39,12 +40,20 @@ class Tool(Protocol):
 class ToolRegistry:
     """The tools of a program or of one conversation; a ToolBox and a Coda ToolManager.
 
-    ``result_limit`` is in characters. ``add`` raises ValidationError for a name that is
-    taken.
+    ``result_limit`` is in characters. ``shared``: a registry whose tools are offered here as
+    well, those that join it later included; one of its own comes before one of the same name.
+    ``add`` raises ValidationError for a name that is taken.
     """
 
-    def __init__(self, tools: Iterable[Tool] = (), *, result_limit: int = 4_000) -> None:
-        self._tools: dict[str, Tool] = {}
+    def __init__(
+        self,
+        tools: Iterable[Tool] = (),
+        *,
+        shared: ToolRegistry | None = None,
+        result_limit: int = 4_000,
+    ) -> None:
+        self._own: dict[str, Tool] = {}
+        self._tools = ChainMap(self._own, *([shared._own] if shared is not None else []))
         self._result_limit = result_limit
         for tool in tools:
             self.add(tool)
@@ -52,26 +61,26 @@ class ToolRegistry:
     def add(self, tool: Tool) -> None:
         """Offer ``tool`` from now on."""
         name = tool.spec.name
-        if name in self._tools:
+        if name in self._own:
             raise ValidationError(
                 f"There is a tool {name!r} already; remove it first or name this one otherwise.",
                 tool=name,
             )
-        self._tools[name] = tool
+        self._own[name] = tool
 
     def remove(self, name: str) -> None:
         """Offer the tool no longer; calls under way finish."""
-        self._tools.pop(name, None)
+        self._own.pop(name, None)
 
     def __contains__(self, name: str) -> bool:
         return name in self._tools
 
     def tools(self) -> Sequence[Tool]:
-        """Give the tools in the order they were added."""
+        """Give the tools in the order they were added, shared ones first."""
         return list(self._tools.values())
 
     def specs(self) -> Sequence[ToolSpec]:
-        """List the tools in the order they were added."""
+        """List the tools in the order they were added, shared ones first."""
         return [tool.spec for tool in self._tools.values()]
 
     async def call(

@@ -24,6 +24,10 @@ class FactMemory(Protocol):
         """Keep a fact and give its id."""
 
 
+MEMORY_TOOLS = ("remember", "recall")
+"""Their names."""
+
+
 def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
     """Make the tools ``remember`` and ``recall``."""
 
