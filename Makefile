@@ -46,6 +46,8 @@ soak: $(STAMP)  ## the long runs: an hour through one slot
 fuzz: $(STAMP)  ## a million inputs for every codec (hours)
 	CODA_FUZZ_INPUTS=1000000 $(BIN)/python -m pytest --timeout 0 \
 	  tests/unit/test_server_codecs.py tests/unit/test_edge_codecs_fuzz.py
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python scripts/fuzz_codecs.py --inputs 1000000
 
 bench: $(STAMP)  ## benchmarks; tables here, JSON under benchmarks/
 	$(BIN)/python scripts/benchmark_engine.py
