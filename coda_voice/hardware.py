@@ -8,6 +8,7 @@ in GB (10⁹ bytes) where a name says so.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -29,6 +30,11 @@ USABLE = 0.92
 """Share of a GPU's memory that can be planned with; the rest is driver, display, splinters."""
 RUNTIME_GB = 1.0
 """A round figure for CUDA context, CUDA graphs and scratch buffers of a process."""
+
+MLX_MISSING = (
+    "device 'mlx' needs Apple's MLX, which is not installed: pip install 'coda-voice[mlx]'; or use "
+    "'auto'"
+)
 
 Dtype = Literal["fp32", "bf16", "fp16", "int8"]
 """Number formats of weights."""
@@ -64,6 +70,8 @@ class Machine:
     """Where checkpoints are downloaded to."""
     gpus: tuple[Gpu, ...] = ()
     apple_silicon: bool = False
+    mlx: bool = False
+    """Whether Apple's MLX is installed; it also computes on a CPU under Linux."""
     gpu_note: str = ""
     """Why there are no GPUs, in words."""
 
@@ -81,6 +89,7 @@ class Machine:
             disk_free=shutil.disk_usage(existing_parent(hub_cache())).free,
             gpus=found,
             apple_silicon=platform.system() == "Darwin" and platform.machine() == "arm64",
+            mlx=importlib.util.find_spec("mlx") is not None,
             gpu_note=note,
         )
 
@@ -182,10 +191,13 @@ def choose_device(wanted: str = "auto", machine: Machine | None = None) -> str:
         best = max(machine.gpus, key=lambda gpu: gpu.free, default=None)
         return "cpu" if best is None else f"cuda:{best.index}"
     if wanted == "mlx":
-        if machine.apple_silicon:
+        if machine.mlx:
             return wanted
+        if machine.apple_silicon:
+            raise ConfigurationError(MLX_MISSING, device=wanted)
         raise ConfigurationError(
-            f"device 'mlx' needs Apple silicon, and this is {machine.system}; use 'auto'",
+            f"device 'mlx' needs Apple silicon, and this is {machine.system}; use 'auto' "
+            "with a checkpoint for torch",
             device=wanted,
         )
     match = re.fullmatch(r"cuda(?::(\d+))?", wanted)
@@ -216,8 +228,8 @@ def choose_dtype(
     """Settle the number format of the weights: ``fp32 | bf16 | fp16 | int8``.
 
     ``auto`` is fp32 on a CPU (16-bit arithmetic is slow there), bf16 on GPUs that compute in
-    it (Ampere and later), fp16 on older ones. ``int8`` needs a GPU (bitsandbytes kernels).
-    Raises ConfigurationError for what cannot work.
+    it (Ampere and later) and on MLX, fp16 on older ones. ``int8`` needs a GPU (bitsandbytes
+    kernels) or MLX. Raises ConfigurationError for what cannot work.
     """
     if wanted not in ("auto", "fp32", "bf16", "fp16", "int8"):
         raise ConfigurationError(
@@ -225,6 +237,8 @@ def choose_dtype(
         )
     if wanted != "auto":
         return wanted
+    if device == "mlx":
+        return "bf16"
     if not device.startswith("cuda"):
         return "fp32"
     index = int(device.partition(":")[2] or 0)

@@ -20,6 +20,7 @@ from coda_voice.errors import (
     VRAMAllocationError,
 )
 from coda_voice.hardware import Machine, choose_device, choose_dtype, conversations_that_fit
+from coda_voice.moshi.capabilities import capabilities_for
 from coda_voice.moshi.checkpoint import DtypeName, SpeechModels, load_models
 from coda_voice.moshi.engine import Engine, EngineOptions
 from coda_voice.moshi.frames import SAMPLE_RATE, Sampling
@@ -52,22 +53,14 @@ def as_config(config: ConfigLike | None) -> VoiceConfig:
 
 
 def refuse_what_is_not_here(config: VoiceConfig) -> None:
-    """Raise UnsupportedModeError for modes and devices this build does not have yet."""
+    """Raise for a mode this build does not have, or a device that lacks what it needs."""
     if config.mode == "traditional":
         raise UnsupportedModeError(
             "mode 'traditional' is not part of this build: there is no pipeline of recogniser, "
             "LLM and synthesiser; what works now is moshi_only, hybrid and adaptive.",
             mode=config.mode,
         )
-    device = config.effective_device
-    if device == "mlx":
-        raise UnsupportedModeError(
-            "device 'mlx' is not part of this build yet; what works now is device: auto, cpu or "
-            "cuda, with provider: moshi, and device: cloud with an endpoint.",
-            "unsupported_device",
-            device=device,
-        )
-    if device == "cloud" and not config.endpoint:
+    if config.effective_device == "cloud" and not config.endpoint:
         raise ConfigurationError(
             "device: cloud needs the address of a voice server of ours: set endpoint, for example "
             "wss://voice.example.org (and CODA_VOICE_TOKEN, if it wants a token).",
@@ -86,7 +79,7 @@ def open_engine(config: VoiceConfig, prompt: Prompt | None = None) -> Engine:
     settings = config.moshi
     if config.effective_device == "cloud":
         return _open_remote(config, prompt)
-    device = choose_device(settings.device)
+    device = _device_for(config)
     dtype = cast(DtypeName, choose_dtype(settings.optimization, device))
     try:
         free = _free_memory(device)
@@ -115,6 +108,14 @@ def open_engine(config: VoiceConfig, prompt: Prompt | None = None) -> Engine:
     return engine
 
 
+def _device_for(config: VoiceConfig) -> str:
+    """Settle the device; a checkpoint in MLX's own format is for MLX alone."""
+    wanted = config.effective_device
+    if wanted == "auto" and capabilities_for(config.moshi.checkpoint).backend == "mlx":
+        wanted = "mlx"
+    return choose_device(wanted)
+
+
 def _open_remote(config: VoiceConfig, prompt: Prompt | None) -> Engine:
     from coda_voice.remote_engine import RemoteEngine
 
@@ -134,6 +135,8 @@ def _free_memory(device: str) -> int:
 
 
 def _slots_for(models: SpeechModels, free: int) -> int:
+    if models.backend == "mlx" and models.capabilities.min_vram_gb > 0:
+        return 1  # conversations are stepped one after another there
     if models.device.type != "cuda":
         return EngineOptions().slots
     return max(1, min(GPU_SLOTS, conversations_that_fit(models.capabilities, free)))

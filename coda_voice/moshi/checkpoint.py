@@ -21,9 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from coda_voice.errors import ConfigurationError, ModelLoadingError
+from coda_voice.hardware import MLX_MISSING
 from coda_voice.moshi.capabilities import (
     TINY,
     TINY_FOLDER,
+    Backend,
     Capabilities,
     capabilities_for,
     known_checkpoints,
@@ -32,7 +34,7 @@ from coda_voice.moshi.capabilities import (
 from coda_voice.moshi.download import find_local
 from coda_voice.moshi.frames import FRAME_RATE, Sampling
 from coda_voice.moshi.lm_weights import DtypeName as DtypeName
-from coda_voice.moshi.lm_weights import load_lm
+from coda_voice.moshi.lm_weights import holds_mlx_weights, load_lm
 
 _SEMANTIC_CODEBOOK = "rvq_first"
 """Part of the codec's keys: its first, semantic codebook."""
@@ -71,6 +73,13 @@ class SpeechModels:
     reference_embedding: torch.Tensor | None = None
     transcriber: TranscriberModel | None = None
     """None: what users say is not written down."""
+    backend: Backend = "torch"
+    """What the language models run on; the codec is torch's on either."""
+
+    @property
+    def device_name(self) -> str:
+        """The device as the configuration calls it."""
+        return "mlx" if self.backend == "mlx" else str(self.device)
 
     def encode_text(self, text: str) -> list[int]:
         """Give the tokens of a text."""
@@ -96,9 +105,10 @@ def load_models(
     dtype: DtypeName = "auto",
     transcriber: str | Path = "auto",
 ) -> SpeechModels:
-    """Open a checkpoint on a device ("auto", "cpu", "cuda", "cuda:1").
+    """Open a checkpoint on a device ("auto", "cpu", "cuda", "cuda:1", "mlx").
 
-    "auto" takes bf16 on a GPU and float32 on a CPU. ``transcriber``: "auto" opens the one
+    On "mlx" the language models run there, and the codec on the CPU. A dtype of "auto" is bf16
+    on a GPU and on MLX, float32 on a CPU. ``transcriber``: "auto" opens the one
     that the checkpoint brings, if it brings one; "off" none; else the name or folder of a
     transcriber for the same codec. Raises ModelLoadingError, naming the file, if anything
     is missing, corrupt or of another shape than its configuration says.
@@ -111,16 +121,16 @@ def load_models(
             f"checkpoint such as {TINY}",
             checkpoint=str(name_or_folder),
         )
-    where = _device(device)
-    precision: DtypeName = dtype
-    if dtype == "auto":
-        precision = "bf16" if where.type == "cuda" else "fp32"
+    on_mlx = device == "mlx"
+    where = torch.device("cpu") if on_mlx else _device(device)
+    usual: DtypeName = "bf16" if on_mlx or where.type == "cuda" else "fp32"
+    precision: DtypeName = usual if dtype == "auto" else dtype
     with _opening(folder):
         info = _checkpoint_info(folder, capabilities)
     with _opening(info.mimi_weights):
         mimi = info.get_mimi(where)
     with _opening(info.moshi_weights):
-        lm = load_lm(info, capabilities, where, precision)
+        lm = _load_lm(info, capabilities, where, precision, on_mlx)
     with _opening(info.tokenizer):
         tokenizer = info.get_text_tokenizer()
     with _opening(folder / "coda.safetensors"):
@@ -128,10 +138,8 @@ def load_models(
     heard_by = _transcriber_folder(transcriber, folder, capabilities)
     recogniser = None
     if heard_by is not None:
-        usual: DtypeName = "bf16" if where.type == "cuda" else "fp32"
-        recogniser = _load_transcriber(
-            heard_by, info, where, usual if precision == "int8" else precision
-        )
+        heard_in = usual if precision == "int8" else precision
+        recogniser = _load_transcriber(heard_by, info, where, heard_in, on_mlx)
         needed = max(mimi.num_codebooks, recogniser.lm.n_q)
         with _opening(heard_by):
             mimi.set_num_codebooks(needed)
@@ -147,6 +155,7 @@ def load_models(
         sampling=_suggested_sampling(info.lm_gen_config),
         reference_embedding=reference,
         transcriber=recogniser,
+        backend="mlx" if on_mlx else "torch",
     )
 
 
@@ -166,8 +175,35 @@ def _transcriber_folder(
     return find_folder(choice)
 
 
+def _load_lm(
+    info: loaders.CheckpointInfo,
+    capabilities: Capabilities,
+    device: torch.device,
+    precision: DtypeName,
+    on_mlx: bool,
+) -> LMModel:
+    """Load a language model for torch or, under the same interface, for MLX."""
+    if on_mlx:
+        try:
+            from coda_voice.moshi.mlx_weights import load_mlx_lm
+        except ImportError as error:
+            raise ConfigurationError(MLX_MISSING, setting="moshi.device") from error
+        return load_mlx_lm(info, capabilities, precision)
+    if holds_mlx_weights(info.moshi_weights):
+        raise ModelLoadingError(
+            f"{info.moshi_weights} holds weights for MLX; set moshi.device: mlx, or choose a "
+            "checkpoint for torch such as kyutai/moshika-pytorch-bf16",
+            path=str(info.moshi_weights),
+        )
+    return load_lm(info, capabilities, device, precision)
+
+
 def _load_transcriber(
-    folder: Path, speaker: loaders.CheckpointInfo, device: torch.device, precision: DtypeName
+    folder: Path,
+    speaker: loaders.CheckpointInfo,
+    device: torch.device,
+    precision: DtypeName,
+    on_mlx: bool,
 ) -> TranscriberModel:
     """Open the transcriber in ``folder``, to hear the codes of the speaking model's codec."""
     if not folder.is_dir():
@@ -187,7 +223,7 @@ def _load_transcriber(
                 transcriber=str(folder),
             )
     with _opening(info.moshi_weights):
-        lm = load_lm(info, capabilities, device, precision)
+        lm = _load_lm(info, capabilities, device, precision, on_mlx)
     if any(lm.delays) or lm.dep_q:
         raise ModelLoadingError(
             f"{folder} is a transcriber of an unknown kind: its streams are delayed against each "
@@ -263,7 +299,7 @@ def _device(device: str) -> torch.device:
             f"device is {device!r}, but torch sees no CUDA GPU; use device: auto or cpu",
             setting="moshi.device",
         )
-    if device in ("mlx", "cloud"):
+    if device == "cloud":
         raise ConfigurationError(
             f"device {device!r} does not open checkpoints through torch", setting="moshi.device"
         )
@@ -271,7 +307,7 @@ def _device(device: str) -> torch.device:
         return torch.device(device)
     except RuntimeError as error:
         raise ConfigurationError(
-            f"device is {device!r}; use auto, cpu, cuda or cuda:N", setting="moshi.device"
+            f"device is {device!r}; use auto, cpu, cuda, cuda:N or mlx", setting="moshi.device"
         ) from error
 
 

@@ -44,7 +44,7 @@ class SlotGen(LMGen):  # type: ignore[misc]
         )
         self._sampler = sampler
         self._steering = steering
-        self._lean = _depformer_is_plain(lm)
+        self._lean = isinstance(lm, LMModel) and _depformer_is_plain(lm)
 
     def eager(self) -> AbstractContextManager[object]:
         """Keep the package from compiling kernels on a CPU: that takes seconds in the middle
@@ -84,6 +84,11 @@ class SlotGen(LMGen):  # type: ignore[misc]
     ) -> torch.Tensor:
         """Codes [slots, dep_q] of one frame, from the text token [slots] that was said."""
         lm = self.lm_model
+        if not isinstance(lm, LMModel):  # on MLX, which runs its own
+            spoken: torch.Tensor = lm.depformer_codes(
+                text_token, transformer_out, self._sampler.draw
+            )
+            return spoken
         if self._lean:
             return self._lean_depformer_step(text_token, transformer_out)
         token, codes = text_token, []

@@ -47,6 +47,12 @@ def load_lm(
     return lm
 
 
+def holds_mlx_weights(path: str | Path) -> bool:
+    """Whether a file has the names of Kyutai's MLX checkpoints, which torch cannot open."""
+    with safe_open(path, framework="pt") as stored:  # type: ignore[no-untyped-call]
+        return any(key.startswith("audio_embs.") for key in stored.keys())  # noqa: SIM118
+
+
 def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype) if tensor.dtype.is_floating_point else tensor
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from moshi.modules.streaming import StreamingModule
@@ -20,20 +21,34 @@ from moshi.modules.streaming import StreamingModule
 _NOT_MEMORY = frozenset({"exec_mask", "initial", "condition_sum", "condition_cross"})
 
 
+class RowMemory(Protocol):
+    """What another library than torch remembers of a slot: a value, never written to.
+
+    A state that has a list of them, one a row, calls it ``row_memories``.
+    """
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it holds."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RowState:
     """One slot's memory, detached from any batch: tensors by their place in the model."""
 
     tensors: dict[str, torch.Tensor]
+    memories: dict[str, RowMemory] = field(default_factory=dict)
 
     def __or__(self, other: RowState) -> RowState:
         """Both, as one state."""
-        return RowState({**self.tensors, **other.tensors})
+        return RowState({**self.tensors, **other.tensors}, {**self.memories, **other.memories})
 
     @property
     def nbytes(self) -> int:
         """Memory it holds."""
-        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+        held = sum(memory.nbytes for memory in self.memories.values())
+        return held + sum(t.numel() * t.element_size() for t in self.tensors.values())
 
 
 def _rows(
@@ -61,7 +76,10 @@ def read_row(prefix: str, module: StreamingModule, batch: int, row: int) -> RowS
     ``prefix`` tells the states of several modules apart in one ``RowState``.
     """
     rows = _rows(prefix, module, batch)
-    return RowState({name: tensor.select(dim, row).clone() for name, tensor, dim in rows})
+    return RowState(
+        {name: tensor.select(dim, row).clone() for name, tensor, dim in rows},
+        {name: memories[row] for name, memories in _memories(prefix, module)},
+    )
 
 
 def write_row(prefix: str, module: StreamingModule, batch: int, row: int, state: RowState) -> None:
@@ -73,6 +91,16 @@ def write_row(prefix: str, module: StreamingModule, batch: int, row: int, state:
         source = state.tensors.get(name)
         if source is not None:
             tensor.select(dim, row).copy_(source)
+    for name, memories in _memories(prefix, module):
+        if name in state.memories:
+            memories[row] = state.memories[name]
+
+
+def _memories(prefix: str, module: StreamingModule) -> Iterator[tuple[str, list[RowMemory]]]:
+    for name, state in module.get_streaming_state().items():
+        memories: list[RowMemory] | None = getattr(state, "row_memories", None)
+        if memories is not None:
+            yield f"{prefix}:{name}", memories
 
 
 @contextmanager

@@ -170,7 +170,8 @@ def test_auto_takes_the_freest_gpu_or_the_cpu():
     [
         ("cuda", machine(), "needs an NVIDIA GPU: no driver; use 'cpu' or 'auto'"),
         ("cuda:1", machine(gpu(8_188)), "this machine has cuda:0 to cuda:0"),
-        ("mlx", machine(), "needs Apple silicon"),
+        ("mlx", machine(), "needs Apple silicon, and this is Linux 6; use 'auto'"),
+        ("mlx", machine(apple_silicon=True), r"pip install 'coda-voice\[mlx\]'"),
         ("tpu", machine(), "use auto, cpu, cuda, cuda:N, mlx or cloud"),
     ],
 )
@@ -179,8 +180,9 @@ def test_a_device_that_is_not_there(wanted: str, there: Machine, says: str):
         choose_device(wanted, there)
 
 
-def test_mlx_on_apple_silicon_and_devices_that_need_no_asking():
-    assert choose_device("mlx", machine(apple_silicon=True)) == "mlx"
+def test_mlx_where_it_is_installed_and_devices_that_need_no_asking():
+    assert choose_device("mlx", machine(apple_silicon=True, mlx=True)) == "mlx"
+    assert choose_dtype("auto", "mlx") == "bf16"
     assert choose_device("cpu") == "cpu"
     assert choose_device("cloud") == "cloud"
 
