@@ -81,6 +81,7 @@ ACTS: dict[str, str] = {
     "server.proxies": "coda_voice/server/app.py",
     "server.voices": "coda_voice/server/sessions.py",
     "server.recordings": "coda_voice/server/app.py",
+    "server.traces": "coda_voice/server/app.py",
     "server.twilio_token_file": "coda_voice/server/edges.py",
     "server.public_url": "coda_voice/server/edges.py",
     "server.waiting": "coda_voice/server/sessions.py",

@@ -60,6 +60,8 @@ class ServerConfig(BaseModel):
     """Folder of voice samples that clients may choose from by name."""
     recordings: FilePath = None
     """Folder for recordings of conversations whose users asked for it; empty: none are made."""
+    traces: str | None = None
+    """OTLP collector that gets traces of conversations (``http://127.0.0.1:4318``)."""
     twilio_token_file: FilePath = None
     """File with Twilio's auth token: its calls are answered, when signed with it."""
     public_url: str | None = None

@@ -13,6 +13,7 @@ import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,7 +21,7 @@ from fastapi.responses import JSONResponse
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from coda_voice.config import VoiceConfig
-from coda_voice.errors import VoiceProcessingError
+from coda_voice.errors import ConfigurationError, VoiceProcessingError
 from coda_voice.manager import VoiceManager
 from coda_voice.server import edges
 from coda_voice.server.access import Access
@@ -29,6 +30,9 @@ from coda_voice.server.gate import Gate, listed
 from coda_voice.server.page import page_routes
 from coda_voice.server.recordings import recording_routes
 from coda_voice.server.routes import conversations, events, health, memories, voice
+
+if TYPE_CHECKING:
+    from coda_voice.server.tracing import Traces
 
 Routes = Callable[[Front], APIRouter]
 OUR_ROUTES: tuple[Routes, ...] = (
@@ -58,10 +62,11 @@ def create_app(
     voice_manager = manager or VoiceManager(config)
     settings = config.server
     front = Front(voice_manager, settings, Access(settings))
+    traces = _traces(settings.traces)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _running(front, own=manager is None):
+        async with _running(front, traces, own=manager is None):
             yield
 
     app = FastAPI(
@@ -90,12 +95,12 @@ def create_app(
 
 
 @asynccontextmanager
-async def _running(front: Front, *, own: bool) -> AsyncIterator[None]:
+async def _running(front: Front, traces: Traces | None, *, own: bool) -> AsyncIterator[None]:
     front.log.start()
-    leave = [
-        front.manager.events.listen(listener)
-        for listener in (front.own, front.log.append, front.metrics.event)
-    ]
+    listeners = [front.own, front.log.append, front.metrics.event]
+    if traces is not None:
+        listeners.append(traces.event)
+    leave = [front.manager.events.listen(listener) for listener in listeners]
     if own:
         await front.manager.initialize()
     watch = asyncio.create_task(front.sessions.watch())
@@ -110,6 +115,22 @@ async def _running(front: Front, *, own: bool) -> AsyncIterator[None]:
             await front.manager.shutdown()
         for undo in leave:
             undo()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
+
+
+def _traces(collector: str | None) -> Traces | None:
+    """Begin to send traces to a collector; None without one."""
+    if collector is None:
+        return None
+    try:
+        from coda_voice.server.tracing import traces_to
+    except ImportError as error:
+        raise ConfigurationError(
+            "server.traces needs OpenTelemetry; install it: pip install 'coda-voice[otel]'.",
+            "no_opentelemetry",
+        ) from error
+    return traces_to(collector)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
