@@ -15,6 +15,8 @@ from coda_voice.audio import files
 from coda_voice.config import VoiceConfig
 from coda_voice.conversation import Conversation
 from coda_voice.errors import VoiceProcessingError
+from coda_voice.events import EventBus
+from coda_voice.memory_llm import LlmForMemory, llm_for_memory
 from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
 from coda_voice.recollection import (
     VoiceMemory,
@@ -26,6 +28,7 @@ from coda_voice.remembering import Remembering
 
 if TYPE_CHECKING:
     from coda_memory.coda import CodaMemory
+    from coda_memory.llm import MemoryLlm
     from coda_memory.personality import Character, PersonalityStates
     from coda_memory.store import MemoryStore
     from coda_memory.user import UserMemories
@@ -40,8 +43,12 @@ class MemorySetup:
     Only a conversation with a user id has a memory: memories belong to somebody.
     """
 
-    def __init__(self, config: VoiceConfig) -> None:
+    def __init__(self, config: VoiceConfig, events: EventBus) -> None:
+        self._config = config
         self._integration = config.integration
+        self._events = events
+        self._asked: LlmForMemory | None = None
+        self._llm: MemoryLlm | None = None
         self._greets = not config.hybrid.greeting
         self._store: MemoryStore | None = None
         self._character: Character | None = None
@@ -51,10 +58,17 @@ class MemorySetup:
     async def open(self) -> None:
         """Open store and character, and load the embedding model (the first time ever: 30 s).
 
-        Raises ConfigurationError for a character that is none, MemoryStoreError,
+        Raises ConfigurationError for a character or an LLM that is none, MemoryStoreError,
         MemoryModelError.
         """
         await asyncio.to_thread(self._open)
+        if self._store is not None:
+            self._asked = llm_for_memory(self._config, self._events)
+        if self._asked is not None:
+            from coda_memory.llm import MemoryLlm
+
+            leisure = None if self._asked.own else self._asked
+            self._llm = MemoryLlm(self._asked.ask, leisure)
 
     def _open(self) -> None:
         wanted = self._integration
@@ -82,7 +96,10 @@ class MemorySetup:
             self._store.warm()
 
     async def close(self) -> None:
-        """Write what waits and close the store."""
+        """Write what waits, close the store and the connections to the LLM."""
+        asked, self._asked, self._llm = self._asked, None, None
+        if asked is not None:
+            await asked.close()
         store, self._store = self._store, None
         if store is not None:
             await asyncio.to_thread(store.close)
@@ -91,10 +108,16 @@ class MemorySetup:
         """Give a user's memories to look at and change; None where none are kept."""
         return None if self._store is None else self._store.user(user_id)
 
+    def llm_for(self, conversation: Conversation) -> MemoryLlm | None:
+        """Give the LLM that memory may ask now: its own, or the one that the conversation asks."""
+        own = self._asked is not None and self._asked.own
+        return self._llm if own or conversation.mode != "moshi_only" else None
+
     def memory_for(
-        self, user_id: str | None, conversation_id: str, manager: object | None = None
+        self, conversation: Conversation, manager: object | None = None
     ) -> VoiceMemory | None:
-        """Give a user's memory: ``manager`` if one was handed over, else the store's."""
+        """Give the user's memory: ``manager`` if one was handed over, else the store's."""
+        user_id = conversation.user_id
         if not self._integration.memory_enabled:
             return None
         if manager is not None:
@@ -105,7 +128,12 @@ class MemorySetup:
         from coda_memory.voice import RememberedUser
 
         most = min(MOST, self._integration.memory_context_limit)
-        return RememberedUser(self._store.user(user_id), conversation_id, ThinkingFilter(most=most))
+        return RememberedUser(
+            self._store.user(user_id),
+            _kept_as(conversation),
+            ThinkingFilter(most=most),
+            llm=lambda: self.llm_for(conversation),
+        )
 
     def manager_for(self, user_id: str | None, conversation_id: str) -> CodaMemory | None:
         """Give a user's memory in Coda's interface, for tools; None where there is none."""
@@ -148,7 +176,7 @@ class MemorySetup:
         memory: VoiceMemory | None = None
         personality: VoicePersonality | None = None
         try:
-            memory = self.memory_for(user, _kept_as(conversation), memory_manager)
+            memory = self.memory_for(conversation, memory_manager)
             personality = self.personality_for(user, personality_manager)
         except VoiceProcessingError as error:
             conversation.failed(error.error_code, error.message)

@@ -8,9 +8,9 @@ about the user in the third person ("The user likes chess.").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from coda_voice.errors import IntegrationError
 from coda_voice.protocols import MemoryManager, PersonalityManager, settle
@@ -18,26 +18,44 @@ from coda_voice.protocols import MemoryManager, PersonalityManager, settle
 TokenCount = Callable[[str], int]
 SEARCHED = 15
 TOLD = 3
+_VOICE_MEMORY = ("prepare", "known", "recall", "keep", "leave")
 LOW, HIGH = 0.35, 0.65
 """Between them a trait is unremarkable, and Moshi is told nothing of it."""
 MIN_RELEVANCE = 0.4
 """What a manager of Coda's shape must find a memory relevant by to have it told."""
 
 
+By = Literal["rules", "llm"]
+"""Who read facts or judged memories."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What came to mind: ``told`` are facts worth telling, ``refused`` (text, reason)."""
+    """What came to mind: ``told`` are facts worth telling, ``refused`` (text, reason).
+
+    ``more``: where the rules are not sure of all that was found, gives the rest as an LLM judges
+    it; worth asking for once the user has finished.
+    """
 
     told: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    by: By = "rules"
+    more: Callable[[], Coroutine[object, object, Recalled]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the user said, safely stored, and the facts found in it."""
+    """What the user said, safely stored, and the facts found in it.
+
+    ``refused``: what an LLM took for facts and was not said (text, reason); ``why_not``: why the
+    rules had to do where there is an LLM.
+    """
 
     text: str
     facts: tuple[str, ...] = ()
+    by: By = "rules"
+    refused: tuple[tuple[str, str], ...] = ()
+    why_not: str | None = None
 
 
 class VoiceMemory(Protocol):
@@ -53,7 +71,10 @@ class VoiceMemory(Protocol):
         """Find what matters to what the user is saying."""
 
     async def keep(self, said: str) -> Kept:
-        """Store what the user said; returns when it survives this process."""
+        """Store what the user said; returns when it survives this process, with its facts."""
+
+    def leave(self) -> None:
+        """The conversation is over: wait for nothing that could be done without."""
 
 
 class Adaptation(Protocol):
@@ -130,6 +151,9 @@ class CodaShapedMemory:
         await settle(self._manager.add_turn("user", said))
         return Kept(said)
 
+    def leave(self) -> None:
+        """Nothing waits."""
+
 
 class CodaShapedPersonality:
     """A personality manager of Coda's shape, plain or async, as a voice's personality.
@@ -182,7 +206,7 @@ class CodaShapedPersonality:
 
 def as_voice_memory(manager: object) -> VoiceMemory:
     """Give a manager as a voice's memory: as it is, or through Coda's interface."""
-    if all(callable(getattr(manager, name, None)) for name in ("known", "recall", "keep")):
+    if all(callable(getattr(manager, name, None)) for name in _VOICE_MEMORY):
         return cast(VoiceMemory, manager)
     return CodaShapedMemory(cast(MemoryManager, manager))
 

@@ -3,7 +3,8 @@
 At the start the slot's prompt says who the agent is and what is known of the user. While the
 user speaks, what matters to the words so far is recalled and told within 150 ms, or left
 aside for this turn. When the user has finished, the words are stored, and what they ask of the
-agent's manner is done. All of it on the thought clock; the frames never wait.
+agent's manner is done. All of it on the thought clock; the frames never wait. What memory's rules
+are not sure of an LLM may judge when the user has finished; that is told a moment later.
 
 ``inject=False`` is background transcription: it stores, and tells nothing.
 """
@@ -14,7 +15,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from coda_voice.attendants import Attendant, UserText
@@ -27,7 +30,13 @@ from coda_voice.events import (
     RefusedMemory,
 )
 from coda_voice.moshi.conditioning import Conditioner, Injection, Limits, Refusal, Say
-from coda_voice.recollection import Recalled, VoiceMemory, VoicePersonality, memories_for_llm
+from coda_voice.recollection import (
+    By,
+    Recalled,
+    VoiceMemory,
+    VoicePersonality,
+    memories_for_llm,
+)
 from coda_voice.scripted_voice import ScriptedVoice
 
 if TYPE_CHECKING:
@@ -51,6 +60,9 @@ _RECENT = 6
 """Memories told lately, which an LLM is told as well."""
 
 
+More = Callable[[], Coroutine[object, object, Recalled]]
+
+
 def _voice_of(conversation: Conversation) -> Say | None:
     """What says something aloud in this conversation, if anything does."""
     voice = next((a for a in conversation.attendants if isinstance(a, ScriptedVoice)), None)
@@ -59,6 +71,16 @@ def _voice_of(conversation: Conversation) -> Say | None:
     return lambda text, generation: voice.say(
         text, origin="greeting", generation=generation, stale_after=GREETING_STALE
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What the user is saying when something comes to mind; ``began``: when we learnt of it."""
+
+    said: str
+    final: bool
+    generation: int
+    began: float
 
 
 class Remembering(Attendant):
@@ -98,6 +120,8 @@ class Remembering(Attendant):
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping: set[asyncio.Task[None]] = set()
         self._searched_words = self._searches = 0
+        self._unsure: More | None = None
+        """What the last search left for an LLM to judge when the user has finished."""
         self._recent: deque[str] = deque(maxlen=_RECENT)
         self._reported: set[str] = set()
 
@@ -134,20 +158,24 @@ class Remembering(Attendant):
     def turn_began(self, generation: int) -> None:
         """Search afresh in this turn."""
         self._searched_words = self._searches = 0
+        self._unsure = None
 
     def user_text(self, said: UserText) -> None:
         """Recall on the words so far; store the whole turn."""
         text = said.text.strip()
         if not text:
             return
-        words = len(text.split())
         if self._inject and self.memory is not None:
-            new = words - self._searched_words
+            moment = _Moment(text, said.final, said.generation, time.perf_counter())
+            new = len(text.split()) - self._searched_words
             if new > 0 and (said.final or (new >= NEW_WORDS and self._searches < MOST_SEARCHES)):
-                self._searched_words = words
+                self._searched_words += new
                 self._searches += 1
-                self._start(self._recall(self.memory, text, said.generation), self._tasks)
+                self._start(self._recall(self.memory, moment), self._tasks)
+            elif said.final and self._unsure is not None:
+                self._start(self._ask(self._unsure, moment), self._tasks)
         if said.final:
+            self._unsure = None
             self._start(self._keep(text), self._keeping)
 
     def heard(self, heard: Heard) -> None:
@@ -155,7 +183,7 @@ class Remembering(Attendant):
         if self._conditioner is not None and self._conditioner.waiting:
             later = self._conditioner.catch_up()
             if later is not None:
-                self._start(self._report("", asyncio.wrap_future(later)), self._tasks)
+                self._start(self._report(later), self._tasks)
 
     async def become(self, personality: VoicePersonality) -> None:
         """Be somebody else from now on: the prompt is exchanged while the conversation runs."""
@@ -163,13 +191,14 @@ class Remembering(Attendant):
         if self._conditioner is not None:
             await self._note(personality)
             self._conditioner.describe(await self._persona(personality))
-            told = asyncio.wrap_future(self._conditioner.refresh())
-            self._start(self._report("", told), self._tasks)
+            self._start(self._report(self._conditioner.refresh()), self._tasks)
 
     def closed(self) -> None:
         """Stop telling; what is being stored is stored."""
         for task in tuple(self._tasks):
             task.cancel()
+        if self.memory is not None:
+            self.memory.leave()
 
     async def aclose(self) -> None:
         """Wait for what is still being stored."""
@@ -190,7 +219,7 @@ class Remembering(Attendant):
         if self.memory is not None and self._inject:
             facts = await self.memory.known()
         if facts or self.personality is not None:
-            await self._report("", asyncio.wrap_future(conditioner.begin(facts)))
+            await self._report(conditioner.begin(facts))
         if self.memory is not None and self._inject:
             self._start(self.memory.prepare(), self._tasks)
 
@@ -205,30 +234,40 @@ class Remembering(Attendant):
         """Let an LLM know who it is."""
         self.conversation.notes["personality"] = await personality.enhance_prompt("")
 
-    async def _recall(self, memory: VoiceMemory, said: str, generation: int) -> None:
-        started = time.perf_counter()
+    async def _recall(self, memory: VoiceMemory, moment: _Moment) -> None:
         if self._search is not None and not self._search.done():
-            self._skip(said, "the search before this one is still going on", started)
+            self._skip(moment, "the search before this one is still going on")
             return
-        self._search = asyncio.create_task(memory.recall(said))
+        self._search = asyncio.create_task(memory.recall(moment.said))
         done, _ = await asyncio.wait([self._search], timeout=self._recall_seconds)
         if not done:
             self._search.add_done_callback(self._came_too_late)
-            self._skip(said, f"it took more than {self._recall_seconds * 1e3:.0f} ms", started)
+            self._skip(moment, f"it took more than {self._recall_seconds * 1e3:.0f} ms")
             return
         recalled = self._search.result()
-        seconds = time.perf_counter() - started
+        await self._tell(recalled, moment)
+        if recalled.more is not None and moment.final:
+            await self._ask(recalled.more, moment)
+        elif not moment.final:
+            self._unsure = recalled.more
+
+    async def _ask(self, more: More, moment: _Moment) -> None:
+        """Tell what an LLM finds relevant of that of which the rules were not sure."""
+        await self._tell(await more(), moment)
+
+    async def _tell(self, recalled: Recalled, moment: _Moment) -> None:
         for fact in recalled.told:
             if fact not in self._recent:
                 self._recent.append(fact)
         self.conversation.notes["memory"] = memories_for_llm(list(self._recent))
-        told: Injection | None = None
+        decided = time.perf_counter() - moment.began
+        told = Injection("none", None, moment.generation)
         if recalled.told and self._conditioner is not None:
-            telling = self._conditioner.tell(recalled.told, generation)
+            telling = self._conditioner.tell(recalled.told, moment.generation)
             told = await asyncio.wrap_future(telling)
-        if told is not None or recalled.refused:
+        if recalled.told or recalled.refused:
             refused = tuple(Refusal(text, reason) for text, reason in recalled.refused)
-            self._publish(said, told or Injection("none", None, generation), refused, seconds)
+            self._publish(told, moment.said, decided, refused=refused, by=recalled.by)
 
     async def _keep(self, said: str) -> None:
         if self.personality is not None:
@@ -257,20 +296,32 @@ class Remembering(Attendant):
                 generation=self.conversation.generation,
                 text=kept.text,
                 facts=kept.facts,
+                by=kept.by,
+                refused=tuple(RefusedMemory(text=t, reason=why) for t, why in kept.refused),
+                why_not=kept.why_not,
             )
         )
         if kept.facts and self._inject and self._conditioner is not None:
             known = await self.memory.known()
-            await self._report("", asyncio.wrap_future(self._conditioner.know(known)))
+            await self._report(self._conditioner.know(known))
 
-    async def _report(self, said: str, telling: asyncio.Future[Injection]) -> None:
-        self._publish(said, await telling)
+    async def _report(self, telling: Future[Injection]) -> None:
+        """Say what became of telling something that lasts."""
+        self._publish(await asyncio.wrap_future(telling))
 
     # ---- reporting -----------------------------------------------------------------------
 
     def _publish(
-        self, said: str, told: Injection, refused: Sequence[Refusal] = (), seconds: float = 0.0
+        self,
+        told: Injection,
+        said: str = "",
+        seconds: float = 0.0,
+        *,
+        refused: Sequence[Refusal] = (),
+        skipped: str | None = None,
+        by: By = "rules",
     ) -> None:
+        """Tell what was told; ``said`` is empty for what lasts."""
         self.conversation.publish(
             MemoryInjected(
                 conversation_id=self.conversation.id,
@@ -284,22 +335,17 @@ class Remembering(Attendant):
                     for one in (*told.refused, *refused)
                 ),
                 said=said,
+                skipped=skipped,
                 milliseconds=seconds * 1e3,
+                by=by,
             )
         )
 
-    def _skip(self, said: str, reason: str, started: float) -> None:
+    def _skip(self, moment: _Moment, reason: str) -> None:
         self.skipped += 1
-        self.conversation.publish(
-            MemoryInjected(
-                conversation_id=self.conversation.id,
-                time=self.conversation.seconds,
-                generation=self.conversation.generation,
-                said=said,
-                skipped=reason,
-                milliseconds=(time.perf_counter() - started) * 1e3,
-            )
-        )
+        nothing = Injection("none", None, moment.generation)
+        taken = time.perf_counter() - moment.began
+        self._publish(nothing, moment.said, taken, skipped=reason)
 
     def _came_too_late(self, search: asyncio.Task[Recalled]) -> None:
         if not search.cancelled() and (error := search.exception()) is not None:

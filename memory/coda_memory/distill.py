@@ -133,14 +133,17 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+")
 _FILLERS = re.compile(
     r"^(?:the|a|an|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
 )
+_THIRD_PERSON = re.compile(r"the user(?:'s| (?P<verb>\w+)) (?P<rest>.+)", re.IGNORECASE)
+_IRREGULAR = {"is": "am", "has": "have", "does": "do", "no": "no", "cannot": "cannot", "can": "can"}
+_VERB_ENDING = re.compile(r"(?<=ch)es$|(?<=sh)es$|(?<=o)es$|s$")
 _SHORT = re.compile(r"\bI (?:used|used to)\b", re.IGNORECASE)
 
 
 def distill(turn: str) -> list[Fact]:
     """Facts in one turn of the user, in the order they were said; usually none or one."""
     facts: dict[str, Fact] = {}
-    for sentence in _SENTENCES.split(turn.replace("’", "'").strip()):
-        if sentence.endswith("?") or _UNSURE.search(sentence) or _SHORT.search(sentence):
+    for sentence in sentences(turn):
+        if sentence.endswith("?") or unsure(sentence):
             continue
         asked = _REMEMBER.match(sentence)
         # "Remember that I like tea" says that the user likes tea, and that it matters.
@@ -149,6 +152,34 @@ def distill(turn: str) -> list[Fact]:
         for fact in told or _facts_in(sentence):
             facts.setdefault(fact.subject, fact)
     return list(facts.values())
+
+
+def fact_as_ruled(text: str) -> Fact | None:
+    """Give the fact that the rules would have made of what ``text`` tells; None if they cannot.
+
+    text: a fact in the third person ("The user lives in Paris."), whoever distilled it.
+    """
+    if not (told := _THIRD_PERSON.match(text.strip().rstrip("."))):
+        return None
+    verb, rest = told["verb"], told["rest"]
+    if verb is None:
+        said = f"my {rest}"
+    elif verb in _IRREGULAR:
+        said = f"i {_IRREGULAR[verb]} {rest}"
+    else:
+        said = f"i {_VERB_ENDING.sub('', verb)} {rest}"
+    found = _facts_in(said)
+    return found[0] if len(found) == 1 else None
+
+
+def sentences(turn: str) -> list[str]:
+    """Split a turn into its sentences."""
+    return _SENTENCES.split(turn.replace("’", "'").strip())
+
+
+def unsure(sentence: str) -> bool:
+    """Tell whether a sentence wishes, supposes, or tells of the past or of others' words."""
+    return bool(_UNSURE.search(sentence) or _SHORT.search(sentence))
 
 
 def _facts_in(sentence: str) -> list[Fact]:

@@ -141,7 +141,7 @@ class ThinkingFilter:
     def _judge(self, hit: Hit, found: Evidence, social: bool) -> Verdict:
         relevance = 1 / (1 + math.exp(-logit(found)))
         importance = hit.memory.importance
-        score = (1 - _IMPORTANCE) * relevance + _IMPORTANCE * importance
+        score = score_of(relevance, importance)
         reason = ""
         if social:
             reason, score = "the user is only being polite", 0.0
@@ -150,6 +150,11 @@ class ThinkingFilter:
         elif score < self.threshold:
             reason = f"scores {score:.2f}, needs {self.threshold:.2f}"
         return Verdict(hit, relevance, importance, score, not reason, reason)
+
+
+def score_of(relevance: float, importance: float) -> float:
+    """Make of relevance and importance what the threshold is held against."""
+    return (1 - _IMPORTANCE) * relevance + _IMPORTANCE * importance
 
 
 def logit(found: Evidence) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lancedb.table import LanceTable
 from pydantic import ValidationError as ShapeError
 
-from coda_memory.distill import distill, subject_key
+from coda_memory.distill import Fact, distill, subject_key
 from coda_memory.embedding import Vectors
 from coda_memory.errors import MemoryStoreError
 from coda_memory.owner import Owner
@@ -59,17 +59,21 @@ class UserMemories:
         importance: float | None = None,
     ) -> list[Memory]:  # fmt: skip
         """Make the memories of one turn of the user: the turn, then what it says of the user."""
-        at = at or self._store.now()
         facts = distill(_checked(text))
         weight = max((fact.importance for fact in facts), default=0.3)
         said = _memory(
-            text=text, conversation_id=conversation_id, created_at=at,
+            text=text, conversation_id=conversation_id, created_at=at or self._store.now(),
             importance=weight if importance is None else importance,
         )  # fmt: skip
-        return [said] + [
+        return [said, *self.facts_from(said, facts)]
+
+    def facts_from(self, turn: Memory, facts: Sequence[Fact]) -> Sequence[Memory]:
+        """Make the memories of ``facts`` that were found in a turn."""
+        return [
             _memory(
-                text=fact.text, kind=fact.kind, conversation_id=conversation_id, created_at=at,
-                importance=fact.importance, subject=fact.subject, source_id=said.id,
+                text=fact.text, kind=fact.kind, conversation_id=turn.conversation_id,
+                created_at=turn.created_at, importance=fact.importance, subject=fact.subject,
+                source_id=turn.id,
             )
             for fact in facts
         ]  # fmt: skip

@@ -2,16 +2,26 @@
 
 Facts go out as sentences in the third person, whichever memory they were found in: a turn
 ("I like chess") is told as the facts in it, and quoted where there are none.
+
+Where there is an LLM, it reads the facts from what was said and gives a second opinion on what
+came to mind. A turn is stored before the LLM is asked; where it fails, or takes too long, the
+rules do.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from coda_memory.distill import distill
+from coda_memory.llm import MemoryLlm
+from coda_memory.llm_facts import Read, facts_by
+from coda_memory.llm_filter import is_unsure, judge_by
 from coda_memory.record import MAX_TEXT, Memory
-from coda_memory.thinking_filter import ThinkingFilter
+from coda_memory.thinking_filter import ThinkingFilter, Verdict, source_of
 from coda_memory.user import FOUND, UserMemories
+from coda_voice.errors import LlmError
 from coda_voice.recollection import Kept, Recalled
 
 KNOWN = 24
@@ -20,10 +30,16 @@ QUOTED_WORDS = 24
 """Of a turn that holds no fact, so many words are told."""
 
 
+def no_llm() -> MemoryLlm | None:
+    """Give no LLM: everything goes by rules."""
+    return None
+
+
 class RememberedUser:
     """A user's memories as a voice's memory. Raises what ``UserMemories`` raises.
 
-    ``thinking``: the filter that chooses among what was found.
+    ``thinking``: the filter that chooses among what was found; ``llm``: gives the LLM there is
+    at the moment, if any.
     """
 
     def __init__(
@@ -31,10 +47,13 @@ class RememberedUser:
         memories: UserMemories,
         conversation_id: str = "",
         thinking: ThinkingFilter | None = None,
+        llm: Callable[[], MemoryLlm | None] = no_llm,
     ) -> None:
         self.memories = memories
         self.conversation_id = conversation_id
         self._thinking = thinking or ThinkingFilter()
+        self._llm = llm
+        self._left = asyncio.Event()
 
     async def prepare(self) -> None:
         """Load the embedding model and the user's table."""
@@ -47,24 +66,95 @@ class RememberedUser:
 
     async def recall(self, said: str) -> Recalled:
         """Search 15, let the thinking filter choose one to three."""
-        return await asyncio.to_thread(self._recall, said)
+        verdicts = await asyncio.to_thread(self._search, said)
+        llm = self._llm()
+        unsure: list[Verdict] = []
+        if llm is not None and llm.free:
+            unsure = [v for v in verdicts if is_unsure(v, self._thinking.threshold)]
+        sure = [verdict for verdict in verdicts if verdict not in unsure]
+        recalled = _recalled(sure, verdicts)
+        if llm is None or not unsure:
+            return recalled
+        room = self._thinking.most - sum(verdict.kept for verdict in sure)
+        more = partial(self._second_opinion, llm, said, unsure, verdicts, room)
+        return Recalled(recalled.told, recalled.refused, more=more)
 
     async def keep(self, said: str) -> Kept:
         """Store a turn with the facts in it."""
-        turn = self.memories.turn(said[:MAX_TEXT], conversation_id=self.conversation_id)
-        await asyncio.wrap_future(self.memories.append(turn))
-        return Kept(said, tuple(memory.text for memory in turn[1:]))
+        turn, *ruled = self.memories.turn(said[:MAX_TEXT], conversation_id=self.conversation_id)
+        llm = self._llm()
+        if llm is None:
+            await asyncio.wrap_future(self.memories.append([turn, *ruled]))
+            return Kept(said, tuple(fact.text for fact in ruled))
+        await asyncio.wrap_future(self.memories.append([turn]))
+        facts, why_not = ruled, None
+        refused: tuple[tuple[str, str], ...] = ()
+        try:
+            read = await self._read_by(llm, turn.text)
+        except LlmError as error:
+            why_not = error.message
+        else:
+            facts, refused = [*self.memories.facts_from(turn, read.facts)], read.refused
+        if facts:
+            await asyncio.wrap_future(self.memories.append(facts))
+        texts = tuple(fact.text for fact in facts)
+        return Kept(said, texts, "rules" if why_not else "llm", refused, why_not)
 
-    def _recall(self, said: str) -> Recalled:
+    def leave(self) -> None:
+        """Wait for no LLM any more: what is still to be read is read by the rules."""
+        self._left.set()
+
+    def _search(self, said: str) -> list[Verdict]:
         hits = self.memories.search(said, FOUND)
-        told: dict[str, None] = {}
-        refused: list[tuple[str, str]] = []
-        for verdict in self._thinking.judge(said, hits, self.memories.now()):
-            if verdict.kept:
-                told.update(dict.fromkeys(as_facts(verdict.hit.memory)))
-            else:
-                refused.append((verdict.hit.memory.text, verdict.reason))
-        return Recalled(tuple(told), tuple(refused))
+        return self._thinking.judge(said, hits, self.memories.now())
+
+    async def _second_opinion(
+        self,
+        llm: MemoryLlm,
+        said: str,
+        unsure: Sequence[Verdict],
+        found: Sequence[Verdict],
+        room: int,
+    ) -> Recalled:
+        """Have the LLM judge what the rules were not sure of; without it the rules' word holds."""
+        threshold = self._thinking.threshold
+        try:
+            judged = await judge_by(llm, said, unsure, threshold=threshold, most=room)
+        except LlmError:
+            return _recalled(unsure, found)
+        recalled = _recalled(judged, found)
+        return Recalled(recalled.told, recalled.refused, by="llm")
+
+    async def _read_by(self, llm: MemoryLlm, text: str) -> Read:
+        """Ask the LLM for facts until the conversation is over. Raises LlmError."""
+        reading = asyncio.create_task(facts_by(llm, text))
+        leaving = asyncio.create_task(self._left.wait())
+        try:
+            await asyncio.wait({reading, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise LlmError("The conversation was over before the LLM had answered.", "llm_busy")
+            return reading.result()
+        finally:
+            reading.cancel()
+            leaving.cancel()
+
+
+def _recalled(verdicts: Sequence[Verdict], found: Sequence[Verdict]) -> Recalled:
+    """Say what is told and what is not; ``found`` knows the facts stored with a turn."""
+    stored: dict[str, list[str]] = {}
+    for verdict in found:
+        memory = verdict.hit.memory
+        if memory.kind != "turn" and memory.valid:
+            stored.setdefault(source_of(verdict.hit), []).append(memory.text)
+    told: dict[str, None] = {}
+    refused: list[tuple[str, str]] = []
+    for verdict in verdicts:
+        memory = verdict.hit.memory
+        if verdict.kept:
+            told.update(dict.fromkeys(stored.get(memory.id) or as_facts(memory)))
+        else:
+            refused.append((memory.text, verdict.reason))
+    return Recalled(tuple(told), tuple(refused))
 
 
 def as_facts(memory: Memory) -> list[str]:

@@ -176,7 +176,7 @@ class Writer:
                 self._upkeep.started(name)
                 return
             subjects = subjects_of(memories)
-            known = _on_subjects(table, subjects) if subjects else None
+            known = _on_subjects(table, subjects, _stored_sources(memories)) if subjects else None
             if known is None or known.num_rows == 0:
                 changed = superseded([], memories)
                 if changed:
@@ -228,16 +228,21 @@ class Writer:
             done.set_exception(store_error(error, self._tables.uri, "writing memories"))
 
 
-def _on_subjects(table: LanceTable, subjects: set[str]) -> pa.Table:
-    """Valid facts on ``subjects`` and the turns they came from, whole rows."""
+def _stored_sources(memories: Sequence[Memory]) -> set[str]:
+    """Turns that were stored before the facts from them are."""
+    return {m.source_id for m in memories if m.source_id} - {m.id for m in memories}
+
+
+def _on_subjects(table: LanceTable, subjects: set[str], turns_of_new: set[str]) -> pa.Table:
+    """Valid facts on ``subjects``, the turns they came from and ``turns_of_new``, whole rows."""
     listed = ", ".join(quoted(subject) for subject in sorted(subjects))
     facts = (
         table.search()
         .where(f"superseded_at IS NULL AND kind != 'turn' AND subject IN ({listed})")
         .to_arrow()
     )
-    sources = sorted({s for s in facts["source_id"].to_pylist() if s})
-    if not sources:
+    sources = sorted({s for s in facts["source_id"].to_pylist() if s} | turns_of_new)
+    if not sources or facts.num_rows == 0:
         return facts
     ids = ", ".join(quoted(source) for source in sources)
     turns = (

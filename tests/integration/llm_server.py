@@ -28,6 +28,8 @@ class LlmServer:
         self.requests: list[dict[str, Any]] = []
         self._serving: set[asyncio.Task[None] | None] = set()
         self._closing = asyncio.Event()
+        self.asked = asyncio.Event()
+        """Set when a request has come."""
         self.broken_off = asyncio.Event()
         """Set when a client went away in mid-answer."""
 
@@ -45,6 +47,7 @@ class LlmServer:
                 if line.startswith("content-length")
             )
             self.requests.append(json.loads(await reader.readexactly(length)))
+            self.asked.set()
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             if callable(answer):
                 answer = answer(self.requests[-1])
