@@ -73,6 +73,9 @@ COPYING = Mix(
 )  # fmt: skip
 
 
+READING = Mix(prompt=0.3, read=1.0, long_pause=0.0, interrupt=0.05, backchannel=0.05)
+
+
 @dataclass
 class Material:
     """All clips as codes, and ways to find them."""

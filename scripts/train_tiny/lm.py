@@ -22,7 +22,16 @@ from safetensors.torch import load_file
 from sentencepiece import SentencePieceProcessor as Pieces
 
 from . import corpus
-from .dialogue import COPY_WEIGHT, COPYING, FIRST_WEIGHT, Conversation, Material, Mix, Sample
+from .dialogue import (
+    COPY_WEIGHT,
+    COPYING,
+    FIRST_WEIGHT,
+    READING,
+    Conversation,
+    Material,
+    Mix,
+    Sample,
+)
 from .fast import FastForward
 from .optimize import MuonAndAdam
 from .parallel import MEET_EVERY, agree, average_parameters
@@ -33,7 +42,7 @@ CARD = 512
 CODEBOOKS = 8
 DELAYS = [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
 CODEBOOK_WEIGHT = (4.0, 1.5, 1.2, 1.0, 1.0, 1.0, 1.0, 1.0)
-PEAK_RATE, WARM_UP, DECAY_SHARE = 3e-3, 100, 0.85
+PEAK_RATE, WARM_UP, DECAY_SHARE = 2e-3, 100, 0.85
 
 
 def lm_config(text_card: int) -> dict[str, Any]:
@@ -237,11 +246,15 @@ def losses(
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and on what to train; lengths in frames, `rows` per process."""
+    """How long and on what to train; lengths in frames, `rows` per process.
+
+    Of the rows, `read_rows` hold nothing but sentences read aloud: practice in sounding.
+    """
 
     minutes: float
     frames: int = 200
     rows: int = 4
+    read_rows: int = 0
     mix: Mix = field(default_factory=Mix)
     copy_rows: int = 0
     copy_frames: int = 80
@@ -286,8 +299,8 @@ def train(
             return
         optimizer.set_share(rate_share(step, elapsed / (total or plan.minutes)))
         samples = [
-            Conversation(rng, material, words, plan.mix, plan.frames).build()
-            for _ in range(plan.rows)
+            Conversation(rng, material, words, mix, plan.frames).build()
+            for mix in [READING] * plan.read_rows + [plan.mix] * (plan.rows - plan.read_rows)
         ]
         batch = collate(samples, material.silence)
         loss, figures = losses(model, fast, batch, generator)

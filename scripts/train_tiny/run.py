@@ -126,17 +126,15 @@ def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     """One process of the language model's training: first copying and reading, then everything."""
     data = material(options.work)
     model = new_talker(options)
-    scale = options.lm_minutes
-    long, scale = max(1, options.rows // 3), options.lm_minutes
+    minutes, rows = options.lm_minutes, options.rows
+    long, copying = max(1, rows // 3), Mix(say=0.25, prompt=0.9)
     plans = [
-        lm.Plan(
-            scale * options.lm_first, 160, options.rows, Mix(say=0.25, prompt=0.9), 2 * options.rows
-        ),
-        lm.Plan(scale * options.lm_long, 220, options.rows, Mix(), options.rows),
-        lm.Plan(scale, 480, long, Mix(long_pause=0.12), options.rows),
+        lm.Plan(minutes * options.lm_first, 160, rows, rows // 5, copying, 2 * rows),
+        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), rows),
+        lm.Plan(minutes, 480, long, long // 3, Mix(long_pause=0.25), rows),
     ]
     for plan in plans:
-        lm.train(rank, workers, model, data, options.work, plan, options.device, scale)
+        lm.train(rank, workers, model, data, options.work, plan, options.device, minutes)
 
 
 def stage_lm(options: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from .training_state import keep, resume
 
 HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
 GAPS, GAP_SHARES = ((0, 12), (12, 50), (40, 160)), (0.65, 0.22, 0.13)  # frames between two clips
-PEAK_RATE, WARM_UP, DECAY_SHARE = 2.5e-3, 100, 0.5
+PEAK_RATE, WARM_UP, DECAY_SHARE = 1.5e-3, 100, 0.85
 
 
 def stt_config(text_card: int) -> dict[str, Any]:
