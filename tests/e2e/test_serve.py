@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import httpx
+import websockets
+from coda_memory import MemoryStore
+from coda_memory.embedding import HASHED_WORDS
 
 from tests.integration.voice_server import StreamClient, voice_server
 
@@ -18,9 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def serving(
-    *arguments: str, port: int = 0, **env: str
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(*arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command on a free port; gives it and its address."""
     command = [sys.executable, "-m", "coda_voice.cli.main", "serve", "--port", "0"]
     process = subprocess.Popen(
         [*command, "--device", "cpu", *arguments],
@@ -60,18 +66,55 @@ async def test_sigterm_lets_conversations_end_in_peace_and_exits_with_0():
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
 
 
-async def test_after_kill_9_who_resumes_gets_a_clear_answer():
-    with serving() as (process, url):
-        async with StreamClient(f"{url}/v1/stream") as client:
+async def test_after_kill_9_who_resumes_gets_a_clear_answer_and_nothing_stored_is_lost(
+    tmp_path: Path,
+):
+    MemoryStore(tmp_path, HASHED_WORDS).close()  # words are enough here, and quick to load
+    memories = {"CODA_VOICE__INTEGRATION__MEMORY_STORE": str(tmp_path)}
+    acknowledged: set[str] = set()
+    with serving(**memories) as (process, url):
+        async with (
+            StreamClient(f"{url}/v1/stream?events=true") as client,
+            rest_client(url) as rest,
+        ):
             resume_token = (await client.ready())["resume_token"]
-            await client.frame()
-            process.kill()
-            await client.closed()
-    with voice_server(server__port=int(url.rsplit(":", 1)[1])) as again:
+            saying = asyncio.create_task(_say_one_after_another(client, acknowledged))
+            number = 0
+            while number < 5 or len(acknowledged) < number + 4:  # so some turns, too
+                number += 1
+                fact = {"text": f"The user has met person{number}."}
+                added = await rest.post("/v1/memories", json=fact)
+                assert added.status_code == 201
+                acknowledged.add(fact["text"])
+            process.kill()  # in the middle of the next turn
+            await saying
+    port = int(url.rsplit(":", 1)[1])
+    with voice_server(server__port=port, integration__memory_store=str(tmp_path)) as again:
         async with StreamClient(f"{again.ws}/v1/stream?resume={resume_token}") as client:
             error = await client.until("error")
             assert error["code"] == "resume_unknown" and "restarted" in error["message"]
             assert await client.closed() == 4404
+        async with rest_client(again.ws) as rest:
+            found = await rest.get("/v1/memories", params={"limit": 200})
+            kept = {memory["text"] for memory in found.json()}
+            assert acknowledged <= kept, acknowledged - kept
+            added = await rest.post("/v1/memories", json={"text": "The user likes rowing."})
+            assert added.status_code == 201, "it goes on remembering"
+
+
+def rest_client(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url.replace("ws", "http", 1), timeout=120)
+
+
+async def _say_one_after_another(client: StreamClient, acknowledged: set[str]) -> None:
+    """Write turns until the server is gone; note what it said to have stored."""
+    with suppress(websockets.ConnectionClosed):
+        for number in itertools.count():
+            await client.tell("text", text=f"I like game{number}.")
+            event: dict[str, Any] = {"type": ""}
+            while event["type"] != "memory_stored":
+                event = (await client.until("event"))["event"]
+            acknowledged.update((event["text"], *event["facts"]))
 
 
 def test_a_server_that_cannot_be_is_one_clear_line():
