@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ from coda_tools.builtin.arithmetic import calculate
 from openai import AsyncOpenAI
 from openai.resources.live.live import AsyncLiveConnection
 
-from coda_voice.attendants import UserText
 from coda_voice.audio import telephony
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.manager import VoiceManager
@@ -24,42 +23,15 @@ from coda_voice.moshi.engine import Engine
 from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.edge_server import serving
+from tests.integration.openai_client import Client
 
 PCM_16K = {"type": "audio/pcm", "rate": 16_000}
-
-
-class Client:
-    """A Live connection of the openai package, and everything it has received."""
-
-    def __init__(self, connection: AsyncLiveConnection, manager: VoiceManager) -> None:
-        self.connection = connection
-        self.manager = manager
-        self.events: list[dict[str, Any]] = []
-        self._read = 0
-
-    async def until(self, kind: str, wanted: Callable[[dict[str, Any]], bool] = lambda e: True):
-        async with asyncio.timeout(90):  # it runs on busy machines, too
-            while True:
-                while self._read < len(self.events):
-                    event = self.events[self._read]
-                    self._read += 1
-                    if event["type"] == kind and wanted(event):
-                        return event
-                self.events.append((await self.connection.recv()).to_dict())
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == kind]
-
-    def understood(self, text: str) -> None:
-        """The user's words, by the way the transcriber's come."""
-        conversation = self.manager.conversation(self.manager.get_active_conversations()[0])
-        conversation.user_text(UserText(text, True, conversation.generation, conversation.seconds))
 
 
 @asynccontextmanager
 async def started(
     engine: Engine, thinkers: Thinkers | None = None, **session: Any
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[Client[AsyncLiveConnection]]:
     async with VoiceManager(engine=engine) as manager:
         host = LocalHost(manager, thinkers)
         async with serving(live_routes(host)) as address:

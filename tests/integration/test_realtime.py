@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,9 +18,7 @@ from coda_tools.builtin.arithmetic import calculate
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
-from coda_voice.attendants import UserText
 from coda_voice.audio import telephony
-from coda_voice.conversation import Conversation
 from coda_voice.events import ConversationEnded
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.hybrid.openai_client import OpenAiClient
@@ -30,6 +28,7 @@ from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.edge_server import serving
 from tests.integration.llm_server import LlmServer, sse
+from tests.integration.openai_client import Client
 
 WEATHER = {
     "type": "function",
@@ -39,28 +38,8 @@ WEATHER = {
 }
 
 
-class Client:
-    """A connection of the openai package, and everything it has received."""
-
-    def __init__(self, connection: AsyncRealtimeConnection, manager: VoiceManager) -> None:
-        self.connection = connection
-        self.manager = manager
-        self.events: list[dict[str, Any]] = []
-        self._read = 0
-
-    async def until(self, kind: str, wanted: Callable[[dict[str, Any]], bool] = lambda e: True):
-        """Give the next event of a type; those before it are kept in ``events``."""
-        async with asyncio.timeout(90):  # it runs on busy machines, too
-            while True:
-                while self._read < len(self.events):
-                    event = self.events[self._read]
-                    self._read += 1
-                    if event["type"] == kind and wanted(event):
-                        return event
-                self.events.append((await self.connection.recv()).to_dict())
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == kind]
+class RealtimeClient(Client[AsyncRealtimeConnection]):
+    """Somebody who speaks and writes by the Realtime API."""
 
     async def say(self, pcm: np.ndarray, *, rate: int = 24_000, law: str | None = None) -> None:
         """Append sound at the pace of speech, as a microphone would."""
@@ -71,18 +50,9 @@ class Client:
             await self.connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
             await asyncio.sleep(0.1)
 
-    @property
-    def conversation(self) -> Conversation:
-        return self.manager.conversation(self.manager.get_active_conversations()[0])
-
     def agent_says(self, text: str) -> None:
         """Have the agent speak by itself, whatever coda-tiny would have said."""
         voice_of(self.conversation).say(text)
-
-    def understood(self, text: str) -> None:
-        """The user's words, by the way the transcriber's come."""
-        conversation = self.conversation
-        conversation.user_text(UserText(text, True, conversation.generation, conversation.seconds))
 
     async def write(self, text: str) -> None:
         await self.connection.conversation.item.create(
@@ -104,14 +74,16 @@ def sound(events: list[dict[str, Any]]) -> np.ndarray:
 
 
 @asynccontextmanager
-async def connected(engine: Engine, thinkers: Thinkers | None = None) -> AsyncIterator[Client]:
+async def connected(
+    engine: Engine, thinkers: Thinkers | None = None
+) -> AsyncIterator[RealtimeClient]:
     async with VoiceManager(engine=engine) as manager:
         host = LocalHost(manager, thinkers)
         async with serving(realtime_routes(host)) as address:
             client = AsyncOpenAI(api_key="none", base_url=f"http://{address}/v1")
             happening = manager.events.subscribe()
             async with client.realtime.connect(model="coda-tiny") as connection:
-                yield Client(connection, manager)
+                yield RealtimeClient(connection, manager)
             await client.close()
             async with asyncio.timeout(10):  # a client that leaves gives its slot back
                 async for event in happening:

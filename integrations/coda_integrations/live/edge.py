@@ -19,15 +19,8 @@ from coda_integrations.connection import TRY_AGAIN, EdgeConnection, tell_and_clo
 from coda_integrations.host import EdgeHost, Thinkers, instruct, voice_of
 from coda_integrations.line import Line
 from coda_integrations.live.codec import encode, error_event
-from coda_integrations.live.session import (
-    Close,
-    Hear,
-    Instruct,
-    LiveSession,
-    Out,
-    Say,
-    Think,
-)
+from coda_integrations.live.commands import Close, Hear, Instruct, Out, Say, Think
+from coda_integrations.live.session import LiveSession
 from coda_integrations.realtime.codec import new_id
 from coda_integrations.thinking import Ended, Sentence, Wrote, think
 from coda_voice.attendants import Attendant, UserText
