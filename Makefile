@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PACKAGES := coda_voice memory tools integrations scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak fuzz bench train-tiny wheel clean
+.PHONY: help setup demo test check format soak test-llm fuzz bench train-tiny wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -28,7 +28,7 @@ demo: $(STAMP)  ## a spoken conversation with coda-tiny; leaves conversation.wav
 
 test: check  ## everything that must hold (at most 15 minutes on two cores)
 	scripts/install_browser.sh
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak and not real_llm"
 
 check: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
@@ -42,6 +42,9 @@ format: $(STAMP)  ## put the code into its format
 
 soak: $(STAMP)  ## the long runs: an hour through one slot
 	$(BIN)/python -m pytest -m soak --timeout 7200 -s
+
+test-llm: $(STAMP)  ## against a real LLM: CODA_REAL_LLM=ollama/qwen3:8b, CODA_REAL_LLM_ENDPOINT=URL
+	$(BIN)/python -m pytest -m real_llm tests/real_llm
 
 fuzz: $(STAMP)  ## a million inputs for every codec (hours)
 	CODA_FUZZ_INPUTS=1000000 $(BIN)/python -m pytest --timeout 0 \
