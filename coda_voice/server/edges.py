@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from coda_integrations.live.edge import live_routes
 from coda_integrations.realtime.edge import realtime_routes
 from coda_integrations.server_host import ServerHost
@@ -13,9 +16,15 @@ from coda_voice.server.front import Front
 
 
 def routes(front: Front) -> APIRouter:
-    """Give the router."""
+    """Give the router; the LLM that answers for it is let go with the application."""
     host = ServerHost(front)
-    router = APIRouter()
+
+    @asynccontextmanager
+    async def closing(_: object) -> AsyncIterator[None]:
+        yield
+        await host.close()
+
+    router = APIRouter(lifespan=closing)
     router.include_router(realtime_routes(host))
     router.include_router(live_routes(host))
     settings = front.settings

@@ -32,6 +32,11 @@ class Thinkers:
     llms: Sequence[LlmClient]
     toolbox: ToolBox | None = None
 
+    async def close(self) -> None:
+        """Close the LLMs' connections."""
+        for llm in self.llms:
+            await llm.close()
+
 
 class EdgeHost(Protocol):
     """The server's side of an edge."""

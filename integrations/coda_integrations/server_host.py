@@ -19,7 +19,6 @@ from coda_integrations.line import Line
 from coda_voice.audio.ingest import AudioSettings
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import ConversationError
-from coda_voice.events import SettingWithoutEffect
 from coda_voice.heard import Heard
 from coda_voice.hybrid.clients import client_for
 from coda_voice.hybrid.offline_brain import OfflineBrain
@@ -53,10 +52,14 @@ def thinkers_of(config: VoiceConfig) -> Thinkers:
 
 
 class ServerHost:
-    """The server's side of an edge, by its ``Front``; without ``thinkers``, as configured."""
+    """The server's side of an edge, by its ``Front``; without ``thinkers``, as configured.
+
+    ``close`` at the end: it closes the LLM's connections, if they were made here.
+    """
 
     def __init__(self, front: Front, thinkers: Thinkers | None = None) -> None:
         self._thinkers = thinkers
+        self._own = thinkers is None
         self._front = front
 
     @property
@@ -65,6 +68,12 @@ class ServerHost:
         if self._thinkers is None:
             self._thinkers = thinkers_of(self._front.manager.config)
         return self._thinkers
+
+    async def close(self) -> None:
+        """Close what was opened here."""
+        if self._own and self._thinkers is not None:
+            thinkers, self._thinkers = self._thinkers, None
+            await thinkers.close()
 
     async def admit(self, socket: WebSocket, subprotocols: tuple[str, ...]) -> Guest | None:
         """See ``EdgeHost.admit``."""
@@ -94,20 +103,10 @@ class SessionLine(Line):
         super().__init__()
         self.conversation = session.conversation
         self._session = session
-        self._told = False
 
     def listen(self, settings: AudioSettings) -> None:
-        """Say that the server's own settings hold, where the client wants others."""
-        if settings != self._settings and not self._told:
-            self._told = True
-            self.conversation.publish(
-                SettingWithoutEffect(
-                    conversation_id=self.conversation.id,
-                    time=self.conversation.seconds,
-                    setting="audio.input.turn_detection",
-                    reason="the server's own voice detector settings hold for all conversations",
-                )
-            )
+        """See ``Line.listen``."""
+        self._session.listen(settings)
 
     async def frames(self) -> AsyncGenerator[Heard, None]:
         """See ``Line.frames``."""
