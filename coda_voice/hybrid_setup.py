@@ -66,8 +66,15 @@ class HybridSetup:
             box = self._tools.tools_for(
                 ToolsWanted(conversation.id, conversation.user_id, voice.announce, memory)
             )
-        client = self.client
-        fallback = OfflineBrain() if config.external_llm.fallback_enabled else None
+        client, llm = self.client, config.external_llm
+        limits = ReasonerSettings(
+            first_timeout=llm.first_timeout,
+            stall_timeout=llm.stall_timeout,
+            turn_timeout=llm.turn_timeout,
+            max_words=config.hybrid.max_words,
+            filler_after=config.hybrid.filler_after,
+        )
+        fallback = OfflineBrain() if llm.fallback_enabled else None
 
         def make_reasoner(publish: Callable[[Event], None]) -> Reasoner:
             return Reasoner(
@@ -76,7 +83,7 @@ class HybridSetup:
                 conversation.id,
                 tools=box,
                 fallback=None if client.offline else fallback,
-                settings=ReasonerSettings(filler_after=config.hybrid.filler_after),
+                settings=limits,
             )
 
         return HybridAttendant(
@@ -89,7 +96,7 @@ class HybridSetup:
             HybridSettings(
                 mode=mode,
                 # Half a turn means nothing to the offline brain, and it takes no time anyway.
-                parallel=config.external_llm.parallel_processing and not client.offline,
+                parallel=llm.parallel_processing and not client.offline,
                 llm_only=config.hybrid.voice == "llm_only",
             ),
             close_tools=box.close if box is not None else lambda: None,

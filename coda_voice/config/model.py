@@ -113,6 +113,12 @@ class ExternalLlmConfig(Section):
     temperature: float = Field(default=0.7, ge=0, le=2)
     parallel_processing: bool = True
     fallback_enabled: bool = True
+    first_timeout: float = Field(default=12.0, gt=0, le=600)
+    """Seconds until the first word of an answer; a model that must be loaded takes long."""
+    stall_timeout: float = Field(default=6.0, gt=0, le=600)
+    """Seconds between two pieces of an answer."""
+    turn_timeout: float = Field(default=60.0, gt=0, le=3_600)
+    """Seconds for a turn with all its tools."""
 
 
 class HybridConfig(Section):
@@ -124,6 +130,8 @@ class HybridConfig(Section):
     """Seconds of thinking after which something is said to bridge the time."""
     greeting: str | None = None
     """Said in every mode when a conversation begins."""
+    max_words: int = Field(default=150, ge=10, le=10_000)
+    """Of an answer that are spoken."""
     turns_per_minute: int = Field(default=20, ge=1, le=600)
     """So many turns of a conversation at most are asked of the LLM."""
 

@@ -21,7 +21,6 @@ from coda_voice.events import (
     SentenceReady,
     ToolEnded,
 )
-from coda_voice.hybrid.answer import ReasonerSettings
 from coda_voice.hybrid.reasoner import MORE
 from coda_voice.moshi.engine import Engine
 from tests.integration.hybrid_talk import HybridTalk
@@ -38,8 +37,9 @@ def call_of(name: str, **arguments: Any) -> list[Any]:
     return [frame(tool_calls=calls((name, arguments))), done(prompt_eval_count=READ)]
 
 
-def settings(url: str, **llm: Any) -> dict[str, Any]:
+def settings(url: str, hybrid: dict[str, Any] | None = None, **llm: Any) -> dict[str, Any]:
     return {
+        "hybrid": hybrid or {},
         "mode": "hybrid",
         "moshi": {"device": "cpu", "seed": 5},
         "external_llm": {"endpoint": url, "fallback_enabled": False, **llm},
@@ -147,11 +147,9 @@ async def test_a_refused_connection_leaves_it_to_the_offline_brain(engine: Engin
         await still_well(talk)
 
 
-async def test_a_stall_ends_in_time(engine: Engine, monkeypatch: pytest.MonkeyPatch):
-    # The limit is a setting of the reasoner; nobody wants to wait 12 s for this test.
-    short = ReasonerSettings(first_timeout=0.3, filler_after=0.1)
-    monkeypatch.setattr("coda_voice.hybrid_setup.ReasonerSettings", lambda **_: short)
-    async with talking(engine, ["stall"]) as (talk, _server):
+async def test_a_stall_ends_in_time(engine: Engine):
+    short = {"first_timeout": 0.5, "hybrid": {"filler_after": 0.2}}
+    async with talking(engine, ["stall"], **short) as (talk, _server):
         ended = await ask(talk)
         assert (ended.outcome, ended.code) == ("failed", "llm_stalled")
         assert len(honest(talk)) == 1
@@ -203,6 +201,26 @@ async def test_ten_thousand_words_are_cut(engine: Engine):
         sentences = [s.text for s in talk.of(SentenceReady)]
         assert sum(len(s.split()) for s in sentences) < 180 and sentences[-1] == MORE
         await still_well(talk)
+
+
+async def test_a_stall_in_the_middle_and_a_turn_that_never_ends(engine: Engine):
+    begun = [frame(content="Bread is old. "), "stall"]
+    async with talking(engine, begun, stall_timeout=0.3) as (talk, _server):
+        ended = await ask(talk)
+        assert ended.code == "llm_stalled" and "0.3 s" in (ended.detail or "")
+    ponders = [step for _ in range(200) for step in (frame(thinking="bread"), 0.1)]
+    async with talking(engine, ponders, turn_timeout=0.5) as (talk, _server):
+        ended = await ask(talk)
+        assert ended.code == "llm_stalled" and "0.5 s" in (ended.detail or "")
+        await still_well(talk)
+
+
+async def test_answers_are_as_long_as_is_set(engine: Engine):
+    lines = ["The first loaf was good. ", "So was the second. ", "The third was not."]
+    async with talking(engine, reply(*lines), hybrid={"max_words": 10}) as (talk, _server):
+        await ask(talk, to_the_end=False)
+        said = [sentence.text for sentence in talk.of(SentenceReady)]
+    assert said == [lines[0].strip(), lines[1].strip(), MORE]
 
 
 async def test_a_prompt_that_is_too_long_is_said(engine: Engine):
