@@ -23,6 +23,7 @@ RATE = 24_000
 WARM_UP = 12  # frames of silence before a stream, dropped: the codec's start is not typical
 STREAM = 700  # frames
 USER_BEFORE, USER_AFTER = 5, 6  # frames of background kept around a user's clip
+CLEAN = conditions.Conditions(noise=0, room=0, telephone=0, gain_db=(-10, 6))
 SINE_HZ, SINE_AMPLITUDE = 440, 0.5
 
 
@@ -111,7 +112,7 @@ def encode_clips(
         if how is not None and rng.random() > 0.35:
             stream = conditions.apply(rng, stream, how)
         elif how is not None:
-            stream = stream * 10 ** (rng.uniform(-10, 2) / 20)
+            stream = conditions.apply(rng, stream, CLEAN)
         codes = encode_stream(mimi, np.clip(stream, -1, 1))
         pieces += list(codes.split(lengths, dim=1))
         spent = time.monotonic() - begun

@@ -99,7 +99,7 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
                 asked.kind,
                 asked.item,
                 rng.choice(family),
-                rng.randint(135, 195),
+                rng.randint(135, 215),
                 rng.randint(25, 75),
                 rng.uniform(0.92, 1.1) if espeak else rng.uniform(0.85, 1.18),
             )
