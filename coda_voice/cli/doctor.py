@@ -37,9 +37,9 @@ from coda_voice.moshi.download import find_local
 
 PACKAGES = (
     "coda-voice", "moshi", "torch", "numpy", "huggingface-hub", "sentencepiece",
-    "onnxruntime", "soxr", "soundfile", "sounddevice", "bitsandbytes", "moshi-mlx",
+    "onnxruntime", "soxr", "soundfile", "sounddevice", "bitsandbytes", "mlx",
 )  # fmt: skip
-OPTIONAL = {"bitsandbytes": "int8 on a GPU", "moshi-mlx": "Apple silicon"}
+OPTIONAL = {"bitsandbytes": "int8 on a GPU", "mlx": "Apple silicon"}
 FRAME_SECONDS = 0.08
 OLLAMA_PORT = 11434
 OLLAMA_TIMEOUT = 1.0
@@ -118,7 +118,9 @@ def judge(record: Capabilities, machine: Machine) -> CheckpointReport:
     if record.backend == "mlx":
         runs = machine.apple_silicon and machine.ram_total >= record.min_vram_gb * GB
         conversations = 1 if runs else 0
-        reason = "one conversation, through moshi_mlx" if runs else "needs Apple silicon"
+        reason = "one conversation, on MLX" if runs else "needs Apple silicon"
+        if runs and not machine.mlx:
+            reason += " once it is installed: pip install 'coda-voice[mlx]'"
         if machine.apple_silicon and not runs:
             reason = f"needs {record.min_vram_gb:.0f} GB of memory"
     elif record.min_vram_gb == 0:

@@ -31,7 +31,7 @@ Config = Annotated[Path | None, typer.Option("--config", help="A YAML file of se
 Checkpoint = Annotated[
     str | None, typer.Option("--checkpoint", help="A known checkpoint or a folder.")
 ]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mlx.")]
 PromptText = Annotated[
     str | None, typer.Option("--prompt", help="What the agent is told before it listens.")
 ]

@@ -86,6 +86,11 @@ def test_a_gpu_in_use_by_others_is_said_to_be():
 def test_apple_silicon_runs_what_is_made_for_it():
     by_name = {c.name: c for c in examine(machine(apple_silicon=True)).checkpoints}
     assert by_name["kyutai/moshika-mlx-q4"].runs
+    assert "pip install 'coda-voice[mlx]'" in by_name["kyutai/moshika-mlx-q4"].reason
+    ready = examine(machine(apple_silicon=True, mlx=True)).checkpoints
+    assert next(c for c in ready if c.name.endswith("mlx-q4")).reason.startswith(
+        "one conversation, on MLX"
+    )
     assert not by_name[MOSHI].runs
     small = examine(machine(apple_silicon=True, ram_total=8 * GB))
     assert not next(c for c in small.checkpoints if c.name.endswith("mlx-q8")).runs
