@@ -13,12 +13,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from coda_voice.audio.ingest import Ingest, IngestFrame
+from coda_voice.audio.ingest import AudioSettings
 from coda_voice.audio.resample import Resampler, check_rate
 from coda_voice.config.model import Mode
 from coda_voice.conversation import Conversation
@@ -28,7 +27,7 @@ from coda_voice.heard import Heard
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.frames import FRAME_SECONDS, SAMPLE_RATE, Pcm, Sampling
 from coda_voice.server.access import Caller
-from coda_voice.server.limits import RateLimit
+from coda_voice.server.hearing import Chunk, Hearing
 from coda_voice.server.outputs import (
     AgentAudio,
     Confirmed,
@@ -41,20 +40,7 @@ from coda_voice.server.outputs import (
     Ready,
 )
 from coda_voice.server.recording import Recorder
-from coda_voice.startup import audio_settings_of
-from coda_voice.turns import UserSpeech
 
-Chunk = bytes | NDArray[np.float32]
-"""16-bit PCM, or samples that are numbers already; mono."""
-IN_FLIGHT_FRAMES = 8
-"""Frames in the engine at once; the rest waits here, where it can be dropped."""
-WAITING_FRAMES = 25
-"""Frames of a burst that may wait: two seconds."""
-AUDIO_RATE = 1.5
-"""Seconds of audio a second that a client may send in the long run: clocks differ, sound not."""
-AUDIO_BURST_SECONDS = 10.0
-EXCESS_SECONDS = 30.0
-"""So much audio beyond that rate, all of it dropped, ends the connection."""
 ECHO_FRAMES = 12
 """The agent's frames that may wait to be matched with their echo: about a second."""
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
@@ -86,26 +72,6 @@ def checked_rate(rate: int) -> int:
     return check_rate(rate)
 
 
-@dataclass(slots=True)
-class SessionFigures:
-    """What one session has gone through; for ``/stats`` and metrics."""
-
-    frames_in: int = 0
-    frames_out: int = 0
-    dropped_input: int = 0
-    excess_seconds: float = 0.0
-    resumed: int = 0
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A frame of the user that the engine has no room for yet."""
-
-    frame: IngestFrame
-    started: float
-    arrived: float
-
-
 @dataclass(eq=False)
 class Session:
     """A conversation in the hands of a client.
@@ -122,7 +88,8 @@ class Session:
     def __post_init__(self) -> None:
         self.token = secrets.token_urlsafe(24)
         self.outbox = Outbox()
-        self.figures = SessionFigures()
+        self.frames_out = 0
+        self.resumed = 0
         self.sample_rate = checked_rate(self.wish.sample_rate)
         self.began = self.last_audio = time.monotonic()
         self.detached_since: float | None = self.began
@@ -132,12 +99,9 @@ class Session:
         self.recorder: Recorder | None = None
         self._on_taken: Callable[[], None] | None = None
         self._was_attached = False
-        self._ingest: Ingest | None = None
-        self._ingest_started = 0.0
-        self._dropped_before = 0
-        self._waiting: deque[_Waiting] = deque(maxlen=WAITING_FRAMES)
-        self._hearing = asyncio.Lock()
-        self._rate = RateLimit(AUDIO_RATE, AUDIO_BURST_SECONDS)
+        self.hearing = Hearing(
+            self.conversation, self.manager.config, self.pool, self._offered, self._lost
+        )
         self._resampler = Resampler(SAMPLE_RATE, self.sample_rate)
         self._spoken: deque[Pcm] = deque(maxlen=ECHO_FRAMES)
         self._listening = asyncio.Event()
@@ -171,7 +135,7 @@ class Session:
         if former is not None:
             former()
         if self._was_attached:
-            self.figures.resumed += 1
+            self.resumed += 1
             self.outbox.drop_audio()
         self._was_attached = True
         self.detached_since = None
@@ -184,8 +148,8 @@ class Session:
             return
         self._on_taken = None
         self.detached_since = time.monotonic()
-        async with self._hearing:
-            await self._finish_input()
+        if self.ended is None:
+            await self.hearing.finish()
 
     async def end(self, reason: str, failure: Failed | None = None) -> None:
         """End the conversation, and say why; wait until nothing of it goes on."""
@@ -207,7 +171,7 @@ class Session:
         """Choose the rate of the audio both ways. Raises ProtocolError once there was audio."""
         if checked_rate(sample_rate) == self.sample_rate:
             return
-        if self.figures.frames_in or self._ingest is not None:
+        if self.hearing.begun:
             raise ProtocolError(
                 "sample_rate cannot change once audio was sent; open another connection.",
                 "too_late",
@@ -218,25 +182,27 @@ class Session:
     async def hear(self, chunk: Chunk, arrived: float | None = None) -> None:
         """Take audio at the session's rate; ``arrived`` by ``time.perf_counter``.
 
-        What the engine has no room for waits here, two seconds at most; then the oldest is
+        What the engine has no room for waits, two seconds at most; then the oldest is
         dropped and told. Raises ProtocolError (fatal) for a flood.
         """
         if self.ended is not None or not len(chunk):
             return
         arrived = time.perf_counter() if arrived is None else arrived
         self.last_audio = time.monotonic()
-        samples = len(chunk) // 2 if isinstance(chunk, bytes) else len(chunk)
-        seconds = samples / self.sample_rate
-        if not self._rate.take(seconds):
-            return self._too_much(seconds)
         if self.muted:
             chunk = bytes(len(chunk)) if isinstance(chunk, bytes) else np.zeros_like(chunk)
-        async with self._hearing:
-            ingest = self._ingest or self._open_input()
-            loop = asyncio.get_running_loop()
-            frames = await loop.run_in_executor(self.pool, ingest.push, chunk, self._reference())
-            self._queue(frames, arrived)
-        return None
+        await self.hearing.hear(chunk, self.sample_rate, arrived, self._reference)
+
+    def listen(self, settings: AudioSettings) -> None:
+        """Detect voice by a client's settings, not the server's, from the next chunk on."""
+        self.hearing.listen(settings)
+
+    def _offered(self, pcm: Pcm) -> None:
+        if self.recorder is not None:
+            self.recorder.user(pcm)
+
+    def _lost(self, frames: int) -> None:
+        self.outbox.put(Dropped("input", frames))
 
     def _reference(self) -> Pcm | None:
         if not self._spoken:
@@ -257,65 +223,6 @@ class Session:
     def type_text(self, text: str) -> None:
         """Take a turn of the user that was typed. Raises ValidationError for an empty one."""
         self.manager.send_text(self.conversation.id, text)
-
-    def _open_input(self) -> Ingest:
-        settings = audio_settings_of(self.manager.config, self.sample_rate)
-        # A session's sound is mono float32, whatever the settings are meant for.
-        self._ingest = Ingest(replace(settings, channels=1, bit_depth=16, encoding=None))
-        self._ingest_started = (
-            self.conversation.offered_seconds + len(self._waiting) * FRAME_SECONDS
-        )
-        self._dropped_before = self.conversation.dropped_frames + self.figures.dropped_input
-        return self._ingest
-
-    async def _finish_input(self) -> None:
-        ingest, self._ingest = self._ingest, None
-        if ingest is None or self.ended is not None:
-            return
-        loop = asyncio.get_running_loop()
-        frames = await loop.run_in_executor(self.pool, ingest.finish)
-        self._queue(frames, time.perf_counter())
-
-    def _queue(self, frames: list[IngestFrame], arrived: float) -> None:
-        dropped = 0
-        for frame in frames:
-            if len(self._waiting) == WAITING_FRAMES:
-                self._waiting.popleft()
-                dropped += 1
-            self._waiting.append(_Waiting(frame, self._ingest_started, arrived))
-        self.figures.frames_in += len(frames)
-        if dropped:
-            self.figures.dropped_input += dropped
-            self.outbox.put(Dropped("input", dropped))
-        self._feed()
-
-    def _feed(self) -> None:
-        talk = self.conversation
-        while self._waiting and talk.ended is None and not talk.at_limit:
-            if talk.in_flight >= IN_FLIGHT_FRAMES:
-                return
-            waiting = self._waiting.popleft()
-            lost = talk.dropped_frames + self.figures.dropped_input - self._dropped_before
-            shift = waiting.started - lost * FRAME_SECONDS
-            frame = waiting.frame
-            speech = [UserSpeech(e.kind, max(0.0, e.time + shift)) for e in frame.events]
-            if self.recorder is not None:
-                self.recorder.user(frame.pcm)
-            talk.offer(frame.pcm, speech, waiting.arrived, frame.speech)
-
-    def _too_much(self, seconds: float) -> None:
-        figures = self.figures
-        figures.excess_seconds += seconds
-        if figures.excess_seconds > EXCESS_SECONDS:
-            raise ProtocolError(
-                "Far more audio than a microphone makes was sent; send it as fast as it is spoken.",
-                "too_much_audio",
-                fatal=True,
-            )
-        frames = max(1, round(seconds / FRAME_SECONDS))
-        figures.dropped_input += frames
-        self._dropped_before += frames  # it never reached the input chain's clock
-        self.outbox.put(Dropped("input", frames))
 
     # ---- out --------------------------------------------------------------------------
 
@@ -348,7 +255,7 @@ class Session:
                     await talk.output_ready()
                     for heard in talk.take():
                         self._say(heard)
-                    self._feed()
+                    self.hearing.feed()
             await self.manager.end_conversation(talk.id, "max_conversation_length")
         except (ConversationError, VoiceTimeoutError) as error:
             if talk.ended is None:
@@ -360,7 +267,7 @@ class Session:
             self.outbox.put(Ended(self.ended, round(talk.seconds / FRAME_SECONDS)))
 
     def _say(self, heard: Heard) -> None:
-        self.figures.frames_out += 1
+        self.frames_out += 1
         if self.recorder is not None:
             self.recorder.agent(heard.frame.frame, heard.frame.pcm)
         if self.manager.config.audio.echo_cancellation:

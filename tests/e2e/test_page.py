@@ -125,7 +125,7 @@ def test_a_reload_goes_on_with_the_same_conversation(talker: PageUser, server: R
     page.wait_for_selector("html[data-state=live]")
     talker.wait_for_frames(3)
     assert server.front.sessions.all() == [session]
-    assert session.figures.resumed == 1
+    assert session.resumed == 1
     assert "good morning" in page.inner_text("#turns"), "what was said is still to be read"
 
 

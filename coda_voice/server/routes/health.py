@@ -99,9 +99,9 @@ def routes(front: Front) -> APIRouter:
                 SessionStats(
                     conversation_id=s.conversation.id,
                     seconds=s.conversation.seconds,
-                    frames=s.figures.frames_out,
+                    frames=s.frames_out,
                     dropped_frames=s.conversation.dropped_frames
-                    + s.figures.dropped_input
+                    + s.hearing.figures.dropped
                     + s.outbox.dropped_audio,
                     queued=len(s.outbox),
                     attached=s.detached_since is None,

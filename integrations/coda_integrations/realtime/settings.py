@@ -33,6 +33,7 @@ _WIRES: Mapping[str | None, WireFormat] = {
 }
 _SEMANTIC_SILENCE_MS = {"low": 800, "medium": 500, "auto": 500, "high": 300}
 _MIN_SILENCE_MS, _MAX_SILENCE_MS = 80, 10_000
+_MIN_THRESHOLD, _MAX_THRESHOLD = 0.01, 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,6 @@ class SessionSettings:
                     "turn_detection": {
                         "type": "server_vad",
                         "threshold": 0.5,
-                        "prefix_padding_ms": 300,
                         "silence_duration_ms": 500,
                         "create_response": True,
                         "interrupt_response": True,
@@ -94,9 +94,10 @@ class SessionSettings:
         _section(merged, "audio", "output")["voice"] = "coda"
         detection = _section(merged, "audio", "input").get("turn_detection")
         if isinstance(detection, dict):
-            detection.pop("idle_timeout_ms", None)
+            for name in ("idle_timeout_ms", "prefix_padding_ms"):
+                detection.pop(name, None)
         try:
-            request = RealtimeSessionCreateRequest.model_validate(merged)
+            request = _in_force(RealtimeSessionCreateRequest.model_validate(merged))
         except ValidationError as error:
             raise RealtimeProtocolError(
                 f"session: {error.errors(include_url=False)[0]['msg']}.",
@@ -153,8 +154,7 @@ class SessionSettings:
         sound = self._request.audio.input if self._request.audio else None
         match sound.turn_detection if sound else None:
             case ServerVad() as vad:
-                silence = 500 if vad.silence_duration_ms is None else vad.silence_duration_ms
-                threshold = 0.5 if vad.threshold is None else vad.threshold
+                silence, threshold = _within(vad)
             case SemanticVad() as vad:
                 silence, threshold = _SEMANTIC_SILENCE_MS[vad.eagerness or "auto"], 0.5
             case _:
@@ -162,8 +162,8 @@ class SessionSettings:
         return TurnDetection(
             create_response=vad.create_response is not False,
             interrupt_response=vad.interrupt_response is not False,
-            threshold=min(max(threshold, 0.0), 1.0),
-            silence_ms=min(max(silence, _MIN_SILENCE_MS), _MAX_SILENCE_MS),
+            threshold=threshold,
+            silence_ms=silence,
         )
 
     @property
@@ -201,6 +201,25 @@ def tool_spec(tool: RealtimeToolsConfigUnion | object) -> ToolSpec:
 def tool_specs(tools: Sequence[object]) -> tuple[ToolSpec, ...]:
     """Give several."""
     return tuple(tool_spec(tool) for tool in tools)
+
+
+def _within(vad: ServerVad) -> tuple[int, float]:
+    """Give the milliseconds of silence and the threshold that the voice detector can take."""
+    silence = 500 if vad.silence_duration_ms is None else vad.silence_duration_ms
+    threshold = 0.5 if vad.threshold is None else vad.threshold
+    return (
+        min(max(silence, _MIN_SILENCE_MS), _MAX_SILENCE_MS),
+        min(max(threshold, _MIN_THRESHOLD), _MAX_THRESHOLD),
+    )
+
+
+def _in_force(request: RealtimeSessionCreateRequest) -> RealtimeSessionCreateRequest:
+    """Write what the voice detector really listens by where the client is told of it."""
+    sound = request.audio.input if request.audio else None
+    if sound is not None and isinstance(sound.turn_detection, ServerVad):
+        vad = sound.turn_detection
+        vad.silence_duration_ms, vad.threshold = _within(vad)
+    return request
 
 
 _MERGED = ("audio", "input", "output")

@@ -1,0 +1,105 @@
+"""``/v1/realtime`` of ``coda-voice serve``: what a client sets holds for its own conversation."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from openai import AsyncOpenAI
+
+from coda_voice.audio import telephony
+from coda_voice.audio.ingest import AudioSettings
+from coda_voice.events import Event, SpeechStarted
+from coda_voice.manager import VoiceManager
+from coda_voice.moshi.engine import Engine
+from coda_voice.moshi.frames import Pcm
+from coda_voice.server.access import USUAL_SCOPES, Caller
+from coda_voice.server.outputs import AgentAudio
+from coda_voice.server.session import Session
+from tests.conftest import Spoken
+from tests.integration.openai_client import Client
+from tests.integration.voice_server import RunningServer, voice_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with voice_server(audio__silence_duration_ms=700) as running:
+        yield running
+
+
+def detection(**vad: object) -> dict[str, object]:
+    return {"type": "realtime", "audio": {"input": {"turn_detection": {**vad}}}}
+
+
+async def say(client: Client, pcm: Pcm) -> None:
+    data = telephony.to_int16(pcm).astype("<i2").tobytes()
+    await client.connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
+
+
+async def test_a_clients_turn_detection_reaches_its_own_session(server: RunningServer):
+    openai = AsyncOpenAI(api_key="none", base_url=f"{server.http}/v1")
+    async with (
+        openai.realtime.connect(model="x") as first,
+        openai.realtime.connect(model="x") as second,
+    ):
+        for connection, silence_ms in ((first, 200), (second, 2_000)):
+            client = Client(connection, server.front.manager)
+            vad = {"type": "server_vad", "silence_duration_ms": silence_ms, "threshold": 0.7}
+            await connection.session.update(session=detection(**vad))
+            updated = await client.until("session.updated")
+            told = updated["session"]["audio"]["input"]["turn_detection"]
+            assert told["silence_duration_ms"] == silence_ms and told["threshold"] == 0.7
+        wanted = [session.hearing.wanted for session in server.front.sessions.all()]
+        assert [(w.silence_duration_ms, w.vad_threshold) for w in wanted if w is not None] == [
+            (200, 0.7), (2_000, 0.7),
+        ]  # fmt: skip
+    await openai.close()
+
+
+@pytest.mark.parametrize(("silence_ms", "turns"), [(200, 2), (5_000, 1)])
+async def test_a_session_listens_by_what_it_was_told(
+    engine: Engine, spoken: Spoken, silence_ms: int, turns: int
+):
+    pause = np.zeros(24_000, dtype=np.float32)
+    pcm = np.concatenate([spoken.pcm("hello"), pause, spoken.pcm("what_is_your_name"), pause])
+    began: list[Event] = []
+    async with VoiceManager({"audio": {"silence_duration_ms": 700}}, engine=engine) as manager:
+        manager.events.listen(began.append)
+        talk = manager.conversation(await manager.start_conversation())
+        with ThreadPoolExecutor(1) as pool:
+            session = Session(talk, manager, Caller("ada", USUAL_SCOPES), pool)
+            await session.begin()
+            outputs = session.outputs()
+            for begin in range(0, len(pcm) - 1_920, 1_920):
+                if begin == 1_920 * 3:  # in the middle of the conversation
+                    session.listen(AudioSettings(silence_duration_ms=silence_ms))
+                await session.hear(pcm[begin : begin + 1_920])
+                while not isinstance(await anext(outputs), AgentAudio):
+                    pass
+            await session.end("ended")
+            await outputs.aclose()
+    users = [e for e in began if isinstance(e, SpeechStarted) and e.speaker == "user"]
+    assert len(users) == turns
+
+
+async def test_what_the_voice_detector_cannot_take_is_told_as_it_is(server: RunningServer):
+    openai = AsyncOpenAI(api_key="none", base_url=f"{server.http}/v1")
+    async with openai.realtime.connect(model="x") as connection:
+        client = Client(connection, server.front.manager)
+        created = await client.until("session.created")
+        told = created["session"]["audio"]["input"]["turn_detection"]
+        assert told["silence_duration_ms"] == 500, "not the server's, which it did not ask for"
+        vad = {"type": "server_vad", "threshold": 1.0, "silence_duration_ms": 5}
+        await connection.session.update(session=detection(**vad, prefix_padding_ms=300))
+        told = (await client.until("session.updated"))["session"]["audio"]["input"]
+        assert told["turn_detection"]["threshold"] == 0.99
+        assert told["turn_detection"]["silence_duration_ms"] == 80
+        assert told["turn_detection"].get("prefix_padding_ms") is None
+        await say(client, np.zeros(4_800, dtype=np.float32))  # with these it can be heard
+        await connection.input_audio_buffer.clear()
+        await client.until("input_audio_buffer.cleared")
+        assert not client.of("error")
+    await openai.close()
