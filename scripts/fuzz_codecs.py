@@ -44,7 +44,10 @@ def main() -> None:
     unknown = set(given.codecs) - set(HARNESSES)
     if unknown:
         parser.error(f"there is no codec {', '.join(sorted(unknown))}: {', '.join(HARNESSES)}")
-    print(f"{'codec':12} {'inputs':>10} {'inputs/s':>9} {'MB half-way':>12} {'MB at end':>10}")
+    print(
+        f"{'codec':12} {'inputs':>10} {'inputs/s':>9} {'MB half-way':>12} {'MB at end':>10}",
+        flush=True,
+    )
     failed = [c for c in given.codecs or HARNESSES if not _run(c, given.inputs, given.seed)]
     if failed:
         sys.exit(f"something was found in: {', '.join(failed)}")
@@ -53,9 +56,15 @@ def main() -> None:
 def _run(codec: str, inputs: int, seed: int) -> bool:
     """Fuzz one codec and print its line; False if something was found."""
     command = [sys.executable, __file__, codec, "--here", f"--inputs={inputs}", f"--seed={seed}"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, env=os.environ
-    )
+    with tempfile.TemporaryDirectory() as folder:  # for the inputs it finds worth keeping
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**os.environ, "TMPDIR": folder},
+        )
     told = done.stdout + done.stderr
     counted = re.search(r"number_of_executed_units: (\d+)", told)
     speed = re.search(r"average_exec_per_sec: +(\d+)", told)

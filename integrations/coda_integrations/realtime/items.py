@@ -83,7 +83,7 @@ class ItemLog:
         if item.id is not None and self.find(item.id) is not None:
             raise RealtimeProtocolError(
                 f"There is an item {item.id!r} already.",
-                "item_create_duplicate_id",
+                "item_create_duplicate_item_id",
                 param="item.id",
             )
         item.id = item.id or new_id("item")
