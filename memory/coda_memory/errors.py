@@ -3,7 +3,7 @@
     IntegrationError
     ├── MemoryStoreError       the store cannot be read or written; ``error_code`` says why:
     │                          memory_disk_full, memory_cannot_write, memory_corrupt,
-    │                          memory_store, memory_closed, memory_busy
+    │                          memory_store, memory_closed, memory_busy, memory_conflict
     └── MemoryModelError       the store holds vectors of another embedding model
 
 A voice conversation goes on without memory when it meets one of these.
@@ -35,6 +35,8 @@ _CAUSES = (
     ("memory_cannot_write", ("permission denied", "read-only file system", "os error 13",
                              "os error 30"),
      "the folder cannot be written to. Change its permissions, or name another store"),
+    ("memory_conflict", ("already exists", "incompatible transaction", "commit conflict"),
+     "another server wrote at the same moment. Try again"),
 )  # fmt: skip
 
 

@@ -86,5 +86,6 @@ def _move(
             progress(done, total)
     new_name = f"{name.rpartition('_')[0]}_{model_tag(model)}"
     user_id = str(rows[0]["user_id"])
-    tables.create(new_name, as_rows(user_id, memories, np.concatenate(parts), schema(dimension)))
+    rows = as_rows(user_id, memories, np.concatenate(parts), schema(dimension))
+    tables.create(new_name, rows, replace=True)
     return done

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+import pyarrow as pa
 from lancedb.table import LanceTable
 
 from coda_memory.embed_worker import EmbedWorker
@@ -165,24 +166,23 @@ class MemoryStore:
                         listed = ", ".join(quoted(one) for one in chosen[start : start + 500])
                         table.delete(f"id IN ({listed})")
                     gone = before - int(table.count_rows())
-                    self._purge(name)
+                    self.tables.rewrite(name, _all)
                 self.tables.write_info(**{_PURGE + name: None})
                 return gone
 
         result = self.writer.call(run).result()
         return int(str(result))
 
-    def _purge(self, name: str) -> None:
-        table = self.tables.open(name)
-        if table is not None:
-            self.tables.rewrite(name, table.search().to_arrow())
-
     def _finish_purges(self) -> None:
         with self.tables.lock():
             for key in self.tables.info():
                 if key.startswith(_PURGE):
-                    self._purge(key.removeprefix(_PURGE))
+                    self.tables.rewrite(key.removeprefix(_PURGE), _all)
                     self.tables.write_info(**{key: None})
+
+
+def _all(rows: pa.Table) -> pa.Table:
+    return rows
 
 
 def default_folder() -> Path:

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,6 +34,8 @@ OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
 LOCK_TIMEOUT = 20.0
 INFO_ATTEMPTS = 5
+CONFLICTS = 5
+"""So often a write gives way to those of other servers."""
 NOW = timedelta(milliseconds=1)
 """Versions older than this are removed; for zero LanceDB would warn each time."""
 _INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])
@@ -103,6 +105,9 @@ class Tables:
 
     def write_info(self, **values: str | None) -> None:
         """Set values; None removes the key."""
+        self.again_on_conflict(lambda: self._write_info(values))
+
+    def _write_info(self, values: Mapping[str, str | None]) -> None:
         with self._reading("writing to the memory store"):
             mode = "overwrite" if INFO in self.names() else "create"
             rows = {**self.info(), **values}
@@ -176,30 +181,47 @@ class Tables:
         self._keep(name, table)
         return table
 
-    def create(self, name: str, rows: pa.Table) -> LanceTable:
-        """Make a table of ``rows``, with its index of words."""
+    def create(self, name: str, rows: pa.Table, *, replace: bool = False) -> LanceTable:
+        """Make a table of ``rows``, with its index of words.
+
+        On object storage another server may have made one since we looked: without ``replace``
+        that is a ``memory_conflict``.
+        """
         with self._reading("making a user's table"):
-            mode = "overwrite" if name in self.names() else "create"
+            # Under the lock, what is there without being a table is what a killed writer left.
+            left = self.local is not None and name in self.names()
+            mode = "overwrite" if replace or left else "create"
             table = self._db.create_table(name, rows, schema=rows.schema, mode=mode)
             index_words(table)
         self._keep(name, table)
         return table
 
-    def rewrite(self, name: str, rows: pa.Table) -> None:
-        """Leave ``rows`` and nothing else on disk: no older version, no left-over file.
+    def rewrite(self, name: str, choose: Callable[[pa.Table], pa.Table]) -> None:
+        """Leave the rows that ``choose`` picks and nothing else: no older version, no other file.
 
-        Compaction alone would keep deleted rows in any file that lost only a few of them.
+        Compaction alone would keep deleted rows in any file that lost only a few of them. What
+        another server adds meanwhile is kept, what it deletes is gone.
         """
+        old = self.open(name)
+        if old is None:
+            return
+        with self._reading("reading a user's memories"):
+            seen = old.search().to_arrow()
+        rows = choose(seen)
         if rows.num_rows == 0:
             self.drop(name)
             return
-        table = self.create(name, rows)
         with self._reading("removing old versions"):
+            table = self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
+            if self.local is None:
+                _follow(table, table.version - 1, seen)
+            index_words(table)
             # Files of writers that were killed are nobody's: we hold the lock.
             _clean(table, NOW, everything=self.local is not None)
             if self.local is not None:
                 for left in (self.local / f"{name}.lance").rglob(".tmp*"):
                     left.unlink()  # a file half written; LanceDB does not know of it
+        self._keep(name, table)
 
     def drop(self, name: str) -> None:
         """Remove a table and all its files."""
@@ -237,6 +259,20 @@ class Tables:
     def _is_there(self, name: str) -> bool:
         return self.local is not None and (self.local / f"{name}.lance").exists()
 
+    def again_on_conflict(self, write: Callable[[], None]) -> None:
+        """Write, and once more where another server on the same object storage came before.
+
+        A write that is in conflict has not happened. Under ``lock()`` there is no conflict.
+        """
+        for attempt in range(CONFLICTS + 1):
+            try:
+                write()
+            except MemoryStoreError as error:
+                if error.error_code != "memory_conflict" or attempt == CONFLICTS:
+                    raise
+            else:
+                return
+
     @contextlib.contextmanager
     def _reading(self, doing: str) -> Iterator[None]:
         try:
@@ -260,6 +296,22 @@ def held_model(where: str) -> str | None:
 def index_words(table: LanceTable) -> None:
     """Build the BM25 index: English stems, accents folded, stop words left out."""
     table.create_index("text", config=FTS(with_position=False), replace=True)
+
+
+def _follow(table: LanceTable, before: int, seen: pa.Table) -> None:
+    """Do to ``table`` what others did to it between reading ``seen`` and version ``before``.
+
+    On object storage no lock holds them off while the table is being replaced.
+    """
+    table.checkout(before)
+    latest = table.search().to_arrow()
+    table.checkout_latest()
+    known, there = set(seen["id"].to_pylist()), set(latest["id"].to_pylist())
+    added = latest.filter(pa.array([row not in known for row in latest["id"].to_pylist()]))
+    if added.num_rows:
+        table.add(added)
+    if gone := sorted(known - there):
+        table.delete("id IN ({})".format(", ".join(f"'{row}'" for row in gone)))
 
 
 def optimize(table: LanceTable, keep_versions: timedelta) -> None:

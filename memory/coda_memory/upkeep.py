@@ -79,7 +79,7 @@ class Upkeep:
         try:
             rows = table.count_rows()
             if rows > self._max_memories:
-                self._evict(name, table, rows)
+                self._evict(name)
                 return
             optimize(table, KEEP_VERSIONS)
             self._index(table, rows)
@@ -94,13 +94,16 @@ class Upkeep:
         if rows >= VECTOR_INDEX_ROWS and "vector" not in indexed:
             table.create_index("vector", config=vector_index(rows))
 
-    def _evict(self, name: str, table: LanceTable, rows: int) -> None:
+    def _evict(self, name: str) -> None:
         """Forget the least useful: outdated first, then by importance and age."""
         keep = max(1, self._max_memories - int(self._max_memories * FORGET_SHARE))
-        everything = table.search().to_arrow()
-        best = np.argsort(-usefulness(everything, self._now()), kind="stable")[:keep]
-        self._tables.rewrite(name, everything.take(pa.array(np.sort(best))))
-        self.evicted += rows - keep
+
+        def choose(rows: pa.Table) -> pa.Table:
+            best = np.argsort(-usefulness(rows, self._now()), kind="stable")[:keep]
+            self.evicted += rows.num_rows - len(best)
+            return rows.take(pa.array(np.sort(best)))
+
+        self._tables.rewrite(name, choose)
 
     def _files(self, name: str) -> int:
         table = self._tables.open(name)

@@ -162,44 +162,56 @@ class Writer:
         """
         if vectors is None:
             vectors = self._embedder.texts([memory.text for memory in memories])
+        found = vectors
+
+        def write() -> None:
+            try:
+                self._write(owner, memories, found)
+            except LANCE_ERRORS as error:
+                self._tables.forget_handle(self._tables.name_of(owner))
+                raise store_error(error, self._tables.uri, "writing memories") from error
+
+        with self._tables.lock():
+            self._tables.again_on_conflict(write)
+
+    def _write(self, owner: Owner, memories: Sequence[Memory], vectors: Vectors) -> None:
         layout = schema(vectors.shape[1])
         name = self._tables.name_of(owner)
-        with self._tables.lock():
-            self._announce(vectors.shape[1])
-            table = self._tables.open(name)
-            new = {memory.id: memory for memory in memories}
-            rows = as_rows(owner.user_id, memories, vectors, layout)
-            if table is None:
-                changed = superseded([], memories)
-                final = [changed.get(memory.id, memory) for memory in memories]
-                self._tables.create(name, as_rows(owner.user_id, final, vectors, layout))
-                self._upkeep.started(name)
-                return
-            subjects = subjects_of(memories)
-            known = _on_subjects(table, subjects, _stored_sources(memories)) if subjects else None
-            if known is None or known.num_rows == 0:
-                changed = superseded([], memories)
-                if changed:
-                    final = [changed.get(memory.id, memory) for memory in memories]
-                    rows = as_rows(owner.user_id, final, vectors, layout)
-                table.add(rows)
-            else:
-                older = [as_memory(row) for row in known.to_pylist()]
-                changed = superseded(older, memories)
+        self._announce(vectors.shape[1])
+        table = self._tables.open(name)
+        new = {memory.id: memory for memory in memories}
+        rows = as_rows(owner.user_id, memories, vectors, layout)
+        if table is None:
+            changed = superseded([], memories)
+            final = [changed.get(memory.id, memory) for memory in memories]
+            self._tables.create(name, as_rows(owner.user_id, final, vectors, layout))
+            self._upkeep.started(name)
+            return
+        subjects = subjects_of(memories)
+        known = _on_subjects(table, subjects, _stored_sources(memories)) if subjects else None
+        if known is None or known.num_rows == 0:
+            changed = superseded([], memories)
+            if changed:
                 final = [changed.get(memory.id, memory) for memory in memories]
                 rows = as_rows(owner.user_id, final, vectors, layout)
-                for index, memory in enumerate(older):
-                    if memory.id in changed and memory.id not in new:
-                        row = known.slice(index, 1)
-                        rows = pa.concat_tables([rows, _with_end(row, changed[memory.id], layout)])
-                # One commit for the new and the ended: never both valid, never both gone.
-                (
-                    table.merge_insert("id")
-                    .when_matched_update_all()
-                    .when_not_matched_insert_all()
-                    .execute(rows)
-                )
-            self._upkeep.changed(name)
+            table.add(rows)
+        else:
+            older = [as_memory(row) for row in known.to_pylist()]
+            changed = superseded(older, memories)
+            final = [changed.get(memory.id, memory) for memory in memories]
+            rows = as_rows(owner.user_id, final, vectors, layout)
+            for index, memory in enumerate(older):
+                if memory.id in changed and memory.id not in new:
+                    row = known.slice(index, 1)
+                    rows = pa.concat_tables([rows, _with_end(row, changed[memory.id], layout)])
+            # One commit for the new and the ended: never both valid, never both gone.
+            (
+                table.merge_insert("id")
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .execute(rows)
+            )
+        self._upkeep.changed(name)
 
     def _announce(self, dimension: int) -> None:
         """Say what the store is, at the first write; refuse if it has become another."""

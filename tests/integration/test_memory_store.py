@@ -92,31 +92,61 @@ BREAKING_IDS = [
 ]  # fmt: skip
 
 
-def test_no_user_ever_meets_another_s_memories(store):
-    """1,000 random queries over users with ids made to break filters and paths."""
-    users = {name: store.user(name) for name in BREAKING_IDS}
+PIECES = [
+    "'", '"', ";", "--", "%", "_", "*", "/", "\\", "..", "\x00", "\n", " ", "ada", "Ada", "å", "用",
+    "👩", "\u200d", "\u202e", " OR ", "NULL", "user_id", "=", "1", "(", ")", "`", "$", "{x}",
+]  # fmt: skip
+
+
+def made_up_ids(count: int, dice: random.Random) -> list[str]:
+    """Ids of pieces that break filters and paths; some differ in a single one."""
+    made = set(BREAKING_IDS)
+    while len(made) < count:
+        parts = dice.choices(PIECES, k=dice.randint(1, 6))
+        made |= {one for one in ("".join(parts), "".join(parts[1:])) if one.strip()}
+    return [*BREAKING_IDS, *sorted(made - set(BREAKING_IDS))][:count]
+
+
+def hits_and_foreign_hits(store: MemoryStore, ids: list[str], queries: int) -> tuple[int, int]:
+    """Ask ``queries`` times for somebody's memories with somebody else's words and id."""
+    users = [store.user(name) for name in ids]
     waiting = []
-    for number, user in enumerate(users.values()):
+    for number, user in enumerate(users):
         for k in range(4):
             text = f"secret{number} is kept in drawer {k} beside the lamp"
             waiting.append(user.append(user.turn(text)))
     for done in waiting:
         done.result()
-    assert sorted(store.users()) == sorted(BREAKING_IDS)
+    assert sorted(store.users()) == sorted(ids)
     dice = random.Random(5)
     words = HashedWords()
-    found = 0
-    for _ in range(1_000):
-        number = dice.randrange(len(BREAKING_IDS))
-        other = dice.randrange(len(BREAKING_IDS))
+    found = foreign = 0
+    for _ in range(queries):
+        number, other = dice.randrange(len(ids)), dice.randrange(len(ids))
         query = dice.choice(
-            [f"secret{other}", "drawer lamp", BREAKING_IDS[other][:50], f"secret{other}' OR 1=1"]
+            [f"secret{other}", "drawer lamp", ids[other][:50], f"secret{other}' OR 1=1"]
         )
-        hits = users[BREAKING_IDS[number]].search_vector(query, words.embed([query])[0], 15)
+        vector = words.embed([query])[0]
+        hits = store.user(ids[number]).search_vector(query, vector, 15)
         found += len(hits)
-        assert all(f"secret{number} " in hit.memory.text for hit in hits)
-    assert found >= 3_000
-    assert store.user("nobody").search("secret0 drawer") == []
+        foreign += sum(f"secret{number} " not in hit.memory.text for hit in hits)
+    assert store.user("nobody at all").search("secret0 drawer") == []
+    return found, foreign
+
+
+def test_no_user_ever_meets_another_s_memories(store):
+    """300 random queries over users with ids made to break filters and paths."""
+    found, foreign = hits_and_foreign_hits(store, BREAKING_IDS, 300)
+    assert found == 300 * 4 and foreign == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_no_user_meets_another_s_memories_in_ten_thousand_queries(store):
+    ids = made_up_ids(150, random.Random(6))
+    found, foreign = hits_and_foreign_hits(store, ids, 10_000)
+    print(f"{len(ids)} users, 10,000 queries: {found} hits, {foreign} of them somebody else's")
+    assert found == 10_000 * 4 and foreign == 0
 
 
 @pytest.mark.parametrize("user_id", ["", "  ", "\ud800", "x" * 2000, None, 7])
