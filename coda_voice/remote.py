@@ -157,7 +157,10 @@ class RemoteConversation:
         """End the conversation and the connection."""
         socket, self._socket = self._socket, None
         if socket is not None:
-            await socket.close()
+            try:
+                await socket.close()
+            finally:
+                socket.transport.abort()  # where the leave-taking was cut short; else it is closed
 
     async def send(self, pcm: Pcm) -> None:
         """Send a frame of the user. Raises MoshiConnectionError."""

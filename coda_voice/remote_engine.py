@@ -162,7 +162,7 @@ class RemoteEngine(Engine):
                     task.add_done_callback(lambda done: self._looked.set())
             for task, slot in list(tasks.items()):
                 if slot not in leased:
-                    task.cancel()
+                    _cancel_once(task)
                 if task.done():
                     del tasks[task]
                     del self._calls[slot]
@@ -170,7 +170,7 @@ class RemoteEngine(Engine):
                 call.changed.set()
             await self._looked.wait()
         for task in tasks:
-            task.cancel()
+            _cancel_once(task)
         if tasks:
             await asyncio.wait(tasks)
         for slot in tasks.values():
@@ -277,6 +277,12 @@ class _Call:
         self._frame += 1
         self._figures.frame(late=False)
         self.changed.set()
+
+
+def _cancel_once(task: asyncio.Task[None]) -> None:
+    """Cancel a conversation; one that is taking its leave already is let finish that."""
+    if not task.cancelling():
+        task.cancel()
 
 
 def _models() -> SpeechModels:

@@ -129,7 +129,10 @@ class _SocketLink(Link):
     async def close(self) -> None:
         """See ``Link.close``."""
         if self._socket is not None:
-            await self._socket.close()
+            try:
+                await self._socket.close()
+            finally:
+                self._socket.transport.abort()  # where the leave-taking was cut short
 
 
 class MoshiLink(_SocketLink):

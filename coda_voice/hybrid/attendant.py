@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 from coda_voice.attendants import Attendant, UserText
 from coda_voice.conversation import Conversation
-from coda_voice.events import AnswerLatency, Event, ModeChanged, ReasoningEnded
+from coda_voice.events import Event, ModeChanged, ReasoningEnded
 from coda_voice.heard import Heard
-from coda_voice.hybrid.answer import Answer, Sentence, Turn
+from coda_voice.hybrid.answer import Turn
+from coda_voice.hybrid.answer_timing import AnswerTimer
 from coda_voice.hybrid.heard_history import HeardHistory
 from coda_voice.hybrid.reasoner import Reasoner
 from coda_voice.hybrid.route_budget import Restarts
 from coda_voice.hybrid.router import Router
+from coda_voice.hybrid.turn_under_way import TurnUnderWay
 from coda_voice.protocols import Announcement
 from coda_voice.scripted_voice import ScriptedVoice, Spoken
 
@@ -37,20 +40,6 @@ YIELD_FRAMES = 4
 """Voiced frames (of the last six) that are an interruption and no cough."""
 UNANSWERED_SECONDS = 10.0
 """A turn that was cut off by its own continuation is answered with it, if it is no older."""
-
-
-@dataclass(eq=False)
-class _Thinking:
-    """One turn that is being thought about and spoken."""
-
-    text: str
-    generation: int
-    answer: Answer
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-    spoken: Spoken | None = None
-    task: asyncio.Task[None] | None = None
-    finished: bool = False
-    """All sentences have been handed to the voice."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +75,12 @@ class HybridAttendant(Attendant):
         self._make_reasoner = make_reasoner
         self._close_tools = close_tools
         self._reasoner: Reasoner
+        self._timer: AnswerTimer
         self._restarts = Restarts()
-        self._thinking: _Thinking | None = None
+        self._thinking: TurnUnderWay | None = None
         self._unanswered: tuple[str, int, float] | None = None
         """Text, generation and time of a turn that was cut off before its answer began."""
         self._generation = 0
-        self._user_end: float | None = None
-        self._timed_generation = 0
         self._answered_generation = 0
         self._script_spoke = False
         self._sure = False
@@ -102,6 +90,7 @@ class HybridAttendant(Attendant):
         """Take over the voice: it tells what it says by itself, and waits for answers."""
         super().begin(conversation)
         self._reasoner = self._make_reasoner(self._tell)
+        self._timer = AnswerTimer(conversation, self.voice)
         self.voice.announced = self._announced
         self.voice.busy = lambda: self.thinking
         self._apply_mode()
@@ -154,7 +143,7 @@ class HybridAttendant(Attendant):
         """Begin to collect a turn; the last one's answer goes on until it is interrupted."""
         self._generation = generation
         self._restarts.reset()
-        self._user_end = None
+        self._timer.user_end = None
 
     def interrupted(self) -> None:
         """Think no more about what was asked."""
@@ -168,7 +157,7 @@ class HybridAttendant(Attendant):
         if said.generation < self._generation:
             return
         if said.final:
-            self._user_end = said.end
+            self._timer.user_end = said.end
         if self.mode == "moshi_only":
             return
         if not said.text.strip():
@@ -227,7 +216,14 @@ class HybridAttendant(Attendant):
                 moshi_heard=not said.typed,
             )
         )
-        thinking = _Thinking(text, said.generation, answer)
+        thinking = TurnUnderWay(
+            text,
+            said.generation,
+            answer,
+            self.voice,
+            enough=partial(self._reasoner.interrupt, said.generation),
+            script_ended=self._script_ended,
+        )
         if said.final or self._seems_done:
             thinking.released.set()
         self._thinking = thinking
@@ -260,58 +256,23 @@ class HybridAttendant(Attendant):
 
     # ---- what is said ----------------------------------------------------------------
 
-    async def _speak(self, thinking: _Thinking) -> None:
-        """Hand the sentences to the voice, when it is time for them."""
-        async for sentence in thinking.answer:
-            await thinking.released.wait()
-            if not self._hand_over(thinking, sentence):
-                break
-        if thinking.spoken is not None:
-            self.voice.finish(thinking.spoken)
-        thinking.finished = True
+    async def _speak(self, thinking: TurnUnderWay) -> None:
+        await thinking.speak()
         self._settle()
 
     def _settle(self) -> None:
         """Forget a turn once its last word has been said."""
         thinking = self._thinking
-        if thinking is None or not thinking.finished:
-            return
-        if thinking.spoken is None or thinking.spoken.over:
+        if thinking is not None and thinking.over:
             self._thinking = None
             self._answered_generation = thinking.generation
-
-    def _hand_over(self, thinking: _Thinking, sentence: Sentence) -> bool:
-        """Have a sentence spoken; False if the answer was cut off and nothing more is due."""
-        spoken = thinking.spoken
-        filler = sentence.kind == "filler"
-        if spoken is not None and not spoken.over:
-            if filler:
-                return True
-            if spoken.answer_from is None:
-                spoken.answer_from = len(spoken.text.split())
-            return self.voice.append(spoken, sentence.text)
-        if spoken is not None and spoken.origin == "answer":
-            if not filler:
-                self._reasoner.interrupt(thinking.generation)
-            return filler
-        thinking.spoken = self.voice.say(
-            sentence.text,
-            origin="filler" if filler else "answer",
-            generation=thinking.generation,
-            complete=filler,
-            offline=sentence.offline,
-            on_end=self._script_ended,
-        )
-        thinking.spoken.answer_from = None if filler else 0
-        return True
 
     def _yield(self) -> None:
         """The user speaks: what was thought for the last turn is stale."""
         thinking = self._thinking
         if thinking is None:
             return
-        begun = thinking.spoken is not None and bool(thinking.spoken.script.said)
-        if not begun and not thinking.answer.acted:
+        if not thinking.begun and not thinking.answer.acted:
             now = asyncio.get_running_loop().time()
             self._unanswered = (thinking.text, thinking.generation, now)
         self._drop_thinking()
@@ -321,15 +282,8 @@ class HybridAttendant(Attendant):
     def _drop_thinking(self) -> None:
         thinking, self._thinking = self._thinking, None
         self._reasoner.interrupt(max(self._generation, 0))
-        if thinking is None:
-            return
-        if thinking.task is not None:
-            thinking.task.cancel()
-        spoken = thinking.spoken
-        if spoken is not None and not spoken.over and not self.voice.speaking:
-            self.voice.speaker.cancel()
-        elif spoken is not None:
-            self.voice.finish(spoken)
+        if thinking is not None:
+            thinking.drop()
 
     def _script_ended(self, spoken: Spoken) -> None:
         self.history.agent(spoken.generation, spoken.heard)
@@ -351,38 +305,11 @@ class HybridAttendant(Attendant):
         if self.voice.speaking:
             self._script_spoke = True
         thinking = self._thinking
-        for spoken in self.voice.current():
-            self._time_answer(spoken)
+        self._timer.look(self._generation)
         pause = heard.frame.pause
         self._sure = pause is not None and pause[min(1, len(pause) - 1)] >= SURE
         if thinking is not None and self._seems_done:
             thinking.released.set()
-
-    def _time_answer(self, spoken: Spoken) -> None:
-        """Tell, once each, when the filler's and when the answer's first word was said."""
-        if self._user_end is None or spoken.generation != self._generation:
-            return
-        if spoken.origin == "filler" and not spoken.timed and self._tell_latency(spoken, 0):
-            spoken.timed = True
-        first, timed = spoken.answer_from, self._timed_generation
-        if first is not None and timed != spoken.generation and self._tell_latency(spoken, first):
-            self._timed_generation = spoken.generation
-
-    def _tell_latency(self, spoken: Spoken, word: int) -> bool:
-        began, end = self.voice.word_time(spoken, word), self._user_end
-        if began is None or end is None:
-            return False
-        self.conversation.publish(
-            AnswerLatency(
-                conversation_id=self.conversation.id,
-                time=began,
-                generation=spoken.generation,
-                seconds=max(0.0, began - end),
-                kind="answer" if word == spoken.answer_from else "filler",
-                offline=spoken.offline,
-            )
-        )
-        return True
 
     def agent_said(self, text: str, generation: int) -> None:
         """Note what Moshi said by itself; scripts are noted by their own account."""

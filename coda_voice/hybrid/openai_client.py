@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import openai
+from openai.types.chat import ChatCompletionChunk
 from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 from coda_voice.errors import LlmError
@@ -67,24 +69,14 @@ class OpenAiClient:
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
     ) -> AsyncGenerator[Chunk, None]:
         """Give the answer as it comes; LlmError says what went wrong and what to do."""
-        prompt, dropped = self.budget.fit(messages, tools)
-        request: dict[str, Any] = {
-            "model": self.model,
-            "messages": [_wire(message) for message in prompt],
-            "temperature": self._temperature,
-            "max_tokens": self.budget.answer_tokens,
-            "stream_options": {"include_usage": True},
-        }
-        if tools:
-            request["tools"] = [spec.function_schema() for spec in tools]
         calls = _Calls()
         reason: str | None = None
         prompt_tokens = answer_tokens = None
         try:
-            async with (
-                await self._client.chat.completions.create(**request, stream=True) as answer,
-                aclosing(answer.__aiter__()) as frames,
-            ):
+            stream, prompt, dropped = await self._ask(messages, tools)
+            # Declared an iterator, it is a generator that must be closed like one.
+            generator = cast("AsyncGenerator[ChatCompletionChunk, None]", stream.__aiter__())
+            async with stream, aclosing(generator) as frames:
                 async for frame in frames:
                     if frame.usage:
                         prompt_tokens = frame.usage.prompt_tokens
@@ -114,6 +106,41 @@ class OpenAiClient:
             cut = f"the answer was cut at {answer_tokens or self.budget.answer_tokens} tokens"
         yield StreamEnd(prompt_tokens, answer_tokens, dropped, cut)
 
+    async def _ask(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec]
+    ) -> tuple[openai.AsyncStream[ChatCompletionChunk], list[Message], int]:
+        """Send the prompt; give the answer, what was sent and how many messages were left out.
+
+        A server that refuses it as too long and says by how much is asked once more.
+        """
+        prompt, dropped = self.budget.fit(messages, tools)
+        try:
+            return await self._send(prompt, tools), prompt, dropped
+        except openai.BadRequestError as error:
+            counts = _counts(error)
+            if counts is None:
+                raise
+            self.budget.refused(prompt, tools, *counts)
+        prompt, dropped = self.budget.fit(messages, tools)
+        return await self._send(prompt, tools), prompt, dropped
+
+    async def _send(
+        self, prompt: Sequence[Message], tools: Sequence[ToolSpec]
+    ) -> openai.AsyncStream[ChatCompletionChunk]:
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": [_wire(message) for message in prompt],
+            "temperature": self._temperature,
+            "max_tokens": self.budget.answer_tokens,
+            "stream_options": {"include_usage": True},
+        }
+        if tools:
+            request["tools"] = [spec.function_schema() for spec in tools]
+        answer: openai.AsyncStream[
+            ChatCompletionChunk
+        ] = await self._client.chat.completions.create(**request, stream=True)
+        return answer
+
     def _fault_of(self, error: openai.APIError) -> LlmError:
         where = str(self._client.base_url)
         match error:
@@ -136,6 +163,22 @@ class OpenAiClient:
 
     def _fault(self, kind: str, what: str) -> LlmError:
         return LlmError(f"The LLM server {what}.", f"llm_{kind}", model=self.model)
+
+
+def _counts(error: openai.BadRequestError) -> tuple[int, int] | None:
+    """Read from a refusal how many tokens the prompt has and the model takes, if it tells.
+
+    llama.cpp has fields for it; vLLM and OpenAI say it in their message (vLLM #20409).
+    """
+    body = error.body if isinstance(error.body, dict) else {}
+    counted, window = body.get("n_prompt_tokens"), body.get("n_ctx")
+    if isinstance(counted, int) and isinstance(window, int) and counted > 0:
+        return counted, window
+    takes = re.search(r"maximum context length is (\d+) tokens", error.message)
+    has = re.search(r"\((\d+) in the messages|resulted in (\d+) tokens", error.message)
+    if takes is None or has is None:
+        return None
+    return max(1, int(has[1] or has[2])), int(takes[1])
 
 
 class _Calls:

@@ -92,6 +92,19 @@ class PromptBudget:
             self.characters_per_token = min(self.characters_per_token, characters / counted)
         return None
 
+    def refused(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        counted: int,
+        window: int,
+    ) -> None:
+        """Learn from a refusal: the prompt has ``counted`` tokens, the model takes ``window``."""
+        characters = _characters(messages, tools)
+        self.characters_per_token = min(self.characters_per_token, 0.95 * characters / counted)
+        self.context_tokens = min(self.context_tokens, window)
+        self.answer_tokens = min(self.answer_tokens, self.context_tokens // 2)
+
 
 def _characters(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
     total = 0

@@ -14,6 +14,8 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+Refusal = tuple[int, dict[str, Any]]
+"""A status other than 200 and its body; a bare status has a body of no meaning."""
 Step = dict[str, Any] | float | str
 """A frame to send; seconds to wait; ``"disconnect"``, ``"stall"``, or ``"end"`` (of stream)."""
 
@@ -22,7 +24,8 @@ class LlmServer:
     """Listens on a free port; ``requests`` holds the bodies that came."""
 
     def __init__(
-        self, *answers: list[Step] | int | Callable[[dict[str, Any]], list[Step] | int]
+        self,
+        *answers: list[Step] | int | Refusal | Callable[[dict[str, Any]], list[Step] | int],
     ) -> None:
         self.answers = list(answers)
         self.requests: list[dict[str, Any]] = []
@@ -52,9 +55,12 @@ class LlmServer:
             if callable(answer):
                 answer = answer(self.requests[-1])
             if isinstance(answer, int):
-                error = json.dumps({"error": f"it is a {answer}"}).encode()
+                answer = answer, {"error": f"it is a {answer}"}
+            if isinstance(answer, tuple):
+                status, body = answer
+                error = json.dumps(body).encode()
                 writer.write(
-                    f"HTTP/1.1 {answer} X\r\nContent-Type: application/json\r\n"
+                    f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
                     f"Content-Length: {len(error)}\r\nConnection: close\r\n\r\n".encode()
                     + error
                 )

@@ -222,6 +222,54 @@ async def test_openai_faults_have_the_same_codes(answer, code):
     assert error.error_code == code
 
 
+LLAMA_CPP = {
+    "code": 400,
+    "message": "request (3144 tokens) exceeds the available context size (2048 tokens)",
+    "type": "exceed_context_size_error",
+    "n_prompt_tokens": 3144,
+    "n_ctx": 2048,
+}
+VLLM = {
+    "object": "error",
+    "message": "This model's maximum context length is 2048 tokens. However, you requested 4168 "
+    "tokens (3144 in the messages, 1024 in the completion). Please reduce the length of the "
+    "messages or completion.",
+    "type": "BadRequestError",
+    "param": None,
+    "code": 400,
+}
+OPENAI = {
+    "message": "This model's maximum context length is 2048 tokens. However, your messages "
+    "resulted in 3144 tokens. Please reduce the length of the messages.",
+    "type": "invalid_request_error",
+    "param": "messages",
+    "code": "context_length_exceeded",
+}
+
+
+@pytest.mark.parametrize("body", [{"error": LLAMA_CPP}, VLLM, {"error": OPENAI}])
+async def test_openai_asks_again_with_less_where_the_server_takes_less_than_is_set(body):
+    answer = [sse({"content": "Now."}), sse({}, "stop")]
+    async with LlmServer((400, body), answer) as server:
+        client = OpenAiClient("m", f"{server.url}/v1", connect_timeout=60)
+        chunks = await collect(client, long_talk(20))
+    first, second = (request["messages"] for request in server.requests)
+    assert len(second) < len(first) and second[-1] == first[-1] and second[0] == first[0]
+    sent = sum(len(m["content"]) for m in second)
+    known = sum(len(m["content"]) for m in first) / 3_144  # characters in a token of this model
+    assert sent / known + server.requests[1]["max_tokens"] <= 2_048
+    assert chunks[0] == TextDelta("Now.") and chunks[-1].dropped_messages > 0
+    assert client.budget.context_tokens == 2_048
+
+
+async def test_openai_does_not_ask_a_third_time():
+    async with LlmServer((400, {"error": LLAMA_CPP})) as server:
+        _, error = await failure(
+            OpenAiClient("m", f"{server.url}/v1", connect_timeout=60), long_talk(20)
+        )
+    assert error.error_code == "llm_prompt_too_long" and len(server.requests) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "path"), [("ollama/qwen3:8b", ""), ("openai/qwen3:8b", "/v1"), ("offline", "")]
 )

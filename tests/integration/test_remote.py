@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import warnings
 from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
@@ -79,6 +81,18 @@ async def test_a_remote_conversation_is_the_same_as_one_held_here(
     first, second = (np.frombuffer(s, dtype="<i2").astype(int) for s in (far, near))
     assert np.abs(first - second).max() <= 1  # rounded once more on the way
     assert near_words and far_words == near_words
+
+
+async def test_a_manager_that_leaves_at_once_leaves_no_socket_open(
+    server: RunningServer, spoken: Spoken, recwarn: pytest.WarningsRecorder
+):
+    warnings.simplefilter("always")
+    async with VoiceManager(cloud(server)) as manager:
+        conversation_id = await manager.start_conversation()
+        await manager.process_voice_input(conversation_id, spoken.bytes("hello"))
+        await manager.end_conversation(conversation_id)  # its goodbye is on its way
+    gc.collect()
+    assert not [w for w in recwarn if issubclass(w.category, ResourceWarning)]
 
 
 async def test_a_server_without_room_is_said_and_the_manager_lives_on(spoken: Spoken):

@@ -14,6 +14,7 @@ const TOLD = {
   tool_started: (e) => `tool ${e.tool} ${e.arguments}`,
   tool_ended: (e) => `tool ${e.tool}: ${e.outcome.replaceAll("_", " ")}`,
   memory: (e) => (e.injected.length ? `remembered: ${e.injected.join("; ")}` : null),
+  memory_stored: (e) => `stored: ${(e.facts.length ? e.facts : [e.text]).join("; ")}`,
   mode_changed: (e) => `mode ${e.mode.replaceAll("_", " ")}`,
   error: (e) => e.message,
 };
@@ -88,7 +89,8 @@ function row({ speaker, text, note, start }) {
   const jump = element("button", { type: "button", class: "jump" }, clock(start));
   jump.addEventListener("click", () => {
     audio.currentTime = start;
-    audio.play();
+    // A pause while it is still loading rejects with AbortError: that is what was asked for.
+    audio.play().catch((error) => (error.name === "AbortError" ? null : guarded(() => { throw error; })));
   });
   if (note) return element("li", { class: "note" }, jump, element("span", {}, note));
   const who = speaker === "user" ? "You" : "Coda";
@@ -141,5 +143,9 @@ timeline.addEventListener("click", ({ offsetX }) => {
 audio.addEventListener("timeupdate", draw);
 audio.addEventListener("seeked", draw);
 new ResizeObserver(draw).observe(timeline);
-await guarded(list);
+const { recordings } = await (await fetch("/page/features.json")).json();
+await guarded(() => {
+  if (!recordings) throw new Error("This server keeps no recordings (server.recordings is not set).");
+  return list();
+});
 document.documentElement.dataset.page = "ready";

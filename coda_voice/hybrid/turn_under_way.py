@@ -1,0 +1,87 @@
+"""One turn that is being thought about, and the handing over of its sentences to the voice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from coda_voice.hybrid.answer import Answer, Sentence
+from coda_voice.scripted_voice import ScriptedVoice, Spoken
+
+
+@dataclass(eq=False)
+class TurnUnderWay:
+    """What the user said, and how far its answer is.
+
+    ``voice`` says the sentences; ``enough`` is called when it was cut off and nothing more
+    need be thought; ``script_ended`` is told what was heard of each script.
+    """
+
+    text: str
+    generation: int
+    answer: Answer
+    voice: ScriptedVoice
+    enough: Callable[[], None]
+    script_ended: Callable[[Spoken], None]
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the user seems to be done: sentences may be spoken."""
+    spoken: Spoken | None = None
+    task: asyncio.Task[None] | None = None
+    finished: bool = False
+    """All sentences have been handed to the voice."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a word of it has been said."""
+        return self.spoken is not None and bool(self.spoken.script.said)
+
+    @property
+    def over(self) -> bool:
+        """Whether its last word has been said."""
+        return self.finished and (self.spoken is None or self.spoken.over)
+
+    async def speak(self) -> None:
+        """Hand the sentences to the voice, when it is time for them."""
+        async for sentence in self.answer:
+            await self.released.wait()
+            if not self._hand_over(sentence):
+                break
+        if self.spoken is not None:
+            self.voice.finish(self.spoken)
+        self.finished = True
+
+    def _hand_over(self, sentence: Sentence) -> bool:
+        """Have a sentence spoken; False if the answer was cut off and nothing more is due."""
+        spoken = self.spoken
+        filler = sentence.kind == "filler"
+        if spoken is not None and not spoken.over:
+            if filler:
+                return True
+            if spoken.answer_from is None:
+                spoken.answer_from = len(spoken.text.split())
+            return self.voice.append(spoken, sentence.text)
+        if spoken is not None and spoken.origin == "answer":
+            if not filler:
+                self.enough()
+            return filler
+        self.spoken = self.voice.say(
+            sentence.text,
+            origin="filler" if filler else "answer",
+            generation=self.generation,
+            complete=filler,
+            offline=sentence.offline,
+            on_end=self.script_ended,
+        )
+        self.spoken.answer_from = None if filler else 0
+        return True
+
+    def drop(self) -> None:
+        """Hand nothing more over; what is being said comes to its end, what waits does not."""
+        if self.task is not None:
+            self.task.cancel()
+        spoken = self.spoken
+        if spoken is not None and not spoken.over and not self.voice.speaking:
+            self.voice.speaker.cancel()
+        elif spoken is not None:
+            self.voice.finish(spoken)

@@ -1,0 +1,103 @@
+"""The page of recordings in a real browser: a conversation held before, to be seen and heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+
+from tests.conftest import Spoken
+from tests.e2e.browser import PageUser, browser
+from tests.integration.voice_server import RunningServer, StreamClient, voice_server
+
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+
+
+async def converse(server: RunningServer, spoken: Spoken) -> None:
+    """Hold a conversation that is recorded: spoken to, written to, answered with a tool."""
+    async with StreamClient(f"{server.ws}/v1/stream?record=true&events=true") as client:
+        assert (await client.ready())["recorded"]
+        await client.say(spoken.question(3.0))
+        await client.tell("text", text="What is 17 times 23?")
+        said = ""
+        while "ninety" not in said:
+            await client.frame()
+            said = " ".join(m["text"] for m in client.told("transcript") if m["speaker"] == "agent")
+        await client.tell("close")
+        await client.closed()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, spoken: Spoken) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("recordings")
+    nobody = {"provider": "offline", "model": "offline"}
+    with voice_server(
+        server__recordings=str(folder), moshi__seed=1, mode="hybrid", external_llm=nobody
+    ) as running:
+        with ThreadPoolExecutor(1) as beside:  # Playwright has an event loop in this thread
+            beside.submit(asyncio.run, converse(running, spoken)).result()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    microphone = tmp_path_factory.mktemp("page") / "microphone.wav"
+    soundfile.write(microphone, np.zeros(24_000, dtype=np.float32), 24_000)
+    with browser(microphone) as chromium:
+        yield chromium
+
+
+@pytest.mark.parametrize(
+    ("size", "colours"), [("desktop", "light"), ("desktop", "dark"), ("phone", "light")]
+)
+def test_a_conversation_is_seen_read_and_heard(
+    chromium: Browser, server: RunningServer, tmp_path: Path, size: str, colours: str
+):
+    width, height = SIZES[size]
+    context = chromium.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if colours == "dark" else "light",
+        reduced_motion="reduce",
+    )
+    try:
+        somebody = PageUser(context, f"{server.http}/recordings")
+        page = somebody.page
+        page.wait_for_selector("html[data-shown]")
+        assert page.inner_text("#list-count") == "1"
+        assert page.is_hidden("#notice")
+        page.wait_for_selector(".lines .agent >> text=/ninety/i")
+        page.wait_for_selector(".lines .note >> text=/tool calculate: done/")
+        picture = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)"
+        assert page.eval_on_selector("#timeline", picture), "both voices are drawn"
+        assert page.eval_on_selector("#audio", "a => a.duration") > 3.0
+        page.click(".lines .agent .jump >> nth=0")
+        somebody.wait_until(
+            lambda: bool(page.eval_on_selector("#audio", "a => !a.paused && a.currentTime > 0"))
+        )
+        page.eval_on_selector("#audio", "a => a.pause()")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, "nothing is cut off at the side"
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert somebody.problems == []
+        page.screenshot(path=tmp_path / "recordings.png")
+    finally:
+        context.close()
+
+
+def test_nobody_was_recorded_is_said_and_a_server_without_recordings_too(chromium: Browser):
+    context = chromium.new_context()
+    try:
+        with voice_server(moshi__slots=1) as server:
+            somebody = PageUser(context, f"{server.http}/recordings")
+            assert "keeps no recordings" in somebody.page.inner_text("#notice")
+            assert somebody.problems == []
+    finally:
+        context.close()
