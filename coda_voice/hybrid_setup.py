@@ -97,6 +97,7 @@ class HybridSetup:
                 mode=mode,
                 # Half a turn means nothing to the offline brain, and it takes no time anyway.
                 parallel=llm.parallel_processing and not client.offline,
+                presume=llm.parallel_processing,
                 llm_only=config.hybrid.voice == "llm_only",
             ),
             close_tools=box.close if box is not None else lambda: None,

@@ -1,9 +1,10 @@
 """The LLM's place in a conversation: routes what the user says, thinks, has it spoken.
 
 Works while the user still speaks: on partial transcripts the router may start the reasoner
-already. Sentences are held back until the user seems to be done, tools with side effects
-until he is. A user who interrupts makes all of it stale; a cough does not, and a turn that
-was only a pause in the middle of another is answered together with it.
+already, and it does so anew, on whatever there is, once the user has paused and his last
+words are written. Sentences are held back until the user seems to be done, tools with side
+effects until he is. A user who interrupts makes all of it stale; a cough does not, and a turn
+that was only a pause in the middle of another is answered together with it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from coda_voice.hybrid.reasoner import Reasoner
 from coda_voice.hybrid.route_budget import Restarts
 from coda_voice.hybrid.router import Router
 from coda_voice.hybrid.turn_under_way import TurnUnderWay
+from coda_voice.moshi.transcript import AGREED_FRAMES, QUIET_FRAMES
 from coda_voice.protocols import Announcement
 from coda_voice.scripted_voice import ScriptedVoice, Spoken
 
@@ -34,6 +36,8 @@ DONE_FRAMES = 5
 """So many frames of silence after a turn that seems complete: sentences may be spoken."""
 DONE_FRAMES_SURE = 3
 """The same where the transcriber's pause head takes it for the end, too."""
+SETTLED_FRAMES = QUIET_FRAMES + 1
+"""So many frames of silence, and the words that were still on their way are there."""
 SURE = 0.6
 """Of the pause head that looks a second ahead (as in ``moshi.transcript``)."""
 YIELD_FRAMES = 4
@@ -44,10 +48,13 @@ UNANSWERED_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class HybridSettings:
-    """``parallel``: think while the user still speaks; ``llm_only``: mute Moshi's own talk."""
+    """``parallel``: think while the user still speaks, ``presume``: when he has paused, and
+    not only when the voice detector has ended his turn; ``llm_only``: mute Moshi's own talk.
+    """
 
     mode: Mode = "hybrid"
     parallel: bool = True
+    presume: bool = True
     llm_only: bool = False
 
 
@@ -84,6 +91,10 @@ class HybridAttendant(Attendant):
         self._answered_generation = 0
         self._script_spoke = False
         self._sure = False
+        self._quiet = 0
+        """Frames without voice since the user's last, of those that were heard."""
+        self._unsettled: UserText | None = None
+        """The words of a turn that is not over, while they may still become more."""
         self._moshi_text = ""
 
     def begin(self, conversation: Conversation) -> None:
@@ -132,7 +143,7 @@ class HybridAttendant(Attendant):
         if thinking.generation < self._generation and speaker.voiced >= YIELD_FRAMES:
             self._yield()
         elif self._seems_done:
-            thinking.released.set()
+            thinking.release()
 
     @property
     def _seems_done(self) -> bool:
@@ -142,12 +153,13 @@ class HybridAttendant(Attendant):
     def turn_began(self, generation: int) -> None:
         """Begin to collect a turn; the last one's answer goes on until it is interrupted."""
         self._generation = generation
+        self._unsettled = None
         self._restarts.reset()
         self._timer.user_end = None
 
     def interrupted(self) -> None:
         """Think no more about what was asked."""
-        self._unanswered = None
+        self._unanswered = self._unsettled = None
         self._drop_thinking()
 
     def user_text(self, said: UserText) -> None:
@@ -163,11 +175,15 @@ class HybridAttendant(Attendant):
         if not said.text.strip():
             self._nothing_understood(said)
             return
-        self._route(said)
+        self._unsettled = None if said.final else said
+        self._route(said, settled=said.final or self._quiet >= AGREED_FRAMES)
 
-    def _route(self, said: UserText) -> None:
+    def _route(self, said: UserText, *, settled: bool) -> None:
+        """Decide who answers; ``settled``: the user has paused, it may well be all."""
         now = asyncio.get_running_loop().time()
-        text = self._with_unanswered(said, now)
+        # "Stop" is no continuation of a question, but the end of it.
+        stops = self.router.is_stop(said.text)
+        text = said.text if stops else self._with_unanswered(said, now)
         asked = self._reasoner.waiting_for_consent
         decision = self.router.route(text, now, partial=not said.final, agent_text=self._moshi_text)
         self.conversation.publish(
@@ -182,16 +198,20 @@ class HybridAttendant(Attendant):
             self._unanswered = None
             self._drop_thinking()
             self.voice.hush()
-        elif decision.target == "llm" and (said.final or self.settings.parallel):
-            self._think_of(text, said, now)
+        elif decision.target == "llm" and self._may_think(said, settled):
+            self._think_of(text, said, now, settled=settled)
         elif decision.target == "moshi" and said.final:
             current = self._thinking
             if current is not None and current.generation == said.generation:
                 self._drop_thinking()
 
-    def _think_of(self, text: str, said: UserText, now: float) -> None:
+    def _may_think(self, said: UserText, settled: bool) -> bool:
+        settings = self.settings
+        return said.final or settings.parallel or (settled and settings.presume)
+
+    def _think_of(self, text: str, said: UserText, now: float, *, settled: bool) -> None:
         current = self._thinking
-        again = self._restarts.wanted(text, now, final=said.final)
+        again = self._restarts.wanted(text, now, final=said.final, settled=settled)
         if current is None and self._answered_generation == said.generation and not again:
             return
         if current is None or current.generation < said.generation or again:
@@ -199,7 +219,7 @@ class HybridAttendant(Attendant):
                 self._think(text, said)
         elif said.final:
             current.answer.confirm()
-            current.released.set()
+            current.release()
 
     def _think(self, text: str, said: UserText) -> None:
         if self._thinking is not None:
@@ -225,7 +245,7 @@ class HybridAttendant(Attendant):
             script_ended=self._script_ended,
         )
         if said.final or self._seems_done:
-            thinking.released.set()
+            thinking.release()
         self._thinking = thinking
         thinking.task = asyncio.get_running_loop().create_task(
             self._speak(thinking), name=f"speaks turn {said.generation}"
@@ -309,7 +329,18 @@ class HybridAttendant(Attendant):
         pause = heard.frame.pause
         self._sure = pause is not None and pause[min(1, len(pause) - 1)] >= SURE
         if thinking is not None and self._seems_done:
-            thinking.released.set()
+            thinking.release()
+        self._quiet = 0 if heard.frame.voiced is not False else self._quiet + 1
+        if self._quiet == SETTLED_FRAMES and self.settings.presume:
+            self._settle_words()
+
+    def _settle_words(self) -> None:
+        """The user has paused and no word is on its way: think of what is not thought of yet."""
+        said, self._unsettled = self._unsettled, None
+        if said is None or said.generation < self._generation or self.mode == "moshi_only":
+            return
+        if not self._restarts.begun_with(said.text):
+            self._route(said, settled=True)
 
     def agent_said(self, text: str, generation: int) -> None:
         """Note what Moshi said by itself; scripts are noted by their own account."""

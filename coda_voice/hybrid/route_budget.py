@@ -51,8 +51,8 @@ class RouteBudget:
 class Restarts:
     """Whether thinking that began on a partial transcript begins anew on a longer one.
 
-    Anew on two further words or changed ones, at most five times in two seconds, and always
-    when the turn is final (KAME's rule).
+    Anew on two further words or changed ones, or on any while the user pauses, at most five
+    times in two seconds, and always when the turn is final (KAME's rule).
     """
 
     def __init__(self, new_words: int = 2, most: int = 5, within: float = 2.0) -> None:
@@ -61,19 +61,29 @@ class Restarts:
         self._times: deque[float] = deque(maxlen=most)
         self._words: list[str] = []
 
-    def wanted(self, text: str, now: float, final: bool = False) -> bool:
-        """Tell whether to begin (anew) with ``text``; True is noted as done."""
+    def wanted(
+        self, text: str, now: float, *, final: bool = False, settled: bool = False
+    ) -> bool:
+        """Tell whether to begin (anew) with ``text``; True is noted as done.
+
+        ``settled``: the user has paused, so that the last word may be the last.
+        """
         words = text.lower().split()
         if words == self._words:
             return False
         kept = sum(a == b for a, b in zip(words, self._words, strict=False))
-        enough = len(words) - kept >= self._new_words or kept < len(self._words)
+        more = len(words) - kept
+        enough = settled or more >= self._new_words or kept < len(self._words)
         often = len(self._times) == self._times.maxlen and now - self._times[0] < self._within
         if final or (enough and not often):
             self._words = words
             self._times.append(now)
             return True
         return False
+
+    def begun_with(self, text: str) -> bool:
+        """Whether the last beginning was with these very words."""
+        return text.lower().split() == self._words
 
     def reset(self) -> None:
         """Begin a new turn."""

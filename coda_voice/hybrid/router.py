@@ -88,6 +88,12 @@ class Router:
         if first_text is not None:
             self._answered_at = now
 
+    @staticmethod
+    def is_stop(text: str) -> bool:
+        """Whether ``text`` asks for silence and nothing else."""
+        rule = matching_rule(normalised(text), False)
+        return rule is not None and rule.kind == "stop"
+
     def route(
         self, text: str, now: float, *, partial: bool = False, agent_text: str = ""
     ) -> RouteDecision:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from coda_voice.hybrid.answer import Answer, Sentence
+from coda_voice.hybrid.answer import MAX_SENTENCES, Answer, Sentence
 from coda_voice.scripted_voice import ScriptedVoice, Spoken
 
 
@@ -24,12 +25,13 @@ class TurnUnderWay:
     voice: ScriptedVoice
     enough: Callable[[], None]
     script_ended: Callable[[Spoken], None]
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the user seems to be done: sentences may be spoken."""
     spoken: Spoken | None = None
     task: asyncio.Task[None] | None = None
     finished: bool = False
     """All sentences have been handed to the voice."""
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _held: deque[Sentence] = field(default_factory=lambda: deque(maxlen=MAX_SENTENCES))
+    """Sentences that came before the user seemed to be done."""
 
     @property
     def begun(self) -> bool:
@@ -41,12 +43,31 @@ class TurnUnderWay:
         """Whether its last word has been said."""
         return self.finished and (self.spoken is None or self.spoken.over)
 
+    def release(self) -> None:
+        """The user seems to be done: have said what is there, and what comes as it comes.
+
+        What is there is with the voice when this returns, so that the very next frame can
+        begin with it; a filler is left out where the answer is there already.
+        """
+        if self._released.is_set():
+            return
+        self._released.set()
+        answered = any(sentence.kind != "filler" for sentence in self._held)
+        while self._held:
+            sentence = self._held.popleft()
+            if sentence.kind == "filler" and answered:
+                continue
+            if not self._hand_over(sentence):
+                self._held.clear()
+
     async def speak(self) -> None:
         """Hand the sentences to the voice, when it is time for them."""
         async for sentence in self.answer:
-            await self.released.wait()
-            if not self._hand_over(sentence):
+            if not self._released.is_set():
+                self._held.append(sentence)
+            elif not self._hand_over(sentence):
                 break
+        await self._released.wait()
         if self.spoken is not None:
             self.voice.finish(self.spoken)
         self.finished = True

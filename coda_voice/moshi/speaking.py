@@ -4,11 +4,11 @@ What those who tried it found (design.md §3, "Speaking"): one text token a fram
 monologue takes; a word must be led by EPAD, or the model stays in PAD and the word is lost;
 tokens back to back sound rushed. So the model keeps its own rhythm: where it samples PAD it
 may pause, where it samples EPAD or a word it gets the next word of the script, and only the
-length of a pause has an upper bound. A script begins politely, on a PAD, after the user has
-been quiet; it yields when the user speaks over it; one that came too late is not begun; a
-newer one replaces one that has not begun. A model that will not pause is made to, after a
-while. Which words were said, and in which frame, is kept exactly: what the user heard is
-decided from that.
+length of a pause has an upper bound. A script begins politely, on a PAD or where the model
+would begin a word of its own, after the user has been quiet; it yields when the user speaks
+over it; one that came too late is not begun; a newer one replaces one that has not begun. A
+model that will not pause is made to, after a while. Which words were said, and in which frame,
+is kept exactly: what the user heard is decided from that.
 
 Forced silence in the monologue does not silence the sound, so the speaker also says when the
 voice is to be muted: after an interruption until the user is done, and, where only scripts
@@ -315,8 +315,9 @@ class Speaker:
         if not script._words or self._quiet < manners.quiet_before:
             self._making_room = 0
             return self._after(sampled)
-        # Two PADs in a row: the model is between words, not inside one.
-        between = sampled == self._pad and self._model_pads >= 1
+        # Two PADs in a row: the model is between words, not inside one. An EPAD is the last
+        # PAD before a word of its own: the script's first word comes in that one's place.
+        between = sampled == self._epad or (sampled == self._pad and self._model_pads >= 1)
         if not between and not self._tail and not self._only_scripts:
             self._made_to_wait += 1
             patience = manners.patience

@@ -265,6 +265,53 @@ async def test_two_halves_of_a_question_are_answered_together(engine, spoken: Sp
     assert not talk.of(ConversationFailed)
 
 
+async def test_stop_while_it_thinks_is_no_continuation_of_the_question(engine, spoken: Spoken):
+    async with LlmServer(["stall"]) as server, talking(engine, **ollama(server)) as talk:
+        await talk.say(spoken.pcm("weather"), "tell me about the weather there")
+        await talk.until(lambda: bool(talk.of(ReasoningStarted)))
+        await talk.silence(10)
+        asked = len(server.requests)
+        await talk.say(spoken.pcm("stop"), "stop talking")
+        await talk.silence(15)
+        assert not hybrid_of(talk).thinking
+        assert len(server.requests) == asked, "nothing more is asked"
+    decided = talk.of(RouteDecided)[-1]
+    assert (decided.target, decided.text) == ("stop", "stop talking")
+    assert {e.outcome for e in talk.of(ReasoningEnded)} == {"interrupted"}
+
+
+async def test_the_last_word_is_thought_of_before_the_turn_is_over(engine, spoken: Spoken):
+    """It comes alone, with the transcriber's flush, and the voice detector waits longer."""
+    async with (
+        LlmServer(reply("It is seven.")) as server,
+        talking(engine, **ollama(server)) as talk,
+    ):
+        await talk.say(spoken.pcm("weather"), "what is three plus four")
+        await talk.until(lambda: finished(talk))
+    final = next(t for t in talk.of(Transcript) if t.final)
+    whole = next(t for t in talk.of(Transcript) if t.text == final.text)
+    started = talk.of(ReasoningStarted)
+    assert not whole.final and whole.time < final.time
+    assert [e.time for e in started][-1] == whole.time, "and not again when it was over"
+    assert server.requests[-1]["messages"][-1]["content"] == final.text
+
+
+async def test_the_offline_brain_does_not_wait_for_the_end_of_the_turn(engine, spoken: Spoken):
+    async with talking(engine) as talk:
+        await talk.say(spoken.pcm("weather"), "what is three plus four")
+        await talk.until(lambda: finished(talk))
+    final = next(t for t in talk.of(Transcript) if t.final)
+    (started,) = talk.of(ReasoningStarted)
+    assert started.time < final.time
+    config = {"provider": "offline", "parallel_processing": False}
+    async with talking(engine, external_llm=config) as talk:
+        await talk.say(spoken.pcm("weather"), "what is three plus four")
+        await talk.until(lambda: finished(talk))
+    final = next(t for t in talk.of(Transcript) if t.final)
+    (started,) = talk.of(ReasoningStarted)
+    assert started.time == final.time, "where thinking ahead is switched off, it waits"
+
+
 async def test_with_the_real_transcriber_every_turn_is_written_and_routed(engine, spoken: Spoken):
     """What coda-tiny's small transcriber makes of the words is not judged here."""
     async with VoiceManager({**OFFLINE, "mode": "adaptive"}, engine=engine) as manager:

@@ -148,8 +148,17 @@ def test_thinking_restarts_on_two_new_words_at_most_five_times_in_two_seconds():
     final = "what was the capital of west germany in nineteen sixty one then"
     assert restarts.wanted(final, 0.7, final=True)
     assert not restarts.wanted(final, 0.8, final=True), "nothing new"
+    assert restarts.begun_with(final) and not restarts.begun_with("and who")
     restarts.reset()
     assert restarts.wanted("and who", 0.9)
+    assert not restarts.wanted("and who is", 1.0)
+    assert restarts.wanted("and who is", 1.1, settled=True), "the user pauses: it may be the last"
+
+
+def test_only_a_stop_word_alone_asks_for_silence():
+    assert Router.is_stop("Stop talking, please!") and Router.is_stop("wait")
+    assert not Router.is_stop("what day is it today stop talking")
+    assert not Router.is_stop("")
 
 
 def test_a_set_with_an_unknown_kind_is_refused(tmp_path):

@@ -100,6 +100,14 @@ def test_it_does_not_cut_the_model_off_in_a_word(speaker: Speaker) -> None:
     assert spell(said) == ["hello", "there"]
 
 
+def test_it_begins_where_the_model_would_begin_a_word_of_its_own() -> None:
+    speaker = Speaker(encode, PAD, EPAD, Manners(quiet_before=0, patience=3))
+    speaker.say("one two")
+    own = [900, 901, EPAD, 902, EPAD, 903]  # never two PADs in a row
+    said = run(speaker, len(own), lambda step: own[step])
+    assert said[:4] == [900, 901, EPAD, encode("one")[0]]
+
+
 def test_the_user_speaking_over_it_drops_the_rest_within_four_frames(speaker: Speaker) -> None:
     script = speaker.say("one two three four five six seven eight nine ten")
     run(speaker, 24)
