@@ -3,8 +3,10 @@
     python scripts/benchmark_server.py                 # 16 conversations, half a minute
     python scripts/benchmark_server.py --quick --skip-peer
 
-Prints tables and writes benchmarks/server.json. Where other work shares the machine, only
-what is missing or refused means something.
+Prints tables and writes benchmarks/server.json. What the server adds is counted from the
+arrival of a frame at its socket to its answer being sent, less the models' work on that frame
+and on the tick before, which it had to wait for; that wait has a line of its own. Where other
+work shares the machine, only what is missing or refused means something.
 """
 
 from __future__ import annotations
@@ -36,7 +38,12 @@ def main() -> None:
     frames = user_frames()
     seconds = 8.0 if given.quick else 30.0
     rows = [sockets.run_server(n, seconds, frames, given.threads) for n in given.conversations]
-    show("coda-voice serve, paced sessions (bars: nothing missing, span < 1 + a frame)", rows)
+    show("coda-voice serve, paced sessions", rows)
+    for row in rows:
+        kept = sockets.bars(row)
+        row["bars"] = kept
+        for bar, holds in kept.items():
+            console.print(f"{row['conversations']:>3}  {'holds' if holds else 'MISSED':<6}  {bar}")
     results: dict[str, object] = {
         "machine": {
             "cores": os.cpu_count(),

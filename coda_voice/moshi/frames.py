@@ -58,18 +58,28 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Seconds a frame spent in each stage, measured from its arrival."""
+    """Seconds a frame spent in each stage, measured from its arrival.
+
+    ``engine_busy`` is that part of ``queued`` in which the engine was still stepping the tick
+    before: the price of sharing it. What is left of ``queued`` was spent on the way to it.
+    """
 
     queued: float = 0.0
     encode: float = 0.0
     model: float = 0.0
     decode: float = 0.0
     transcribe: float = 0.0
+    engine_busy: float = 0.0
+
+    @property
+    def compute(self) -> float:
+        """What the models took."""
+        return self.encode + self.model + self.decode + self.transcribe
 
     @property
     def total(self) -> float:
         """From the arrival of the user's frame to the agent's frame being ready."""
-        return self.queued + self.encode + self.model + self.decode + self.transcribe
+        return self.queued + self.compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,16 @@ class Renewal:
 
     prompt_frames: int
     kept_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSound:
+    """What is heard in a frame in Moshi's place: float32 [1920] (None: Moshi after all), and
+    the words of the other voice that are complete with it.
+    """
+
+    pcm: Pcm | None
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +118,9 @@ class FrameOut:
     (None: the transcriber has no such heads). They are as the recogniser gives them:
     ``transcript.UserTranscript`` drops what was invented in silence, and the agent's echo.
     ``voiced`` is what the caller's voice detector said of the user's frame, None unknown.
+
+    ``other_voice``: ``pcm`` is not Moshi's, who is not heard meanwhile; ``other_words`` are
+    that voice's own, and ``words`` still what Moshi would have been heard to say.
     """
 
     frame: int
@@ -114,6 +137,8 @@ class FrameOut:
     user_partial: str = ""
     pause: tuple[float, ...] | None = None
     voiced: bool | None = None
+    other_voice: bool = False
+    other_words: tuple[Word, ...] = ()
 
     @property
     def time(self) -> float:

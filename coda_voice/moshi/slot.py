@@ -17,7 +17,15 @@ import torch
 
 from coda_voice.errors import AudioProcessingError, ConversationError, ValidationError
 from coda_voice.moshi.batch import SlotSnapshot
-from coda_voice.moshi.frames import FRAME_SAMPLES, FrameOut, Pcm, Renewal, Sampling, Word
+from coda_voice.moshi.frames import (
+    FRAME_SAMPLES,
+    FrameOut,
+    OtherSound,
+    Pcm,
+    Renewal,
+    Sampling,
+    Word,
+)
 from coda_voice.moshi.mailbox import Mailbox
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.prompt import Prompt
@@ -67,11 +75,15 @@ class SlotCounters:
 
 @dataclass(frozen=True, slots=True)
 class FrameIn:
-    """A frame of the user on its way: when it arrived, and whether there is voice in it."""
+    """A frame of the user on its way, and whether there is voice in it.
+
+    ``arrived``: when its sound reached this machine; ``pushed``: when the engine got it.
+    """
 
     pcm: Pcm
     arrived: float
     voiced: bool | None
+    pushed: float
 
 
 class Slot:
@@ -120,6 +132,7 @@ class Slot:
         self._on_output = on_output
         self._forced: deque[int] = deque(maxlen=_MAX_FORCED)
         self._steer: Callable[[int], int] | None = None
+        self._voice_over: Callable[[], OtherSound | None] | None = None
         self._lock = threading.Lock()
 
     # -- audio -----------------------------------------------------------------------------
@@ -143,7 +156,8 @@ class Slot:
             raise AudioProcessingError("the frame has samples that are NaN or infinite")
         if self.state in (SlotState.ENDED, SlotState.FAILED) or self.finished:
             raise ConversationError(self.error or "the conversation takes no more audio")
-        frame = FrameIn(pcm, time.perf_counter() if arrived is None else arrived, voiced)
+        now = time.perf_counter()
+        frame = FrameIn(pcm, now if arrived is None else arrived, voiced, now)
         if self.realtime:
             kept = self.inbox.put_dropping(frame)
             self.counters.dropped_in = self.inbox.dropped
@@ -258,6 +272,27 @@ class Slot:
             self._steer = None
             self.policy_error = f"{type(error).__name__}: {error}"
             return sampled
+
+    def voice_over(self, sound: Callable[[], OtherSound | None] | None) -> None:
+        """Let another voice be heard in Moshi's place, in the frames for which it gives a sound.
+
+        It is called in the engine's thread, once a frame and after the steering policy; it
+        must not block. One that raises is not asked again, and Moshi is heard.
+        """
+        self._voice_over = sound
+
+    def other_sound(self) -> OtherSound | None:
+        """What is heard in this frame in Moshi's place (the engine's thread asks)."""
+        sound = self._voice_over
+        if sound is None:
+            return None
+        try:
+            return sound()
+        except Exception as error:
+            logger.exception("another voice failed and is dropped")
+            self._voice_over = None
+            self.policy_error = f"{type(error).__name__}: {error}"
+            return None
 
     def reference(self, vectors: torch.Tensor, generation: int | None = None) -> None:
         """Add vectors [T, dim] to the model's input, one a frame (frame sum).

@@ -43,6 +43,8 @@ class Ticker:
         self._rebuilder = rebuilder
         self._pacer = pacer
         self._figures = figures
+        self._last = (0.0, 0.0)
+        """When the tick before began, and when it was over with all that follows it."""
 
     def tick(self, stepping: Sequence[Stepping], leased: Callable[[Slot], bool]) -> None:
         """Step these slots; ``leased`` tells who is still there to take the outcome."""
@@ -63,6 +65,7 @@ class Ticker:
         self._figures.tick(took)
         self._pacer.ticked(took)
         self._flush_transcripts(over)
+        self._last = (started, time.perf_counter())
 
     def _flush_transcripts(self, slots: Sequence[Slot]) -> None:
         """Have the last words of users who have just stopped, for their next frame.
@@ -78,6 +81,14 @@ class Ticker:
             by_row[row].flushed_words += by_row[row].user_words.flushed(written)
         self._figures.flush(time.perf_counter() - started)
 
+    def _busy_since(self, pushed: float) -> float:
+        """How much of the tick before a frame has waited for.
+
+        Of that one only: a frame that waits for several is behind, and that is not its price.
+        """
+        began, over = self._last
+        return max(0.0, over - max(pushed, began))
+
     def _deliver(self, step: Stepping, result: StepResult, started: float) -> bool:
         """Put a frame out; gives whether the user's speech was over with it."""
         slot, row = step.slot, step.slot.row
@@ -89,6 +100,7 @@ class Ticker:
             model=result.model_seconds,
             decode=result.decode_seconds,
             transcribe=result.transcribe_seconds,
+            engine_busy=self._busy_since(step.frame.pushed),
         )
         late = slot.realtime and times.total > FRAME_SECONDS
         slot.counters.late += late
@@ -96,6 +108,8 @@ class Ticker:
         slot.context_used += 1
         renewed, slot.renewed = slot.renewed, None
         user_words, slot.flushed_words = slot.flushed_words, ()
+        other = slot.other_sound()
+        voiced_over = other is not None and other.pcm is not None
         written, over = result.written[row], False
         if written is not None:
             user_words += slot.user_words.push(number, written.token)
@@ -103,7 +117,7 @@ class Ticker:
         slot.deliver(
             FrameOut(
                 frame=number,
-                pcm=result.pcm[row],
+                pcm=other.pcm if other and other.pcm is not None else result.pcm[row],
                 text_token=token,
                 words=slot.monologue.push(number, token),
                 forced=result.forced[row],
@@ -116,6 +130,8 @@ class Ticker:
                 user_partial=slot.user_words.partial if written is not None else "",
                 pause=written.pause if written is not None else None,
                 voiced=step.frame.voiced,
+                other_voice=voiced_over,
+                other_words=other.words if other else (),
             )
         )
         return over

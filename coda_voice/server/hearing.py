@@ -93,6 +93,11 @@ class Hearing:
         """Whether there was audio already."""
         return self.figures.frames > 0 or self._ingest is not None
 
+    @property
+    def waiting(self) -> int:
+        """Frames that the engine has no room for yet."""
+        return len(self._waiting)
+
     def listen(self, settings: AudioSettings) -> None:
         """Detect voice, and reduce noise, by these settings from the next chunk on."""
         if settings != self.wanted:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,6 +22,8 @@ from coda_voice.events import (
     ConversationStarted,
     Event,
     FramesDropped,
+    MemoryInjected,
+    MemoryStored,
     ReasoningEnded,
     ToolEnded,
     TurnLatency,
@@ -24,7 +34,9 @@ from coda_voice.server.limits import AddressLimits
 from coda_voice.server.sessions import Sessions
 
 _FRAME_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+_ADDED_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.16, 0.32)
 _TURN_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 4.0, 8.0)
+_MEMORY_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.3, 1.0, 5.0)
 _TOOL_SECONDS = (0.01, 0.05, 0.2, 1.0, 5.0, 20.0)
 
 
@@ -34,6 +46,7 @@ class Metrics:
     def __init__(self, manager: VoiceManager, sessions: Sessions, addresses: AddressLimits) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Now(manager, sessions, addresses))
+        ProcessCollector(registry=self.registry)
         registry = self.registry
         self._frame = Histogram(
             "coda_frame_seconds",
@@ -45,8 +58,9 @@ class Metrics:
         )
         self._added = Histogram(
             "coda_server_added_seconds",
-            "Arrival of a frame to its answer being sent, less encoding, model and decoding",
-            buckets=_FRAME_SECONDS,
+            "Arrival of a frame to its answer being sent, less the models' work on it and on the "
+            "tick before, which it had to wait for",
+            buckets=_ADDED_SECONDS,
             registry=registry,
         )
         self._bytes = Counter(
@@ -80,6 +94,15 @@ class Metrics:
             "coda_tool_seconds", "Tool calls", ["outcome"], buckets=_TOOL_SECONDS, registry=registry
         )
 
+        self._memory = Histogram(
+            "coda_memory_seconds",
+            "The user's words to the decision what of memory is told",
+            ["outcome"],
+            buckets=_MEMORY_SECONDS,
+            registry=registry,
+        )
+        self._stored = Counter("coda_memories_stored", "Turns stored", registry=registry)
+
     def received(self, size: int) -> None:
         """Count a message of a client."""
         self._messages.inc()
@@ -93,9 +116,11 @@ class Metrics:
         self._frame.labels("encode").observe(times.encode)
         self._frame.labels("model").observe(times.model)
         self._frame.labels("decode").observe(times.decode)
+        self._frame.labels("transcribe").observe(times.transcribe)
+        self._frame.labels("engine_busy").observe(times.engine_busy)
         self._frame.labels("send").observe(max(0.0, total - times.total))
         self._frame.labels("total").observe(total)
-        self._added.observe(max(0.0, total - times.encode - times.model - times.decode))
+        self._added.observe(max(0.0, total - times.compute - times.engine_busy))
 
     def dropped(self, where: str, frames: int) -> None:
         """Count frames that a session lost: its reader was slow (output), or sent too much."""
@@ -117,10 +142,20 @@ class Metrics:
             self._reasoning.labels(event.outcome).observe(event.seconds)
         elif isinstance(event, ToolEnded):
             self._tool.labels(event.outcome).observe(event.milliseconds / 1000)
+        elif isinstance(event, MemoryInjected):
+            self._memory.labels(_outcome(event)).observe(event.milliseconds / 1000)
+        elif isinstance(event, MemoryStored):
+            self._stored.inc()
 
     def text(self) -> bytes:
-        """Give all figures in Prometheus's text format."""
+        """Give all figures in Prometheus's text format. Call it in the event loop."""
         return generate_latest(self.registry)
+
+
+def _outcome(event: MemoryInjected) -> str:
+    if event.skipped is not None:
+        return "skipped"
+    return "told" if event.injected else "nothing_told"
 
 
 class _Now(Collector):
@@ -164,6 +199,14 @@ class _Now(Collector):
             "Connections refused, by address limits",
             self._addresses.refused,
         )
-        depth = GaugeMetricFamily("coda_queue_depth", "Outputs not yet sent", labels=["queue"])
+        yield GaugeMetricFamily("coda_tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
+        yield GaugeMetricFamily("coda_threads", "Threads", threading.active_count())
+        depth = GaugeMetricFamily(
+            "coda_queue_depth",
+            "What waits: frames for the engine (input), frames in it (engine), outputs to be sent",
+            labels=["queue"],
+        )
+        depth.add_metric(["input"], sum(s.hearing.waiting for s in sessions))
+        depth.add_metric(["engine"], sum(s.conversation.in_flight for s in sessions))
         depth.add_metric(["outbox"], sum(len(s.outbox) for s in sessions))
         yield depth

@@ -1,8 +1,8 @@
 """Runs the application on real sockets until it is told to stop, and then drains it.
 
 uvicorn does the HTTP and WebSocket framing. Ours are the sockets' options, which bound what
-the kernel buffers for a slow reader, and what a signal does: the first begins the drain, the
-second ends it at once.
+the kernel buffers for a slow reader, the doorstep, on which connections wait that have asked
+for nothing yet, and what a signal does: the first begins the drain, the second ends it at once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.server import ServerState
 
 from coda_voice.config.server import ServerConfig
 from coda_voice.errors import ConfigurationError
+from coda_voice.server.doorstep import Callers, Doorstep
 from coda_voice.server.front import Front
 
 SEND_BUFFER_BYTES = 32_768
@@ -61,8 +64,20 @@ def make_server(app: FastAPI) -> Server:
     """Make the server for an application of ``create_app``; its settings come from there."""
     front: Front = app.state.front
     settings = front.settings
+    callers = Callers(settings, front.addresses)
+
+    class OnTheDoorstep(Doorstep):
+        """What uvicorn makes of a connection, with the arguments that it gives."""
+
+        def __init__(self, server_state: ServerState, **rest: object) -> None:
+            def make() -> asyncio.Protocol:
+                return AutoHTTPProtocol(server_state=server_state, **rest)  # type: ignore[call-arg]
+
+            super().__init__(callers, make, server_state.connections)  # type: ignore[arg-type]
+
     config = uvicorn.Config(
         app,
+        http=OnTheDoorstep,
         log_level="warning",
         access_log=False,
         server_header=False,

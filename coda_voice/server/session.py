@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from coda_voice.analytics import Mean
 from coda_voice.audio.ingest import AudioSettings
 from coda_voice.audio.resample import Resampler, check_rate
 from coda_voice.config.model import Mode
@@ -89,6 +90,8 @@ class Session:
         self.token = secrets.token_urlsafe(24)
         self.outbox = Outbox()
         self.frames_out = 0
+        self.compute = Mean()
+        """Seconds the models took for a frame."""
         self.resumed = 0
         self.sample_rate = checked_rate(self.wish.sample_rate)
         self.began = self.last_audio = time.monotonic()
@@ -268,6 +271,7 @@ class Session:
 
     def _say(self, heard: Heard) -> None:
         self.frames_out += 1
+        self.compute.add(heard.frame.times.compute)
         if self.recorder is not None:
             self.recorder.agent(heard.frame.frame, heard.frame.pcm)
         if self.manager.config.audio.echo_cancellation:

@@ -21,7 +21,7 @@ import numpy as np
 import sphn
 
 from coda_voice.moshi.capabilities import TINY_FOLDER
-from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
+from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
 
 _WRAPPER = """
 import runpy, sys, torch
@@ -68,6 +68,8 @@ async def _talk(
         writer, reader = sphn.OpusStreamWriter(24_000), sphn.OpusStreamReader(24_000)
         begin = time.perf_counter()
         heard: list[float] = []
+        sent: list[float] = []
+        ways: list[float] = []
         samples = 0
 
         async def receive() -> None:
@@ -77,10 +79,13 @@ async def _talk(
                     pcm = reader.append_bytes(message.data[1:])
                     samples += 0 if pcm is None else len(pcm)
                     heard.append(time.perf_counter() - begin)
+                    if 0 < samples <= len(sent) * FRAME_SAMPLES:
+                        ways.append(time.perf_counter() - sent[-(-samples // FRAME_SAMPLES) - 1])
 
         listening = asyncio.create_task(receive())
         for number in range(total):
             await asyncio.sleep(max(0.0, begin + number * FRAME_SECONDS - time.perf_counter()))
+            sent.append(time.perf_counter())
             opus = writer.append_pcm(frames[number % len(frames)])
             if opus:
                 await socket_.send_bytes(b"\x01" + opus)
@@ -92,9 +97,11 @@ async def _talk(
         "conversations": 1,
         "seconds": seconds,
         "frames_sent": total,
-        "frames_heard": samples // 1920,
-        "frames_missing": total - samples // 1920,
+        "frames_heard": samples // FRAME_SAMPLES,
+        "frames_missing": total - samples // FRAME_SAMPLES,
         "real_time_factor": (heard[-1] / (total * FRAME_SECONDS)) if heard else None,
+        "there_and_back_p50_ms": 1e3 * float(np.quantile(ways, 0.5)) if ways else None,
+        "there_and_back_p99_ms": 1e3 * float(np.quantile(ways, 0.99)) if ways else None,
         "largest_gap_ms": 1e3 * float(np.max(np.diff(heard))) if len(heard) > 1 else None,
         "second_client": second,
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import prometheus_client
+import pytest
 import torch
+from prometheus_client import CollectorRegistry, generate_latest
 
 from coda_voice.moshi.checkpoint import load_models
 from coda_voice.moshi.frames import Word
-from scripts.benchmarks import big, listening, paced, single
+from scripts.benchmarks import big, histograms, listening, paced, single, sockets
 from tests.integration.speech import spoken
 
 
@@ -46,3 +49,32 @@ def test_word_errors_are_counted_against_what_was_said() -> None:
     heard = tuple(Word(text, 0.0, 0.1) for text in ["what", "was", "the", "name"])
     assert listening.word_error_rate("What is your name", heard) == 0.5
     assert listening.word_error_rate("stop, please", ()) == 1.0
+
+
+def test_the_server_is_measured_over_its_sockets_with_one_more_refused_beside() -> None:
+    row = sockets.run_server(2, 3.0, spoken("hello"), threads=1)
+    # Where the machine is busy frames are dropped; then it is said, and no bar is kept.
+    assert row["complaints"] or row["frames_missing"] == 0
+    assert row["refused_with"] == ["slots_full"] and row["refused_after_ms_worst"] > 0
+    assert row["server_frames"] > 0
+    assert row["server_added_p99_ms"] > 0 and row["server_total_p99_ms"] > 0
+    assert row["real_time_factor_worst"] > 0
+    assert sockets.bars(row)["no frame missing"] == (row["complaints"] == 0)
+
+
+def test_a_histogram_is_read_back_and_what_was_before_is_taken_off() -> None:
+    registry = CollectorRegistry()
+    histogram = prometheus_client.Histogram(
+        "way", "way", ["stage"], buckets=(0.01, 0.02, 0.04), registry=registry
+    )
+    histogram.labels("total").observe(0.005)
+    early = generate_latest(registry).decode()
+    for seconds in (0.015, 0.015, 0.03, 9.0):
+        histogram.labels("total").observe(seconds)
+    histogram.labels("send").observe(0.005)
+    late = generate_latest(registry).decode()
+    way = histograms.read(late, "way", stage="total") - histograms.read(early, "way", stage="total")
+    assert way.count == 4 and way.share_over(0.02) == 0.5
+    assert way.quantile_ms(0.25) == pytest.approx(15.0)
+    assert way.quantile_ms(0.99) == pytest.approx(40.0), "the last bound that is known"
+    assert histograms.read(late, "nothing").quantile_ms(0.5) is None

@@ -92,10 +92,13 @@ async def test_figures(server: RunningServer):
         assert health["status"] == "ready" and health["slots_free"] == 1
         stats = (await http.get("/stats")).json()
         assert stats["sessions"][0]["frames"] == 3 and stats["sessions"][0]["attached"]
+        assert stats["sessions"][0]["real_time_factor"] > 0
         metrics = (await http.get("/metrics")).text
         assert "coda_slots_leased 1.0" in metrics
         assert 'coda_frame_seconds_count{stage="total"}' in metrics
         assert "coda_server_added_seconds_bucket" in metrics
+        for name in ("coda_tasks ", 'coda_queue_depth{queue="input"} 0.0', "process_open_fds "):
+            assert name in metrics
         page = await http.get("/")
         assert page.status_code == 200 and "html" in page.headers["content-type"]
         await client.tell("close")

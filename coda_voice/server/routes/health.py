@@ -10,7 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from coda_voice.models import SystemStatus
+from coda_voice.moshi.frames import FRAME_SECONDS
 from coda_voice.server.front import Front
+from coda_voice.server.session import Session
 
 
 class ServerHealth(BaseModel):
@@ -28,7 +30,11 @@ class ServerHealth(BaseModel):
 
 
 class SessionStats(BaseModel):
-    """One session in figures; who it is, only to those who may know."""
+    """One session in figures; who it is, only to those who may know.
+
+    ``real_time_factor``: the models' time for a frame over the 80 ms it lasts; from 1 on the
+    conversation falls behind. None before the first frame.
+    """
 
     conversation_id: str
     seconds: float
@@ -36,6 +42,7 @@ class SessionStats(BaseModel):
     dropped_frames: int
     queued: int
     attached: bool
+    real_time_factor: float | None
 
 
 class ServerStats(BaseModel):
@@ -44,6 +51,21 @@ class ServerStats(BaseModel):
     health: ServerHealth
     system: SystemStatus
     sessions: list[SessionStats]
+
+
+def _stats_of(session: Session) -> SessionStats:
+    compute = session.compute.value
+    return SessionStats(
+        conversation_id=session.conversation.id,
+        seconds=session.conversation.seconds,
+        frames=session.frames_out,
+        dropped_frames=session.conversation.dropped_frames
+        + session.hearing.figures.dropped
+        + session.outbox.dropped_audio,
+        queued=len(session.outbox),
+        attached=session.detached_since is None,
+        real_time_factor=None if compute is None else compute / FRAME_SECONDS,
+    )
 
 
 def routes(front: Front) -> APIRouter:
@@ -95,19 +117,7 @@ def routes(front: Front) -> APIRouter:
         return ServerStats(
             health=health_now(),
             system=await front.manager.get_system_status(),
-            sessions=[
-                SessionStats(
-                    conversation_id=s.conversation.id,
-                    seconds=s.conversation.seconds,
-                    frames=s.frames_out,
-                    dropped_frames=s.conversation.dropped_frames
-                    + s.hearing.figures.dropped
-                    + s.outbox.dropped_audio,
-                    queued=len(s.outbox),
-                    attached=s.detached_since is None,
-                )
-                for s in front.sessions.all()
-            ],
+            sessions=[_stats_of(session) for session in front.sessions.all()],
         )
 
     return router

@@ -1,0 +1,119 @@
+"""Connections that have asked for nothing yet: half-open ones cost a socket, and no more.
+
+A connection gets its HTTP protocol once the head of its first request is whole. Who does not
+send one in time, or sends one that has no end, is let go; so is who has too many connections
+open whatever they ask for. What is asked for is bounded elsewhere (``gate.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+from coda_voice.config.server import ServerConfig
+from coda_voice.server.gate import listed
+from coda_voice.server.limits import AddressLimits
+
+HEAD_SECONDS = 10.0
+"""For so long the head of a first request may take."""
+HEAD_BYTES = 65_536
+END_OF_HEAD = b"\r\n\r\n"
+ROOM = 2
+"""Connections of one address, as a multiple of those that may ask for something."""
+
+
+class Callers:
+    """The connections of each address. Proxies speak for many and are not counted."""
+
+    def __init__(self, settings: ServerConfig, limits: AddressLimits) -> None:
+        self._most = ROOM * settings.connections_per_address
+        self._proxies = frozenset(listed(settings.proxies))
+        self._open: defaultdict[str, list[asyncio.Transport]] = defaultdict(list)
+        self._limits = limits
+        """Counts who is refused."""
+
+    def enter(self, transport: asyncio.Transport) -> bool:
+        """Count a connection; whether it may stay."""
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if address in self._proxies:
+            return True
+        mine = self._open[address]
+        if len(mine) >= self._most:
+            mine[:] = [other for other in mine if not other.is_closing()]
+        if len(mine) >= self._most:
+            self._limits.refused += 1
+            return False
+        mine.append(transport)
+        if len(self._open) > 4_096:
+            self._forget_the_gone()
+        return True
+
+    def _forget_the_gone(self) -> None:
+        for address in list(self._open):
+            self._open[address] = [t for t in self._open[address] if not t.is_closing()]
+            if not self._open[address]:
+                del self._open[address]
+
+
+class Doorstep(asyncio.Protocol):
+    """Waits for the head of the first request, then steps aside for ``make()``'s protocol.
+
+    ``waiting`` is where the server looks for connections to close when it stops.
+    """
+
+    def __init__(
+        self,
+        callers: Callers,
+        make: Callable[[], asyncio.Protocol],
+        waiting: set[asyncio.Protocol],
+    ) -> None:
+        self._callers = callers
+        self._make = make
+        self._waiting = waiting
+        self._head = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait. See ``asyncio.Protocol``."""
+        assert isinstance(transport, asyncio.Transport)
+        if not self._callers.enter(transport):
+            transport.abort()
+            return
+        self._transport = transport
+        self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, transport.abort)
+        self._waiting.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the head. See ``asyncio.Protocol``."""
+        if self._transport is None:
+            return
+        searched = max(0, len(self._head) - len(END_OF_HEAD) + 1)
+        self._head += data
+        if self._head.find(END_OF_HEAD, searched) >= 0 or len(self._head) > HEAD_BYTES:
+            self._step_aside(self._transport)  # one without an end is refused there
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection. See ``asyncio.Protocol``."""
+        self._leave()
+
+    def shutdown(self) -> None:
+        """Let the connection go: the server stops."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _leave(self) -> None:
+        self._waiting.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _step_aside(self, transport: asyncio.Transport) -> None:
+        self._leave()
+        self._transport = None
+        protocol = self._make()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(bytes(self._head))
+        self._head.clear()
