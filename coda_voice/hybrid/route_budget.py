@@ -61,9 +61,7 @@ class Restarts:
         self._times: deque[float] = deque(maxlen=most)
         self._words: list[str] = []
 
-    def wanted(
-        self, text: str, now: float, *, final: bool = False, settled: bool = False
-    ) -> bool:
+    def wanted(self, text: str, now: float, *, final: bool = False, settled: bool = False) -> bool:
         """Tell whether to begin (anew) with ``text``; True is noted as done.
 
         ``settled``: the user has paused, so that the last word may be the last.
