@@ -29,7 +29,7 @@ from coda_voice.server.front import Front, refusal
 from coda_voice.server.gate import Gate, listed
 from coda_voice.server.page import page_routes
 from coda_voice.server.recordings import recording_routes
-from coda_voice.server.routes import conversations, events, health, memories, voice
+from coda_voice.server.routes import conversations, events, health, memories, settings, voice
 
 if TYPE_CHECKING:
     from coda_voice.server.tracing import Traces
@@ -40,6 +40,7 @@ OUR_ROUTES: tuple[Routes, ...] = (
     voice.routes,
     events.routes,
     conversations.routes,
+    settings.routes,
     memories.routes,
     edges.routes,
 )
@@ -60,9 +61,9 @@ def create_app(
     """
     config = config or (manager.config if manager is not None else VoiceConfig.load())
     voice_manager = manager or VoiceManager(config)
-    settings = config.server
-    front = Front(voice_manager, settings, Access(settings))
-    traces = _traces(settings.traces)
+    server = config.server
+    front = Front(voice_manager, server, Access(server))
+    traces = _traces(server.traces)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -81,16 +82,16 @@ def create_app(
     app.state.front = front
     for make in (*OUR_ROUTES, *routes):
         app.include_router(make(front))
-    if settings.recordings is not None:
-        app.include_router(recording_routes(front, Path(settings.recordings).expanduser()))
+    if server.recordings is not None:
+        app.include_router(recording_routes(front, Path(server.recordings).expanduser()))
     app.router.routes.extend(page_routes())
     app.add_exception_handler(VoiceProcessingError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_middleware(
-        Gate, settings=settings, addresses=front.addresses, open_to_all=front.access.open
+        Gate, settings=server, addresses=front.addresses, open_to_all=front.access.open
     )
-    if settings.proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=listed(settings.proxies))
+    if server.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=listed(server.proxies))
     return app
 
 

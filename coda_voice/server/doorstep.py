@@ -27,11 +27,10 @@ class Callers:
     """The connections of each address. Proxies speak for many and are not counted."""
 
     def __init__(self, settings: ServerConfig, limits: AddressLimits) -> None:
-        self._most = ROOM * settings.connections_per_address
         self._proxies = frozenset(listed(settings.proxies))
         self._open: defaultdict[str, list[asyncio.Transport]] = defaultdict(list)
         self._limits = limits
-        """Counts who is refused."""
+        """Says how many may come, and counts who is refused."""
 
     def enter(self, transport: asyncio.Transport) -> bool:
         """Count a connection; whether it may stay."""
@@ -39,10 +38,10 @@ class Callers:
         address = str(peer[0]) if isinstance(peer, tuple) else ""
         if address in self._proxies:
             return True
-        mine = self._open[address]
-        if len(mine) >= self._most:
+        mine, most = self._open[address], ROOM * self._limits.connections
+        if len(mine) >= most:
             mine[:] = [other for other in mine if not other.is_closing()]
-        if len(mine) >= self._most:
+        if len(mine) >= most:
             self._limits.refused += 1
             return False
         mine.append(transport)

@@ -71,6 +71,16 @@ class Front:
         self.owners: OrderedDict[str, str] = OrderedDict()
         """Whose conversations are, and lately were, by id."""
 
+    def change_limits(self, changes: Mapping[str, object]) -> None:
+        """Set limits of the running server; ``messages_per_second`` for connections to come.
+
+        ``changes``: fields of ServerConfig by name. Raises pydantic's ValidationError for
+        values that cannot be.
+        """
+        changed = ServerConfig.model_validate({**self.settings.model_dump(), **changes})
+        self.settings = self.sessions.settings = changed
+        self.addresses.change(changed.connections_per_address, changed.connects_per_second)
+
     def own(self, event: Event) -> None:
         """Remember whose a conversation is that begins."""
         if isinstance(event, ConversationStarted) and event.user_id is not None:

@@ -54,6 +54,13 @@ class AddressLimits:
         self._open: defaultdict[str, int] = defaultdict(int)
         self._rates: OrderedDict[str, RateLimit] = OrderedDict()
 
+    def change(self, connections: int, connects_per_second: int) -> None:
+        """Set other limits; rates are counted anew."""
+        self.connections = connections
+        if connects_per_second != self.connects_per_second:
+            self.connects_per_second = connects_per_second
+            self._rates.clear()
+
     def enter(self, address: str) -> float | None:
         """Count a connection in. Seconds to wait, and nothing counted, where it is too many."""
         rate = self._rates.pop(address, None)

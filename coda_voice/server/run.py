@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -96,10 +97,7 @@ def make_server(app: FastAPI) -> Server:
 
 def listen(settings: ServerConfig) -> socket.socket:
     """Open the listening socket. Raises ConfigurationError when that cannot be."""
-    if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise ConfigurationError(
-            "TLS needs both server.tls_certificate and server.tls_key.", "half_a_tls"
-        )
+    _check_tls(settings)
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM
@@ -122,6 +120,27 @@ def listen(settings: ServerConfig) -> socket.socket:
         raise _cannot_listen(settings, error) from error
     listening.setblocking(False)
     return listening
+
+
+def _check_tls(settings: ServerConfig) -> None:
+    """Raise ConfigurationError for a certificate and key that nothing can be served with."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if (certificate is None) != (key is None):
+        raise ConfigurationError(
+            "TLS needs both server.tls_certificate and server.tls_key.", "half_a_tls"
+        )
+    if certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise ConfigurationError(
+            f"TLS cannot be served with server.tls_certificate {certificate} and server.tls_key "
+            f"{key}: {error}. Both must be PEM files that belong together.",
+            "bad_tls",
+            certificate=certificate,
+            key=key,
+        ) from error
 
 
 def _cannot_listen(settings: ServerConfig, error: OSError) -> ConfigurationError:

@@ -47,7 +47,8 @@ class Sessions:
         self.pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-server-audio")
         self._sessions: dict[str, Session] = {}
         self._by_token: dict[str, Session] = {}
-        self._line: deque[asyncio.Event] = deque(maxlen=max(1, settings.waiting))
+        self._line: deque[asyncio.Event] = deque()
+        """Who waits, in order; ``settings.waiting`` at most."""
         self._kept: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:

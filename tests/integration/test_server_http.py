@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
@@ -80,6 +81,40 @@ async def test_everything_that_happens_arrives_typed_and_in_order(
         assert wrong.status_code == 400 and "gossip" in wrong.json()["error"]["message"]
 
 
+async def test_every_step_of_a_turn_that_is_thought_about_arrives_in_order(server: RunningServer):
+    async with (
+        websockets.connect(f"{server.ws}/v1/events") as feed,
+        StreamClient(f"{server.ws}/v1/stream?mode=hybrid&seed=1") as client,
+    ):
+        ready = await client.ready()
+        await client.tell("text", text="what is 17 times 23")
+        events: list[dict[str, Any]] = []
+
+        async def follow(until: str) -> None:
+            while not events or events[-1]["type"] != until:
+                events.append(json.loads(await feed.recv()))
+
+        spoken_of = asyncio.create_task(follow("script_ended"))
+        async with asyncio.timeout(120):
+            while not spoken_of.done():
+                await client.frame()
+        await spoken_of
+        await client.tell("close")
+        async with asyncio.timeout(120):
+            await follow("conversation_ended")
+    assert {e["conversation_id"] for e in events} <= {ready["conversation_id"], ""}
+    steps = ("conversation_started", "transcript", "route_decided", "reasoning_started",
+             "tool_started", "tool_ended", "sentence_ready", "script_started", "script_ended",
+             "conversation_ended")  # fmt: skip
+    kinds = [event["type"] for event in events]
+    assert [kind for kind in dict.fromkeys(kinds) if kind in steps] == list(steps)
+    assert "reasoning_ended" in kinds and "memory_stored" in kinds
+    spoken = events[kinds.index("script_started") : kinds.index("script_ended")]
+    assert any(e["type"] == "word" and e["speaker"] == "agent" for e in spoken)
+    ids = [event["id"] for event in events]
+    assert ids == sorted(ids)
+
+
 async def test_figures(server: RunningServer):
     async with (
         client_of(server) as http,
@@ -128,6 +163,30 @@ async def test_steering_a_conversation_by_rest(server: RunningServer):
         assert (await http.get(mine)).status_code == 404
 
 
+async def test_mode_and_limits_change_while_it_runs(server: RunningServer):
+    async with (
+        client_of(server) as http,
+        StreamClient(f"{server.ws}/v1/stream") as client,
+    ):
+        await client.ready()
+        before = (await http.get("/v1/config")).json()["settings"]
+        limits = {"idle_seconds": 0.4, "connects_per_second": 9_999}
+        changed = await http.patch("/v1/config", json={"mode": "adaptive", "server": limits})
+        assert changed.status_code == 200, changed.text
+        now = changed.json()["settings"]
+        assert now["mode"] == "adaptive" and now["server"] == {**before["server"], **limits}
+        assert (await client.until("status", status="mode"))["mode"] == "adaptive"
+        assert (await client.until("error"))["code"] == "idle", "at once, for all"
+        await client.closed()
+        for wrong in ({"server": {"port": 1}}, {"server": {"waiting": -1}}, {"mode": "loud"}):
+            assert (await http.patch("/v1/config", json=wrong)).status_code == 422
+        back = {
+            "mode": before["mode"],
+            "server": {"idle_seconds": 60, "connects_per_second": 10_000},
+        }
+        assert (await http.patch("/v1/config", json=back)).json()["settings"] == before
+
+
 async def test_memories_by_rest(server: RunningServer):
     async with client_of(server) as http:
         made = await http.post("/v1/memories", json={"text": "I have a dog called Rex."})
@@ -161,6 +220,7 @@ async def test_other_pages_and_other_names_are_refused(server: RunningServer):
 def test_the_rest_interface_keeps_what_it_promises(server: RunningServer):
     schema = schemathesis.openapi.from_url(f"{server.http}/openapi.json")
     schema = schema.exclude(path="/v1/events").exclude(path="/")  # one never ends, one is HTML
+    before = httpx.get(f"{server.http}/v1/config").json()["settings"]["server"]
 
     def check(case: schemathesis.Case) -> None:
         answer = case.call()
@@ -174,6 +234,7 @@ def test_the_rest_interface_keeps_what_it_promises(server: RunningServer):
     assert len(operations) > 12
     for operation in operations:
         few(given(operation.as_strategy())(check))()
+        server.front.change_limits(before)  # whatever it found out that can be changed
 
 
 @pytest.fixture(scope="module")

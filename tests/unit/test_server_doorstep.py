@@ -32,7 +32,7 @@ class House:
     """A doorstep on a port of its own."""
 
     def __init__(self, settings: ServerConfig) -> None:
-        self.limits = AddressLimits(1, 1)
+        self.limits = AddressLimits(settings.connections_per_address, 1)
         self.callers = Callers(settings, self.limits)
         self.waiting: set[asyncio.Protocol] = set()
         self.server: asyncio.Server

@@ -1,15 +1,14 @@
-"""``/v1/conversations``: look at one's conversations, steer and end them; voices, settings."""
+"""``/v1/conversations``: look at one's conversations, steer and end them."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
 from coda_voice.config.model import Mode
 from coda_voice.models import ConversationState
-from coda_voice.server import personalities
 from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.commands import (
     LONGEST_TEXT,
@@ -80,13 +79,6 @@ class PersonalityBody(_Body):
     )
 
 
-class Settings(BaseModel):
-    """The configuration, and what of it has no effect here."""
-
-    settings: dict[str, JsonValue]
-    without_effect: dict[str, str]
-
-
 def routes(front: Front) -> APIRouter:
     """Give the router."""
     router = APIRouter(prefix="/v1", responses=REFUSALS, tags=["conversations"])
@@ -152,27 +144,5 @@ def routes(front: Front) -> APIRouter:
         """Go on with another personality, or with other traits."""
         command = ChoosePersonality(body.name, body.traits)
         return await ask(request, conversation_id, command)
-
-    @router.get("/voices", tags=["settings"])
-    async def voices(request: Request) -> list[str]:
-        """List the voices one may choose from."""
-        await front.caller_of(request, "talk")
-        return front.sessions.voices.names()
-
-    @router.get("/personalities", tags=["settings"])
-    async def list_personalities(request: Request) -> list[str]:
-        """List the personalities one may choose from."""
-        await front.caller_of(request, "talk")
-        return personalities.names()
-
-    @router.get("/config", tags=["settings"])
-    async def config(request: Request) -> Settings:
-        """Show the settings of the running server."""
-        await front.caller_of(request, "admin")
-        settings = front.manager.config
-        return Settings(
-            settings=settings.model_dump(mode="json"),
-            without_effect=dict(settings.settings_without_effect()),
-        )
 
     return router

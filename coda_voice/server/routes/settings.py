@@ -1,0 +1,92 @@
+"""``/v1/config``: the settings of the running server; and what may be chosen from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from coda_voice.config.model import Mode
+from coda_voice.server import personalities
+from coda_voice.server.front import Front
+from coda_voice.server.routes.conversations import REFUSALS
+
+_Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseModel):
+    """The configuration, and what of it has no effect here."""
+
+    settings: dict[str, JsonValue]
+    without_effect: dict[str, str]
+
+
+class Limits(BaseModel):
+    """The limits of ``server`` that may change while it runs; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    waiting: Annotated[int, Field(ge=0, le=1_000)] | None = None
+    wait_seconds: _Seconds | None = None
+    idle_seconds: _Seconds | None = None
+    longest_seconds: _Seconds | None = None
+    resume_seconds: _Seconds | None = None
+    drain_seconds: _Seconds | None = None
+    messages_per_second: Annotated[int, Field(ge=10, le=100_000)] | None = None
+    connections_per_address: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    connects_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class Change(BaseModel):
+    """What to change: who answers (in all conversations, and those to come), and limits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mode: Mode | None = None
+    server: Limits = Field(default_factory=Limits)
+
+
+def routes(front: Front) -> APIRouter:
+    """Give the router."""
+    router = APIRouter(prefix="/v1", responses=REFUSALS, tags=["settings"])
+
+    def shown() -> Settings:
+        settings = front.manager.config.model_copy(
+            update={"mode": front.manager.mode, "server": front.settings}
+        )
+        return Settings(
+            settings=settings.model_dump(mode="json"),
+            without_effect=dict(settings.settings_without_effect()),
+        )
+
+    @router.get("/voices")
+    async def voices(request: Request) -> list[str]:
+        """List the voices one may choose from."""
+        await front.caller_of(request, "talk")
+        return front.sessions.voices.names()
+
+    @router.get("/personalities")
+    async def list_personalities(request: Request) -> list[str]:
+        """List the personalities one may choose from."""
+        await front.caller_of(request, "talk")
+        return personalities.names()
+
+    @router.get("/config")
+    async def config(request: Request) -> Settings:
+        """Show the settings of the running server."""
+        await front.caller_of(request, "admin")
+        return shown()
+
+    @router.patch("/config")
+    async def change(request: Request, body: Change) -> Settings:
+        """Change who answers, or limits, until the server ends; its files stay as they are."""
+        await front.caller_of(request, "admin")
+        if body.mode is not None:
+            await front.manager.set_mode(body.mode)
+        given = body.server.model_dump(exclude_none=True)
+        if given:
+            front.change_limits(given)
+        return shown()
+
+    return router
