@@ -40,21 +40,32 @@ class HybridSetup:
         self._publish = publish
         self.tool_servers: dict[str, str] = {}
         """How each MCP server is, in words."""
-        self._client: LlmClient | None = None
+        self._clients: dict[str, LlmClient] = {}
 
     @property
     def client(self) -> LlmClient:
         """The LLM's client, made when it is first asked for. Raises ConfigurationError."""
-        if self._client is None:
-            llm = self._config.external_llm
-            name = "offline" if llm.provider == "offline" else f"{llm.provider}/{llm.model}"
-            self._client = client_for(
+        return self._client_of(self._config.external_llm.model)
+
+    @property
+    def deep_client(self) -> LlmClient | None:
+        """The client of the larger model, if there is one. Raises ConfigurationError."""
+        llm = self._config.external_llm
+        if llm.deep_model is None or llm.provider == "offline":
+            return None
+        return self._client_of(llm.deep_model)
+
+    def _client_of(self, model: str) -> LlmClient:
+        llm = self._config.external_llm
+        name = "offline" if llm.provider == "offline" else f"{llm.provider}/{model}"
+        if name not in self._clients:
+            self._clients[name] = client_for(
                 name,
                 llm.endpoint,
                 context_window=llm.context_window,
                 temperature=llm.temperature,
             )
-        return self._client
+        return self._clients[name]
 
     def attendant(
         self, conversation: Conversation, voice: ScriptedVoice, mode: Mode, memory: object | None
@@ -66,7 +77,7 @@ class HybridSetup:
             box = self._tools.tools_for(
                 ToolsWanted(conversation.id, conversation.user_id, voice.announce, memory)
             )
-        client, llm = self.client, config.external_llm
+        client, deep, llm = self.client, self.deep_client, config.external_llm
         limits = ReasonerSettings(
             first_timeout=llm.first_timeout,
             stall_timeout=llm.stall_timeout,
@@ -83,6 +94,7 @@ class HybridSetup:
                 conversation.id,
                 tools=box,
                 fallback=None if client.offline else fallback,
+                deep=deep,
                 settings=limits,
             )
 
@@ -91,7 +103,8 @@ class HybridSetup:
             make_reasoner,
             Router(
                 every_turn=mode == "hybrid",
-                budget=RouteBudget(turns_per_minute=config.hybrid.turns_per_minute),
+                preference=config.hybrid.prefer,
+                budget=RouteBudget(config.hybrid.turns_per_minute, config.hybrid.slow_after),
             ),
             HybridSettings(
                 mode=mode,
@@ -133,8 +146,8 @@ class HybridSetup:
 
     async def close(self) -> None:
         """Close the LLM's connections and the tools that conversations share."""
-        client, self._client = self._client, None
-        if client is not None:
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
             await client.close()
         if self._tools is not None:
             await self._tools.close()

@@ -106,6 +106,8 @@ class ExternalLlmConfig(Section):
 
     provider: Literal["ollama", "openai", "offline"] = "ollama"
     model: str = "qwen3:8b"
+    deep_model: str | None = Field(default=None, min_length=1)
+    """A larger one at the same server for what wants thought; empty: the one for all."""
     endpoint: str | None = None
     vram_allocation: Size | None = None
     reasoning_mode: str = "enhanced"
@@ -134,6 +136,10 @@ class HybridConfig(Section):
     """Of an answer that are spoken."""
     turns_per_minute: int = Field(default=20, ge=1, le=600)
     """So many turns of a conversation at most are asked of the LLM."""
+    prefer: Literal["moshi", "balanced", "llm"] = "balanced"
+    """In mode adaptive: who answers what either could."""
+    slow_after: float = Field(default=8.0, ge=0.1, le=600)
+    """Seconds to an answer's first word that are too long; Moshi answers alone after two."""
 
 
 class IntegrationConfig(Section):

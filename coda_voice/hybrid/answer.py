@@ -43,7 +43,7 @@ class Turn:
     ``time`` is seconds on the frame clock, for the events. ``confirmed``: the user has said
     all of it; what is thought on half a turn calls no tool with side effects before
     ``Answer.confirm``. ``moshi_heard``: Moshi heard it too, and may answer by itself what
-    the offline brain cannot.
+    the offline brain cannot. ``deep``: it wants the larger model, where there are two.
     """
 
     generation: int
@@ -53,6 +53,7 @@ class Turn:
     time: float = 0.0
     confirmed: bool = True
     moshi_heard: bool = False
+    deep: bool = False
 
 
 @dataclass(frozen=True)

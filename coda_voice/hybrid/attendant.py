@@ -199,7 +199,7 @@ class HybridAttendant(Attendant):
             self._drop_thinking()
             self.voice.hush()
         elif decision.target == "llm" and self._may_think(said, settled):
-            self._think_of(text, said, now, settled=settled)
+            self._think_of(text, said, now, settled=settled, deep=decision.deep)
         elif decision.target == "moshi" and said.final:
             current = self._thinking
             if current is not None and current.generation == said.generation:
@@ -209,19 +209,21 @@ class HybridAttendant(Attendant):
         settings = self.settings
         return said.final or settings.parallel or (settled and settings.presume)
 
-    def _think_of(self, text: str, said: UserText, now: float, *, settled: bool) -> None:
+    def _think_of(
+        self, text: str, said: UserText, now: float, *, settled: bool, deep: bool
+    ) -> None:
         current = self._thinking
         again = self._restarts.wanted(text, now, final=said.final, settled=settled)
         if current is None and self._answered_generation == said.generation and not again:
             return
         if current is None or current.generation < said.generation or again:
             if again or said.final:
-                self._think(text, said)
+                self._think(text, said, deep=deep)
         elif said.final:
             current.answer.confirm()
             current.release()
 
-    def _think(self, text: str, said: UserText) -> None:
+    def _think(self, text: str, said: UserText, *, deep: bool = False) -> None:
         if self._thinking is not None:
             self._drop_thinking()
         conversation = self.conversation
@@ -234,6 +236,7 @@ class HybridAttendant(Attendant):
                 said.time,
                 confirmed=said.final,
                 moshi_heard=not said.typed,
+                deep=deep,
             )
         )
         thinking = TurnUnderWay(

@@ -19,6 +19,13 @@ _NO = re.compile(
 )
 
 
+def act(calls: Sequence[ToolCall], specs: Sequence[ToolSpec]) -> bool:
+    """Whether one of the calls may change something in the world."""
+    by_name = {spec.name: spec for spec in specs}
+    found = [by_name[call.name] for call in calls if call.name in by_name]
+    return any(spec.dangerous or not spec.cancellable for spec in found)
+
+
 def consent(reply: str) -> bool | None:
     """Tell whether ``reply`` allows what was asked; None if it says neither.
 

@@ -17,7 +17,7 @@ from typing import Literal
 from coda_voice.errors import LlmError, ValidationError
 from coda_voice.events import Event, ReasoningEnded, ReasoningStarted, SentenceReady
 from coda_voice.hybrid.answer import Answer, Kind, ReasonerSettings, Sentence, Turn
-from coda_voice.hybrid.consent import consent, question_before
+from coda_voice.hybrid.consent import act, consent, question_before
 from coda_voice.hybrid.llm import (
     LlmClient,
     Message,
@@ -83,7 +83,11 @@ class _Enough(Exception):
 
 
 class Reasoner:
-    """Thinks for one conversation; ``fallback`` answers where ``client`` cannot."""
+    """Thinks for one conversation; ``fallback`` answers where ``client`` cannot.
+
+    ``deep``: a second, larger model for the turns that want it. Where it fails before a word
+    was said, ``client`` answers.
+    """
 
     def __init__(
         self,
@@ -93,9 +97,11 @@ class Reasoner:
         *,
         tools: ToolBox | None = None,
         fallback: LlmClient | None = None,
+        deep: LlmClient | None = None,
         settings: ReasonerSettings | None = None,
     ) -> None:
         self._client = client
+        self._deep = deep
         self._fallback = fallback
         self._publish = publish
         self._conversation_id = conversation_id
@@ -120,7 +126,8 @@ class Reasoner:
         self.interrupt(turn.generation)
         answer = Answer(turn.generation, turn.confirmed)
         loop = asyncio.get_running_loop()
-        state = _Thinking(turn, answer, loop.time(), self._client)
+        client = self._deep if turn.deep and self._deep is not None else self._client
+        state = _Thinking(turn, answer, loop.time(), client)
         task = loop.create_task(self._think(state), name=f"reasoner turn {turn.generation}")
         # A task cancelled before its first step never runs, so the end is told from outside.
         task.add_done_callback(lambda done: self._end(done, state))
@@ -224,7 +231,7 @@ class Reasoner:
                 )
             state.rounds += 1
             state.messages.append(Message("assistant", text, tuple(calls), thinking))
-            if _act(calls, specs):
+            if act(calls, specs):
                 await state.answer.confirmed.wait()
                 state.answer.acted = True
             if question := question_before(calls, specs):
@@ -316,13 +323,16 @@ class Reasoner:
             self._say(state, phrase, "filler")
 
     async def _fail(self, state: _Thinking, error: LlmError) -> None:
-        """Let the fallback answer if nothing has been said yet; else apologise, once."""
-        if self._fallback is not None and not state.answer.spoken:
-            state.client, state.detail = self._fallback, None
+        """Let another answer if nothing has been said yet; else apologise, once."""
+        asked = state.client
+        for other in self._others(asked):
+            if state.answer.spoken:
+                break
+            state.client, state.detail = other, None
             try:
                 await self._rounds_of_fallback(state, error)
             except LlmError:
-                state.client = self._client
+                state.client = asked
             else:
                 return
         if error.error_code == "llm_not_understood" and state.turn.moshi_heard:
@@ -330,6 +340,11 @@ class Reasoner:
             return
         self._say(state, APOLOGIES.get(error.error_code, OTHER_APOLOGY), "apology")
         self._tell_end(state, "failed", error)
+
+    def _others(self, asked: LlmClient) -> list[LlmClient]:
+        """Give who may answer where ``asked`` could not, in order."""
+        quick = [self._client] if asked is self._deep else []
+        return quick + ([self._fallback] if self._fallback is not None else [])
 
     async def _rounds_of_fallback(self, state: _Thinking, error: LlmError) -> None:
         state.rounds = state.bad_rounds = 0
@@ -381,10 +396,3 @@ class Reasoner:
                 {"message": "reasoner failed", "exception": raised, "task": task}
             )
         state.answer.end()
-
-
-def _act(calls: Sequence[ToolCall], specs: Sequence[ToolSpec]) -> bool:
-    """Whether one of the calls may change something in the world."""
-    by_name = {spec.name: spec for spec in specs}
-    found = [by_name[call.name] for call in calls if call.name in by_name]
-    return any(spec.dangerous or not spec.cancellable for spec in found)

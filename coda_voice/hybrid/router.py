@@ -13,11 +13,14 @@ from time import perf_counter
 from typing import Literal
 
 from coda_voice.events import RouteDecided
+from coda_voice.hybrid.depth import reason_for_depth
 from coda_voice.hybrid.intent_classifier import IntentClassifier
 from coda_voice.hybrid.route_budget import RouteBudget
 from coda_voice.hybrid.route_rules import Kind, matching_rule, normalised
 
 Target = Literal["moshi", "llm", "stop", "wait"]
+Preference = Literal["moshi", "balanced", "llm"]
+"""Who answers what either could: ``moshi`` at once, or the ``llm`` with more thought."""
 
 FOLLOW_UP_SECONDS = 45.0
 """After an answer that is older, "and in Rome?" has nothing to go on with."""
@@ -37,7 +40,8 @@ class RouteDecision:
     """Who answers, why, and what deciding took.
 
     ``target``: ``moshi`` alone, the ``llm`` too, ``stop`` (fall silent), or ``wait`` (the
-    partial transcript says too little yet).
+    partial transcript says too little yet). ``deep``: the larger of two LLMs, where there
+    are two.
     """
 
     target: Target
@@ -45,6 +49,7 @@ class RouteDecision:
     confidence: float
     reasons: tuple[str, ...]
     milliseconds: float
+    deep: bool = False
 
     def event(
         self, conversation_id: str, text: str, partial: bool, time: float, generation: int
@@ -67,18 +72,21 @@ class RouteDecision:
 class Router:
     """Routes one conversation; ``every_turn`` (mode hybrid) asks the LLM but for social talk.
 
-    ``now`` is seconds on a monotonic clock of the caller's choice.
+    ``preference`` tips the scale in mode adaptive. ``now`` is seconds on a monotonic clock of
+    the caller's choice.
     """
 
     def __init__(
         self,
         *,
         every_turn: bool = False,
+        preference: Preference = "balanced",
         budget: RouteBudget | None = None,
         classifier: IntentClassifier | None = None,
     ) -> None:
         self.budget = budget or RouteBudget()
         self.every_turn = every_turn
+        self.preference: Preference = preference
         self._classifier = classifier or IntentClassifier.shipped()
         self._answered_at: float | None = None
 
@@ -101,8 +109,9 @@ class Router:
         started = perf_counter()
         reasons: list[str] = []
         target, kind, confidence = self._decide(text, now, partial, agent_text, reasons)
+        deep = any(reason.startswith("deep: ") for reason in reasons)
         took = (perf_counter() - started) * 1_000
-        return RouteDecision(target, kind, confidence, tuple(reasons), took)
+        return RouteDecision(target, kind, confidence, tuple(reasons), took, deep)
 
     def _decide(
         self, text: str, now: float, partial: bool, agent_text: str, reasons: list[str]
@@ -122,10 +131,16 @@ class Router:
             return "wait", kind, confidence
         if kind == "social" and not self._needs_thought(words, confidence, agent_text, reasons):
             return "moshi", kind, confidence
+        deep = reason_for_depth(words, kind)
+        if kind == "question" and not deep and self.preference == "moshi" and not self.every_turn:
+            reasons.append("preference: moshi")
+            return "moshi", kind, confidence
         refusal = self.budget.refusal(now)
         if refusal:
             reasons.append(refusal)
             return "moshi", kind, confidence
+        if deep:
+            reasons.append(deep)
         if not partial:
             self.budget.asked(now)
         return "llm", kind, confidence
@@ -150,6 +165,9 @@ class Router:
         """Whether what looks like social talk had better go to the LLM all the same."""
         if self.every_turn and confidence < 1.0 and len(words.split()) >= 4:
             reasons.append("every substantial turn is asked")
+            return True
+        if self.preference == "llm" and confidence < 1.0 and len(words.split()) >= 4:
+            reasons.append("preference: llm")
             return True
         if confidence < UNSURE and len(words.split()) >= 4:
             reasons.append("unsure")

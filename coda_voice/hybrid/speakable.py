@@ -1,7 +1,8 @@
 """Turn what an LLM writes into sentences that can be spoken, while it is still writing.
 
 Markdown, links, code and emoji go; numbers and units become words; a sentence is given as
-soon as it is complete. What an inline ``<think>`` block holds is never spoken.
+soon as it is complete, and the first one in clauses: what is said goes on without a gap, and
+the user need not wait for a full stop. What an inline ``<think>`` block holds is never spoken.
 """
 
 from __future__ import annotations
@@ -14,11 +15,21 @@ from coda_voice.hybrid.spoken_numbers import with_numbers_as_words
 MAX_SENTENCE = 240
 """Characters after which a sentence is broken at a comma, or at a space."""
 
+CLAUSE_WORDS = 3
+"""So many words before a comma are enough to begin an answer with."""
+PHRASE_WORDS = 6
+"""The same before a conjunction without a comma."""
+
 _ABBREVIATIONS = {
     "mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "no", "approx", "a.m", "p.m",
     "u.s", "jr", "sr", "inc",
 }  # fmt: skip
 _END = re.compile(r"([.!?…]+[\"')\]*_]*)(\s+)|\n+|;\s+")
+_CLAUSE = re.compile(
+    r"(?<=[a-z])(?:(,)\s+(?=[a-z])|"
+    r"\s+(?=(?:and|but|because|which|while|although|so|who|where|when)\s))"
+)
+_MARKUP = re.compile(r"[*_`#|<>\[\]()\"“”]|https?:|^\s*-")
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _REWRITES = (
@@ -60,20 +71,27 @@ def speakable(text: str) -> str:
 
 
 class SentenceStream:
-    """Takes text in pieces, gives speakable sentences as they become complete."""
+    """Takes text in pieces, gives speakable sentences as they become complete.
+
+    The first sentence comes in two pieces where it has a clause to begin with. What is given
+    does not depend on how the text was cut.
+    """
 
     def __init__(self) -> None:
         self._text = ""
+        self._begun = False
 
     def feed(self, piece: str) -> list[str]:
         """Add ``piece``; give the sentences that it completes."""
         self._text += piece
         sentences: list[str] = []
         while (end := self._next_end()) is not None:
-            sentence = speakable(self._text[:end])
+            written = self._text[:end].rstrip()
+            sentence = speakable(written)
             self._text = self._text[end:]
             if sentence:
-                sentences.append(sentence)
+                self._begun = True
+                sentences.append(f"{sentence}," if written.endswith(",") else sentence)
         return sentences
 
     def flush(self) -> list[str]:
@@ -84,6 +102,20 @@ class SentenceStream:
     def _next_end(self) -> int | None:
         """Where the first sentence ends, or None while that is not certain."""
         closed = self._drop_blocks()
+        sentence = self._sentence_end(closed)
+        clause = None if self._begun else self._clause_end(closed if sentence is None else sentence)
+        return sentence if clause is None else clause
+
+    def _clause_end(self, closed: int) -> int | None:
+        """Where the first clause of the answer ends; None if there is none to begin with."""
+        for match in _CLAUSE.finditer(self._text, 0, closed):
+            before = self._text[: match.start()]
+            enough = CLAUSE_WORDS if match[1] else PHRASE_WORDS
+            if len(before.split()) >= enough:
+                return None if _MARKUP.search(before) else match.end()
+        return None
+
+    def _sentence_end(self, closed: int) -> int | None:
         for match in _END.finditer(self._text, 0, closed):
             if match[1] and match[1].startswith(".") and self._is_abbreviation(match.start()):
                 continue

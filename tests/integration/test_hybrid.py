@@ -312,6 +312,30 @@ async def test_the_offline_brain_does_not_wait_for_the_end_of_the_turn(engine, s
     assert started.time == final.time, "where thinking ahead is switched off, it waits"
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_what_wants_thought_is_asked_of_the_larger_model(engine, there: bool):
+    def answer(request: dict[str, Any]) -> list[Any] | int:
+        if request["model"] == "large":
+            return reply("Water becomes steam.") if there else 404
+        return reply("It is hot.")
+
+    async with LlmServer(answer) as server:
+        llm = ollama(server, model="small", deep_model="large", fallback_enabled=False)
+        async with talking(engine, **llm) as talk:
+            for question in ("how warm is it today", "explain how a steam engine works"):
+                before = len(talk.of(ScriptEnded))
+                talk.manager.send_text(talk.conversation.id, question)
+                await talk.until(lambda before=before: len(talk.of(ScriptEnded)) > before)
+            ended = talk.of(ReasoningEnded)
+            said = [e.heard for e in talk.of(ScriptEnded)]
+    last = "Water becomes steam." if there else "It is hot."
+    assert said == ["It is hot.", last]
+    assert [e.llm for e in ended] == ["ollama/small", "ollama/large" if there else "ollama/small"]
+    assert [e.code for e in ended] == [None, None if there else "llm_model_missing"]
+    models = [request["model"] for request in server.requests]
+    assert models == ["small", "large"] if there else ["small", "large", "small"]
+
+
 async def test_with_the_real_transcriber_every_turn_is_written_and_routed(engine, spoken: Spoken):
     """What coda-tiny's small transcriber makes of the words is not judged here."""
     async with VoiceManager({**OFFLINE, "mode": "adaptive"}, engine=engine) as manager:

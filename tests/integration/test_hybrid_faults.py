@@ -24,7 +24,7 @@ from coda_voice.events import (
 from coda_voice.hybrid.reasoner import MORE
 from coda_voice.moshi.engine import Engine
 from tests.integration.hybrid_talk import HybridTalk
-from tests.integration.llm_server import LlmServer, calls, done, frame, text
+from tests.integration.llm_server import LlmServer, calls, done, frame, sse, text
 
 READ = 1_500
 
@@ -182,6 +182,44 @@ async def test_a_tool_that_fails_is_told_to_the_llm(
         assert told in (tool_ended.error or "")
         assert told in server.requests[-1]["messages"][-1]["content"]
         assert talk.of(ScriptEnded)[-1].heard == "That did not work."
+        await still_well(talk)
+
+
+async def test_arguments_that_are_no_json_are_given_back(engine: Engine):
+    def answer(request: dict[str, Any]) -> list[Any]:
+        if request["messages"][-1]["role"] == "tool":
+            return [sse({"content": "I could not set it."}), sse({}, "stop")]
+        function = {"name": "set_timer", "arguments": '{"seconds": fi'}
+        call = {"index": 0, "id": "a", "type": "function", "function": function}
+        return [sse({"tool_calls": [call]}), sse({}, "tool_calls")]
+
+    async with LlmServer(answer) as server:
+        llm = {"provider": "openai", "model": "m", "endpoint": f"{server.url}/v1"}
+        async with VoiceManager(settings(server.url, **llm), engine=engine) as manager:
+            talk = await HybridTalk.begin(manager)
+            ended = await ask(talk, "set a timer for five minutes")
+            assert ended.outcome == "answered" and not honest(talk)
+            (tool_ended,) = talk.of(ToolEnded)
+            assert (tool_ended.tool, tool_ended.outcome) == ("set_timer", "failed")
+            assert "no JSON object" in (tool_ended.error or "")
+            assert "no JSON object" in server.requests[-1]["messages"][-1]["content"]
+            assert talk.of(ScriptEnded)[-1].heard == "I could not set it."
+            await still_well(talk)
+
+
+async def test_arguments_against_the_schema_are_given_back_once(engine: Engine):
+    def answer(request: dict[str, Any]) -> list[Any]:
+        if request.get("tools"):
+            return call_of("set_timer", seconds="soon")
+        return reply("I could not set it.")
+
+    async with talking(engine, answer) as (talk, server):
+        ended = await ask(talk, "set a timer for five minutes")
+        assert ended.outcome == "answered" and not honest(talk)
+        assert [t.outcome for t in talk.of(ToolEnded)] == ["failed", "failed"]
+        assert len(server.requests) == 3 and not server.requests[-1].get("tools")
+        assert "seconds" in server.requests[1]["messages"][-1]["content"]
+        assert [e.heard for e in talk.of(ScriptEnded) if e.heard] == ["I could not set it."]
         await still_well(talk)
 
 

@@ -46,7 +46,37 @@ def test_a_sentence_without_an_end_is_broken_where_one_breathes():
     sentences = stream.feed("and then, " * 100)
     assert len(sentences) > 3
     assert all(len(sentence) <= MAX_SENTENCE for sentence in sentences)
-    assert all(sentence.endswith("then") for sentence in sentences)
+    assert all(sentence.endswith(("then", "then,")) for sentence in sentences)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1_000])
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("The capital of France is Paris, which lies on the Seine, I think. It is old, very old.",
+         ["The capital of France is Paris,", "which lies on the Seine, I think.",
+          "It is old, very old."]),
+        ("Water boils and becomes steam that drives a piston and turns a wheel.",
+         ["Water boils and becomes steam that drives a piston", "and turns a wheel."]),
+        ("Well, it is seven.", ["Well, it is seven."]),
+        ("You owe me 3, or 4, or 5 dollars.", ["You owe me three, or four, or five dollars."]),
+        ("I met him in Paris, France, once.", ["I met him in Paris, France,", "once."]),
+        ("The **big one, you know**, is gone.", ["The big one, you know, is gone."]),
+        ("A [link, as it were](http://a.b/c, d) is here.", ["A link, as it were is here."]),
+        ("It is seven.", ["It is seven."]),
+    ],
+)  # fmt: skip
+def test_an_answer_begins_before_its_first_sentence_is_complete(written, spoken, size):
+    stream = SentenceStream()
+    sentences = []
+    for at in range(0, len(written), size):
+        sentences += stream.feed(written[at : at + size])
+    assert sentences + stream.flush() == spoken
+
+
+def test_the_first_clause_does_not_wait_for_the_second():
+    stream = SentenceStream()
+    assert stream.feed("The capital of France is Paris, w") == ["The capital of France is Paris,"]
 
 
 @pytest.mark.parametrize(

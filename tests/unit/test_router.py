@@ -44,6 +44,22 @@ def test_utterances_that_nobody_tuned_for_mostly_go_the_right_way():
     assert share_right(BLIND, lambda d, u: d.target == TARGETS.get(u.kind, "llm")) >= 0.9
 
 
+def test_the_docs_hold_the_figures_of_today():
+    told = (DATA.parents[1] / "docs/explanation/routing.md").read_text("utf-8")
+    held = [u for u in SET if u.held_out]
+    found = [(u.kind, decide(u).kind) for u in held]
+    right = sum(kind == wanted for wanted, kind in found)
+    assert f"{len(SET)} labelled utterances" in told
+    assert f"**{right} of {len(held)} right ({right / len(held):.1%})**" in told.replace(" %", "%")
+    for kind in KINDS:
+        row = [str(found.count((kind, other))) for other in KINDS]
+        assert f"| {' | '.join([kind, *row])} |" in told
+    to = share_right(BLIND, lambda d, u: d.target == TARGETS.get(u.kind, "llm"))
+    of = share_right(BLIND, lambda d, u: d.kind == u.kind)
+    assert f"**{to:.0%} go the right way**" in told.replace(" %", "%")
+    assert f"**{of:.0%} are of the right" in told.replace(" %", "%")
+
+
 def test_no_utterance_but_a_stop_word_silences_the_agent():
     wrong = [u.text for u in [*SET, *BLIND] if u.kind != "stop" and decide(u).target == "stop"]
     assert wrong == []
@@ -97,6 +113,40 @@ def test_social_talk_stays_with_moshi_unless_moshi_says_it_has_to_look():
     assert router.route("how are you", 0.0, agent_text="Let me check.").target == "moshi"
     assert Router(every_turn=True).route(vague, 0.0).target == "llm"
     assert Router(every_turn=True).route("thank you", 0.0).target == "moshi"
+
+
+@pytest.mark.parametrize(
+    ("said", "deep"),
+    [
+        ("what is the capital of france", False),
+        ("explain how a steam engine works", True),
+        ("explain it briefly what is a steam engine", False),
+        ("take your time who was the better king", True),
+        ("what time is it", False),
+        ("set a timer for ten minutes and explain nothing", False),
+        ("good morning", False),
+        ("who was the man that went with the others to the south and did not come back to "
+         "the ship in the winter", True),
+    ],
+)  # fmt: skip
+def test_what_wants_thought_goes_to_the_larger_model(said, deep):
+    decision = Router().route(said, 0.0)
+    assert decision.deep is deep
+    assert any(reason.startswith("deep: ") for reason in decision.reasons) is deep
+
+
+def test_preferences_tip_the_scale_where_either_could_answer():
+    plain, vague = "what is the capital of france", "somebody laughed so hard today"
+    moshi, llm = Router(preference="moshi"), Router(preference="llm")
+    assert Router().route(plain, 0.0).target == "llm" == llm.route(plain, 0.0).target
+    refused = moshi.route(plain, 0.0)
+    assert (refused.target, refused.reasons[-1]) == ("moshi", "preference: moshi")
+    for needed in ("what time is it", "remember that i like tea", "explain how rain works"):
+        assert moshi.route(needed, 0.0).target == "llm", needed
+    assert Router(preference="moshi", every_turn=True).route(plain, 0.0).target == "llm"
+    assert Router().route(vague, 0.0).target == "moshi"
+    assert llm.route(vague, 0.0).target == "llm"
+    assert llm.route("thank you", 0.0).target == "moshi"
 
 
 def test_the_decision_becomes_an_event():
