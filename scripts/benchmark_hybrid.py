@@ -88,7 +88,7 @@ async def managing(
         "moshi": {"device": "cpu", "seed": 5, "slots": 1},
         "external_llm": {"endpoint": url, "fallback_enabled": False},
         "hybrid": {"turns_per_minute": 600, **hybrid},
-        "integration": {"memory_store": memory},
+        "integration": {"memory_store": memory, "memory_llm": "off"},
         "logging": {"level": "error"},
     }
     async with VoiceManager(config, tools=HouseTools(look_up)) as manager:
