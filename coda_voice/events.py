@@ -281,6 +281,18 @@ class ScriptEnded(Event):
     detail: str | None = None
 
 
+class VoiceFellBack(Event):
+    """The other voice was too slow for a script, or is gone: Moshi's own says what is left of it.
+
+    ``failed`` is told once in a conversation, though it holds for all scripts that follow.
+    """
+
+    type: Literal["voice_fell_back"] = "voice_fell_back"
+    voice: str
+    reason: Literal["slow", "failed"]
+    detail: str
+
+
 class AnswerLatency(Event):
     """End of the user's speech to the first word of the LLM's answer, on the frame clock.
 
@@ -379,6 +391,7 @@ EVENT_TYPES: tuple[type[Event], ...] = (
     ModeChanged,
     ScriptStarted,
     ScriptEnded,
+    VoiceFellBack,
     AnswerLatency,
     ConversationFailed,
     AttendantFailed,

@@ -51,7 +51,7 @@ class FrameReader:
         self._silent_tokens: frozenset[int] = frozenset()
         self._marks: deque[tuple[int, UserSpeech]] = deque(maxlen=1024)
         self._muted = (0.0, 0.0)
-        """From when to when the agent was last muted, in seconds."""
+        """From when to when Moshi was last muted or spoken over, in seconds."""
 
     def know(self, capabilities: Capabilities) -> None:
         """Learn from the checkpoint which text tokens are no words."""
@@ -67,7 +67,7 @@ class FrameReader:
         while self._marks and self._marks[0][0] <= frame.frame:
             changes.append(self._marks.popleft()[1])
         level = level_dbfs(frame.pcm)
-        frame = replace(frame, words=self._audible(frame))
+        frame = replace(frame, words=(*self._audible(frame), *frame.other_words))
         events = self.tracker.observe(
             frame.time,
             user=changes,
@@ -96,12 +96,14 @@ class FrameReader:
         )
 
     def _is_word(self, frame: FrameOut) -> bool:
+        if frame.other_voice:
+            return bool(frame.other_words)
         token = frame.text_token
         return token is not None and token >= 0 and token not in self._silent_tokens
 
     def _audible(self, frame: FrameOut) -> tuple[Word, ...]:
-        """Leave out words that began while the agent was muted: nobody heard them."""
-        if frame.muted:
+        """Leave out words that Moshi began while it was muted: nobody heard them."""
+        if frame.muted or frame.other_voice:
             since, until = self._muted
             adjoining = frame.time - until < FRAME_SECONDS / 2
             self._muted = (since if adjoining and until else frame.time, frame.time + FRAME_SECONDS)

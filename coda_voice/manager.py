@@ -51,8 +51,10 @@ from coda_voice.moshi.figures import EngineStats
 from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.spelling import speller
+from coda_voice.moshi.synthesizer import Synthesizer
 from coda_voice.protocols import REQUIRED_METHODS, ToolHouse
 from coda_voice.scripted_voice import ScriptedVoice
+from coda_voice.speaking_setup import open_synthesizer
 from coda_voice.startup import (
     ConfigLike,
     as_config,
@@ -75,7 +77,8 @@ class VoiceManager(Answering):
 
     ``config``: a VoiceConfig, a dict or YAML path of any shape VoiceConfig reads, or None
     for the defaults (coda-tiny, on whatever machine this is). ``engine``: a running engine
-    to share; without one the manager starts and closes its own. ``idle_timeout``: seconds
+    to share; without one the manager starts and closes its own. ``synthesizer``: likewise, in
+    place of what ``speaking.voice`` says. ``idle_timeout``: seconds
     after which an untouched conversation is ended; None for never. ``attendants``: what
     accompanies each conversation beside what the configuration brings, made anew for each.
     ``tools``: where conversations get their tools in the modes that ask an LLM; None for the
@@ -89,6 +92,7 @@ class VoiceManager(Answering):
         config: ConfigLike | None = None,
         *,
         engine: Engine | None = None,
+        synthesizer: Synthesizer | None = None,
         idle_timeout: float | None = None,
         attendants: Sequence[AttendantFactory] = (),
         tools: ToolHouse | None = None,
@@ -99,6 +103,8 @@ class VoiceManager(Answering):
         self._shared_engine = engine
         self._engine: Engine | None = None
         self._prompt: Prompt | None = None
+        self._shared_synthesizer = synthesizer
+        self._synthesizer: Synthesizer | None = None
         self._analytics = Analytics()
         self._logs: Logs | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -135,17 +141,24 @@ class VoiceManager(Answering):
             await memories.open()
             logs = Logs(self.config.logging)
             logs.open()
+            synthesizer: Synthesizer | None = None
             try:
+                # Before the engine, which takes as many slots as then fit into the memory.
+                if self._shared_synthesizer is None:
+                    synthesizer = await asyncio.to_thread(open_synthesizer, self.config)
                 if self._shared_engine is not None:
                     self._shared_engine.check(self._prompt or Prompt())
                 self._engine = self._shared_engine or await asyncio.to_thread(
                     open_engine, self.config, self._prompt
                 )
             except BaseException:
+                if synthesizer is not None:
+                    await asyncio.to_thread(synthesizer.close)
                 logs.close()
                 await memories.close()
                 raise
             self._logs = logs
+            self._synthesizer = self._shared_synthesizer or synthesizer
             self._memories = memories
             self._stop_logging = self.events.listen(logs.event)
             self._stop_counting = self.events.listen(self._analytics.event)
@@ -178,6 +191,9 @@ class VoiceManager(Answering):
         engine, self._engine = self._engine, None
         if engine is not None and engine is not self._shared_engine:
             await asyncio.to_thread(engine.close)
+        synthesizer, self._synthesizer = self._synthesizer, None
+        if synthesizer is not None and synthesizer is not self._shared_synthesizer:
+            await asyncio.to_thread(synthesizer.close)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -240,7 +256,9 @@ class VoiceManager(Answering):
             limit_frames=None if limit is None else round(limit * FRAME_RATE),
         )
         conversation.mode = self.mode
-        voice = ScriptedVoice(engine.models.capabilities, speller(engine.models.tokenizer))
+        voice = ScriptedVoice(
+            engine.models.capabilities, speller(engine.models.tokenizer), self._synthesizer
+        )
         made: list[Attendant | None] = [voice]
         if self.mode != "moshi_only":
             made.append(await self._hybrid_attendant(conversation, voice))

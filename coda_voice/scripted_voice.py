@@ -1,4 +1,5 @@
-"""Says in Moshi's voice what was written elsewhere: answers, announcements, greetings.
+"""Has said what was written elsewhere: answers, announcements, greetings; in Moshi's voice, or
+in that of a synthesizer.
 
 The attendant of every conversation that owns its ``Speaker``: it tells the speaker when the
 user is heard, makes events of what becomes of scripts, and lets announcements wait until
@@ -15,11 +16,13 @@ from typing import ClassVar, Literal
 from coda_voice.attendants import Attendant
 from coda_voice.conversation import Conversation
 from coda_voice.errors import VoiceProcessingError
-from coda_voice.events import ScriptEnded, ScriptStarted
+from coda_voice.events import ScriptEnded, ScriptStarted, VoiceFellBack
 from coda_voice.heard import Heard
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS
 from coda_voice.moshi.speaking import Encode, Manners, Script, ScriptState, Speaker
+from coda_voice.moshi.synthesizer import Synthesizer
+from coda_voice.moshi.voice_over import VoiceOver
 from coda_voice.protocols import Announcement, Scheduling
 
 Origin = Literal["answer", "filler", "announcement", "greeting", "say"]
@@ -54,13 +57,16 @@ class Spoken:
 
 
 class ScriptedVoice(Attendant):
-    """The scripts of one conversation."""
+    """The scripts of one conversation; ``synthesizer``: who reads them in Moshi's place."""
 
     name: ClassVar[str] = "voice"
 
-    def __init__(self, capabilities: Capabilities, encode: Encode) -> None:
+    def __init__(
+        self, capabilities: Capabilities, encode: Encode, synthesizer: Synthesizer | None = None
+    ) -> None:
         self._can = capabilities
         self._encode = encode
+        self._synthesizer = synthesizer
         self._open: deque[Spoken] = deque(maxlen=8)
         self._waiting: deque[Announcement] = deque(maxlen=MAX_WAITING)
         self._urgent: deque[Announcement] = deque(maxlen=MAX_WAITING)
@@ -74,20 +80,27 @@ class ScriptedVoice(Attendant):
     def begin(self, conversation: Conversation) -> None:
         """Steer the slot from its first frame, so that steps and frames count alike."""
         super().begin(conversation)
-        can = self._can
-        self.speaker = Speaker(
-            self._encode,
-            can.pad_token,
-            can.epad_token,
-            Manners(
-                quiet_before=4,
-                patience=3,
-                tail_pads=can.tail_pad_frames,
-                lead_every_word=can.lead_every_word,
-            ),
-            mute=conversation.slot.mute,
+        can, slot = self._can, conversation.slot
+        manners = Manners(
+            quiet_before=4,
+            patience=3,
+            tail_pads=can.tail_pad_frames,
+            lead_every_word=can.lead_every_word,
         )
-        conversation.slot.steer(self.speaker.choose)
+        tokens = (can.pad_token, can.epad_token)
+        if self._synthesizer is None:
+            self.speaker = Speaker(self._encode, *tokens, manners, mute=slot.mute)
+        else:
+            self.speaker = reader = VoiceOver(
+                self._synthesizer,
+                self._encode,
+                *tokens,
+                manners,
+                mute=slot.mute,
+                forced_speech=can.speaking,
+            )
+            slot.voice_over(reader.sound)
+        slot.steer(self.speaker.choose)
 
     # ---- saying -----------------------------------------------------------------------
 
@@ -109,14 +122,15 @@ class ScriptedVoice(Attendant):
         """
         if generation is None:
             generation = self.conversation.generation
-        if not self._can.speaking:
+        refused = not (self._can.speaking or self._synthesizer is not None)
+        if refused:
             script = Script(generation, state=ScriptState.CANCELLED)
         else:
             script = self.speaker.say(
                 text, generation=generation, complete=complete, stale_after=stale_after
             )
         spoken = Spoken(origin, script, text, generation, offline, on_end=on_end)
-        if not self._can.speaking:
+        if refused:
             self._tell_end(
                 spoken, "refused", f"{self._can.name} does not speak words forced into it"
             )
@@ -199,6 +213,7 @@ class ScriptedVoice(Attendant):
 
     def look(self) -> None:
         """Publish what became of the scripts since the last look."""
+        self._tell_fallbacks()
         for spoken in tuple(self._open):
             if spoken.script.said and not spoken.started:
                 spoken.started = True
@@ -215,6 +230,21 @@ class ScriptedVoice(Attendant):
             if spoken.over:
                 self._open.remove(spoken)
                 self._tell_end(spoken, spoken.script.state.value)
+
+    def _tell_fallbacks(self) -> None:
+        speaker = self.speaker
+        while isinstance(speaker, VoiceOver) and speaker.fallbacks:
+            fallback = speaker.fallbacks.popleft()
+            self.conversation.publish(
+                VoiceFellBack(
+                    conversation_id=self.conversation.id,
+                    time=self.conversation.seconds,
+                    generation=self.conversation.generation,
+                    voice=speaker.synthesizer_name,
+                    reason=fallback.reason,
+                    detail=fallback.detail,
+                )
+            )
 
     def word_time(self, spoken: Spoken, number: int = 0) -> float | None:
         """Give when a word of it began, in seconds on the frame clock; None if it has not."""

@@ -146,7 +146,8 @@ def judge(record: Capabilities, machine: Machine) -> CheckpointReport:
     if runs and not here and record.download_gb * GB > machine.disk_free:
         reason += f"; the disk has only {machine.disk_free / GB:.0f} GB free for the download"
     if not record.converses:
-        reason += "; it transcribes and does not talk"
+        does = "reads aloud" if record.synthesizes else "transcribes"
+        reason += f"; it {does} and does not talk"
     return CheckpointReport(
         name=record.name,
         runs=runs,

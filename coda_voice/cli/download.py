@@ -59,4 +59,7 @@ def download(
         folder = fetch(name, to=to, progress=advance)
     console.print(f"{name} is in {folder}", soft_wrap=True, highlight=False)
     setting = name if to is None else str(folder)
-    console.print(f"use it with: moshi: {{checkpoint: {setting}}}", soft_wrap=True, highlight=False)
+    record = known_checkpoints()[name]
+    use = "moshi: {checkpoint: " if record.converses else "moshi: {transcriber: "
+    use = "speaking: {voice: " if record.synthesizes else use
+    console.print(f"use it with: {use}{setting}}}", soft_wrap=True, highlight=False)

@@ -142,6 +142,19 @@ class HybridConfig(Section):
     """Seconds to an answer's first word that are too long; Moshi answers alone after two."""
 
 
+class SpeakingConfig(Section):
+    """In whose voice scripts are said: the LLM's answers, announcements, the greeting."""
+
+    voice: PathText = Field(default="moshi", min_length=1)
+    """``moshi``: its own, forced; else a TTS checkpoint by name or folder, Moshi being mute."""
+    speaker: PathText | None = None
+    """Voice of that checkpoint, by name or file; empty: the one it comes with."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] | None = None
+    """Where it runs; empty: where Moshi does."""
+    codebooks: int | None = Field(default=None, ge=1, le=64)
+    """Fewer are faster and sound worse; empty: 16, or as many as there are."""
+
+
 class IntegrationConfig(Section):
     """What the conversation may use of memory, personality and tools, and whom it tells."""
 
@@ -202,6 +215,7 @@ class VoiceConfig(Section):
     moshi: MoshiConfig = MoshiConfig()
     external_llm: ExternalLlmConfig = ExternalLlmConfig()
     hybrid: HybridConfig = HybridConfig()
+    speaking: SpeakingConfig = SpeakingConfig()
     integration: IntegrationConfig = IntegrationConfig()
     logging: LoggingConfig = LoggingConfig()
     server: ServerConfig = ServerConfig()

@@ -37,6 +37,9 @@ MIMI_SILENCE = (948, 243, 1178, 546, 1736, 1030, 1978, 2008)
 MIMI_SINE = (430, 1268, 381, 1611, 1095, 1495, 56, 472)
 """Codes of a 440 Hz sine of Kyutai's Mimi (the user's audio while a prompt is read)."""
 
+TTS_VOICE = "hf://kyutai/tts-voices/vctk/p226_023.wav.1e68beda@240.safetensors"
+"""The voice that comes with Kyutai's synthesizer (a file of another repository)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptLayout:
@@ -74,6 +77,8 @@ class Capabilities:
     transcriber_folder: str = ""
     """Where that model lies, inside its folder; empty: the checkpoint is the transcriber."""
     text_vocabulary: int = 32_000
+    synthesizes: bool = False
+    """Whether it reads a given text aloud, and listens to nobody."""
     agent_codebooks: int = 8
     user_codebooks: int = 8
     context_frames: int = 3_000
@@ -104,8 +109,8 @@ class Capabilities:
 
     @property
     def converses(self) -> bool:
-        """Whether one can talk with it (a transcriber only listens)."""
-        return self.agent_codebooks > 0
+        """Whether one can talk with it (a transcriber only listens, a synthesizer only reads)."""
+        return self.agent_codebooks > 0 and not self.synthesizes
 
     @property
     def licence_url(self) -> str:
@@ -178,6 +183,23 @@ _HUB_CHECKPOINTS = (
         weights_gb=2.4,
         kv_gb=0.1,
         min_vram_gb=4.0,
+    ),
+    Capabilities(
+        name="kyutai/tts-1.6b-en_fr",
+        summary="reads text aloud: another voice for scripts",
+        speaking=False,
+        synthesizes=True,
+        text_vocabulary=8_000,
+        agent_codebooks=32,
+        user_codebooks=0,
+        depformer_steps_stored=32,
+        depformer_steps=32,
+        licence="CC-BY-4.0",
+        extra_files=(TTS_VOICE,),
+        download_gb=4.1,
+        weights_gb=4.1,
+        kv_gb=0.1,
+        min_vram_gb=6.0,
     ),
     replace(
         _MOSHI,
@@ -273,7 +295,8 @@ def _from_config(path: Path) -> Capabilities:
     fields = Fields(path, config)
     codebooks, stored = fields.integer("n_q", 16), fields.integer("dep_q", 8)
     # A depformer with a step for every codebook also predicts the user's half.
-    steps = codebooks // 2 if 0 < stored == codebooks else stored
+    synthesizes = bool(config.get("tts_config"))
+    steps = codebooks // 2 if 0 < stored == codebooks and not synthesizes else stored
     # These names are keys that moshi's own configurations carry.
     is_transcriber = stored == 0 or bool(config.get("stt_config"))
     steps = 0 if is_transcriber else steps
@@ -287,7 +310,8 @@ def _from_config(path: Path) -> Capabilities:
         frame_sum=(
             "streaming_sum" if isinstance(fuser, Mapping) and "streaming_sum" in fuser else "none"
         ),
-        speaking=not is_transcriber,
+        speaking=not (is_transcriber or synthesizes),
+        synthesizes=synthesizes,
         transcriber="kyutai_stt" if is_transcriber else "none",
         text_vocabulary=fields.integer("text_card", 32_000),
         agent_codebooks=steps,

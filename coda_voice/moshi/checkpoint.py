@@ -116,8 +116,9 @@ def load_models(
     folder = find_folder(name_or_folder)
     capabilities = capabilities_for(name_or_folder)
     if not capabilities.converses:
+        does = "reads text aloud" if capabilities.synthesizes else "writes down speech"
         raise ModelLoadingError(
-            f"{capabilities.name} writes down speech and cannot converse; choose a Moshi "
+            f"{capabilities.name} {does} and cannot converse; choose a Moshi "
             f"checkpoint such as {TINY}",
             checkpoint=str(name_or_folder),
         )
@@ -125,15 +126,15 @@ def load_models(
     where = torch.device("cpu") if on_mlx else _device(device)
     usual: DtypeName = "bf16" if on_mlx or where.type == "cuda" else "fp32"
     precision: DtypeName = usual if dtype == "auto" else dtype
-    with _opening(folder):
-        info = _checkpoint_info(folder, capabilities)
-    with _opening(info.mimi_weights):
+    with opening(folder):
+        info = checkpoint_info(folder, capabilities)
+    with opening(info.mimi_weights):
         mimi = info.get_mimi(where)
-    with _opening(info.moshi_weights):
+    with opening(info.moshi_weights):
         lm = _load_lm(info, capabilities, where, precision, on_mlx)
-    with _opening(info.tokenizer):
+    with opening(info.tokenizer):
         tokenizer = info.get_text_tokenizer()
-    with _opening(folder / "coda.safetensors"):
+    with opening(folder / "coda.safetensors"):
         reference = _reference_embedding(folder, lm)
     heard_by = _transcriber_folder(transcriber, folder, capabilities)
     recogniser = None
@@ -141,7 +142,7 @@ def load_models(
         heard_in = usual if precision == "int8" else precision
         recogniser = _load_transcriber(heard_by, info, where, heard_in, on_mlx)
         needed = max(mimi.num_codebooks, recogniser.lm.n_q)
-        with _opening(heard_by):
+        with opening(heard_by):
             mimi.set_num_codebooks(needed)
     return SpeechModels(
         name=str(name_or_folder),
@@ -167,7 +168,8 @@ def _transcriber_folder(
     if choice == "auto":
         brought = capabilities.transcriber_folder
         return folder / brought if brought else None
-    if capabilities_for(choice).converses:
+    chosen = capabilities_for(choice)
+    if chosen.converses or chosen.synthesizes:
         raise ModelLoadingError(
             f"{choice} is no transcriber; choose one such as kyutai/stt-1b-en_fr, or auto or off",
             checkpoint=str(choice),
@@ -213,16 +215,16 @@ def _load_transcriber(
             missing=str(folder),
         )
     capabilities = capabilities_for(folder)
-    with _opening(folder):
-        info = _checkpoint_info(folder, capabilities)
-    with _opening(info.mimi_weights):
+    with opening(folder):
+        info = checkpoint_info(folder, capabilities)
+    with opening(info.mimi_weights):
         if not _same_codec(Path(info.mimi_weights), Path(speaker.mimi_weights)):
             raise ModelLoadingError(
                 f"{folder} hears the codes of another codec ({info.mimi_weights}) than "
                 f"{speaker.mimi_weights}; choose a transcriber for the same one",
                 transcriber=str(folder),
             )
-    with _opening(info.moshi_weights):
+    with opening(info.moshi_weights):
         lm = _load_lm(info, capabilities, device, precision, on_mlx)
     if any(lm.delays) or lm.dep_q:
         raise ModelLoadingError(
@@ -230,7 +232,7 @@ def _load_transcriber(
             "other, or it speaks",
             transcriber=str(folder),
         )
-    with _opening(info.tokenizer):
+    with opening(info.tokenizer):
         tokenizer = info.get_text_tokenizer()
     timing = info.stt_config
     return TranscriberModel(
@@ -257,7 +259,7 @@ def _same_codec(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def _opening(path: Path) -> Iterator[None]:
+def opening(path: Path) -> Iterator[None]:
     """Name the file in whatever the loaders raise about it."""
     try:
         yield
@@ -311,7 +313,11 @@ def _device(device: str) -> torch.device:
         ) from error
 
 
-def _checkpoint_info(folder: Path, capabilities: Capabilities) -> loaders.CheckpointInfo:
+def checkpoint_info(folder: Path, capabilities: Capabilities) -> loaders.CheckpointInfo:
+    """Make what the moshi package's loaders read, of the files in ``folder``.
+
+    Raises ModelLoadingError, naming the file that is missing.
+    """
     config = folder / "config.json"
     names: dict[str, str] = {
         "moshi_name": loaders.MOSHI_NAME,

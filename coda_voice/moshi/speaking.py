@@ -312,7 +312,7 @@ class Speaker:
             self._drop(ScriptState.STALE)
             return sampled
         manners = self.manners
-        if not script._words or self._quiet < manners.quiet_before:
+        if not self._may_begin(script):
             self._making_room = 0
             return self._after(sampled)
         # Two PADs in a row: the model is between words, not inside one. An EPAD is the last
@@ -330,6 +330,10 @@ class Speaker:
         script.state = ScriptState.SPEAKING
         self._pads = manners.longest_pause  # the first word is led in at once
         return self._next(script, self._pad)
+
+    def _may_begin(self, script: Script) -> bool:
+        """Whether there is something to say, and the user is quiet."""
+        return bool(script._words) and self._quiet >= self.manners.quiet_before
 
     def _next(self, script: Script, sampled: int) -> int:
         if not script._words:

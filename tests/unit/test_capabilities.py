@@ -158,3 +158,12 @@ def test_a_name_like_no_other_gets_the_whole_list():
     with pytest.raises(ModelLoadingError, match="known: coda-tiny, kyutai/") as caught:
         capabilities_for("zzz")
     assert "did you mean" not in caught.value.message
+
+
+def test_a_folder_that_reads_aloud(tmp_path: Path):
+    config = {"n_q": 32, "dep_q": 32, "card": 2048, "tts_config": {"audio_delay": 1.28}}
+    record = capabilities_of(folder_with(tmp_path / "tts", config))
+    assert (record.synthesizes, record.converses, record.speaking) == (True, False, False)
+    assert (record.agent_codebooks, record.depformer_steps) == (32, 32), "not cut in half"
+    known = capabilities_for("kyutai/tts-1.6b-en_fr")
+    assert (known.synthesizes, known.converses) == (True, False)
