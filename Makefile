@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PACKAGES := coda_voice memory tools integrations scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak test-llm fuzz bench train-tiny wheel clean
+.PHONY: help setup demo test check format soak soak-hour soak-server test-llm fuzz bench train-tiny wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,8 +40,13 @@ format: $(STAMP)  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(STAMP)  ## the long runs: an hour through one slot
-	$(BIN)/python -m pytest -m soak --timeout 7200 -s
+soak: soak-hour soak-server  ## the long runs: an hour through one slot, two hours of visitors
+
+soak-hour: $(STAMP)  ## an hour through one slot, as fast as it goes (HOURS=1)
+	CODA_SOAK_HOURS=$(or $(HOURS),1) $(BIN)/python -m pytest -m soak --timeout 7200 -s tests/soak/test_hour.py
+
+soak-server: $(STAMP)  ## eight conversations coming and going on a server (MINUTES=120)
+	CODA_SOAK_MINUTES=$(or $(MINUTES),120) $(BIN)/python -m pytest -m soak -s tests/soak/test_visitors.py
 
 test-llm: $(STAMP)  ## against a real LLM: CODA_REAL_LLM=ollama/qwen3:8b, CODA_REAL_LLM_ENDPOINT=URL
 	$(BIN)/python -m pytest -m real_llm tests/real_llm

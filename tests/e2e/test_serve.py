@@ -4,60 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import websockets
 from coda_memory import MemoryStore
 from coda_memory.embedding import HASHED_WORDS
 
-from tests.integration.voice_server import StreamClient, voice_server
-
-ROOT = Path(__file__).parents[2]
+from tests.integration.voice_server import ROOT, StreamClient, serving_process, voice_server
 
 
-@contextmanager
-def serving(*arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command on a free port; gives it and its address."""
-    command = [sys.executable, "-m", "coda_voice.cli.main", "serve", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--device", "cpu", *arguments],
-        env={**os.environ, "CODA_VOICE__MOSHI__THREADS": "1", **env},
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None and process.stderr is not None
-    try:
-        line = process.stdout.readline()
-        assert "http://127.0.0.1:" in line, process.stderr.read()
-        yield process, "ws://" + line.split("http://")[1].split()[0]
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=30)
-
-
-async def test_sigterm_lets_conversations_end_in_peace_and_exits_with_0():
-    with serving("--slots", "4", CODA_VOICE__SERVER__DRAIN_SECONDS="2") as (process, url):
-        clients = [StreamClient(f"{url}/v1/stream") for _ in range(4)]
+async def test_sigterm_lets_eight_conversations_end_in_peace_and_exits_with_0():
+    drain = {"CODA_VOICE__SERVER__DRAIN_SECONDS": "4"}
+    with serving_process("--slots", "9", **drain) as (process, url):
+        clients = [StreamClient(f"{url}/v1/stream") for _ in range(8)]
         for client in clients:
             await client.__aenter__()
             await client.ready()
             await client.frame()
         process.send_signal(signal.SIGTERM)
         for client in clients:
-            assert (await client.until("status", status="draining"))["seconds"] == 2.0
-        assert len(await clients[0].frame()) == 3_840, "a running conversation goes on"
-        await clients[0].tell("close")
-        assert await clients[0].closed() == 1000
-        for client in clients[1:]:
+            assert (await client.until("status", status="draining"))["seconds"] == 4.0
+        async with rest_client(url) as rest:
+            health = await rest.get("/health")
+            assert health.status_code == 503 and health.json()["status"] == "draining"
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(f"{url}/v1/stream")
+        assert refused.value.response.status_code == 503
+        assert int(refused.value.response.headers["Retry-After"]) >= 1
+        answers = await asyncio.gather(*(client.frame() for client in clients))
+        assert {len(answer) for answer in answers} == {3_840}, "running conversations go on"
+        for client in clients[:2]:
+            await client.tell("close")
+            assert await client.closed() == 1000
+        for client in clients[2:]:
             assert await client.closed() == 1012
             assert client.messages[-1]["reason"] == "server_restart"
         for client in clients:
@@ -72,7 +59,7 @@ async def test_after_kill_9_who_resumes_gets_a_clear_answer_and_nothing_stored_i
     MemoryStore(tmp_path, HASHED_WORDS).close()  # words are enough here, and quick to load
     memories = {"CODA_VOICE__INTEGRATION__MEMORY_STORE": str(tmp_path)}
     acknowledged: set[str] = set()
-    with serving(**memories) as (process, url):
+    with serving_process(**memories) as (process, url):
         async with (
             StreamClient(f"{url}/v1/stream?events=true") as client,
             rest_client(url) as rest,

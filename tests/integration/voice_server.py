@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +26,7 @@ from coda_voice.server.front import Front
 from coda_voice.server.run import listen, make_server
 
 FRAME_BYTES = 3_840
+ROOT = Path(__file__).parents[2]
 
 
 class RunningServer:
@@ -72,6 +77,28 @@ def voice_server(manager: VoiceManager | None = None, **settings: Any) -> Iterat
         thread.join(30)
         listening.close()
         assert not thread.is_alive(), "the server did not stop"
+
+
+@contextmanager
+def serving_process(*arguments: str, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `coda-voice serve` on a free port; gives the process and its ws:// address."""
+    command = [sys.executable, "-m", "coda_voice.cli.main", "serve", "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", *arguments],
+        env={**os.environ, "CODA_VOICE__MOSHI__THREADS": "1", **env},
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        line = process.stdout.readline()
+        assert "://127.0.0.1:" in line, process.stderr.read()
+        yield process, "ws" + line[line.index("http") :].split()[0].removeprefix("http")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(30)
+        process.stdout.close()
+        process.stderr.close()
 
 
 class StreamClient:

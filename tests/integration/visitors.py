@@ -1,0 +1,156 @@
+"""Eight conversations that come and go on a server of its own: what it must not keep of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import httpx
+import matplotlib
+import psutil
+
+from tests.integration.voice_server import FRAME_BYTES, StreamClient, serving_process
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+AT_ONCE = 8
+COMPLAINTS = re.compile(r"never awaited|never retrieved|destroyed but|Traceback")
+"""What Python says of tasks that nobody finished."""
+PAUSE = 0.03
+"""Between frames: a server takes no more than one and a half times what a microphone makes."""
+MAY_GROW = {"rss_mib": 32.0, "files": 3.0, "threads": 2.0, "tasks": 3.0}
+"""From one quiet moment to a later one."""
+
+
+@dataclass
+class Moment:
+    """The server's process with nobody on it."""
+
+    minutes: float
+    visits: int
+    rss_mib: float
+    files: int
+    threads: int
+    tasks: int
+
+
+@dataclass
+class Soak:
+    """What a run saw. ``complaints``: lines of the server's own output."""
+
+    minutes: float
+    visits: int = 0
+    frames: int = 0
+    moments: list[Moment] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    exit_status: int | None = None
+
+    def growth(self) -> dict[str, float]:
+        """How much more there is of each, in the last third than in the one before it."""
+        third = max(1, len(self.moments) // 3)
+        before, after = self.moments[-2 * third : -third], self.moments[-third:]
+        return {
+            key: max(getattr(m, key) for m in after) - max(getattr(m, key) for m in before)
+            for key in MAY_GROW
+        }
+
+    def check(self) -> None:
+        """Fail if anything grew, or was left unfinished."""
+        assert self.exit_status == 0 and not self.complaints, self.complaints
+        assert len(self.moments) >= 3 and self.visits > AT_ONCE
+        for key, growth in self.growth().items():
+            assert growth <= MAY_GROW[key], f"{key} grows: {self.moments}"
+
+    def write(self, path: Path) -> None:
+        """Write JSON, and a plot beside it."""
+        path.parent.mkdir(exist_ok=True)
+        report = {**asdict(self), "growth": self.growth(), "finished": time.strftime("%Y-%m-%d")}
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        figure, axes = plt.subplots(len(MAY_GROW), 1, figsize=(9, 7), sharex=True)
+        for axis, key in zip(axes, MAY_GROW, strict=True):
+            axis.plot([m.minutes for m in self.moments], [getattr(m, key) for m in self.moments])
+            axis.set_ylabel(key.replace("_", " "))
+            axis.set_ylim(bottom=0)
+            axis.grid(alpha=0.3)
+        axes[0].set_title(f"{self.visits} visits, {self.frames} frames; measured with nobody there")
+        axes[-1].set_xlabel("minutes")
+        figure.tight_layout()
+        figure.savefig(path.with_suffix(".png"), dpi=110)
+        plt.close(figure)
+
+
+async def receive_visitors(minutes: float, wave_seconds: float, longest: int) -> Soak:
+    """Have visitors for ``minutes``, in waves; measure between two waves, when all have left.
+
+    ``longest``: frames of a visit.
+    """
+    soak = Soak(minutes)
+    chance = random.Random(1)
+    settings = {
+        "CODA_VOICE__SERVER__RESUME_SECONDS": "1",
+        "CODA_VOICE__SERVER__CONNECTS_PER_SECOND": "1000",
+        "CODA_VOICE__LOGGING__LEVEL": "error",
+    }
+    with serving_process("--slots", str(AT_ONCE), **settings) as (server, url):
+        process = psutil.Process(server.pid)
+        began = time.monotonic()
+        async with httpx.AsyncClient(base_url=url.replace("ws", "http", 1), timeout=120) as http:
+            while time.monotonic() - began < minutes * 60 or len(soak.moments) < 3:
+                until = time.monotonic() + wave_seconds
+                await asyncio.gather(
+                    *(_visit_often(soak, url, until, longest, chance) for _ in range(AT_ONCE))
+                )
+                tasks = await _alone(http)
+                soak.moments.append(
+                    Moment(
+                        (time.monotonic() - began) / 60,
+                        soak.visits,
+                        process.memory_info().rss / 2**20,
+                        process.num_fds(),
+                        process.num_threads(),
+                        tasks,
+                    )
+                )
+        server.terminate()
+        _, errors = await asyncio.to_thread(server.communicate, timeout=60)
+        soak.exit_status = server.returncode
+        soak.complaints = [line for line in errors.splitlines() if COMPLAINTS.search(line)]
+    return soak
+
+
+async def _visit_often(
+    soak: Soak, url: str, until: float, longest: int, chance: random.Random
+) -> None:
+    """Come, talk and leave until the time is over: by a close, by a message, or without a word."""
+    while time.monotonic() < until:
+        async with StreamClient(f"{url}/v1/stream?wait=true&events=true") as client:
+            await client.ready()
+            for _ in range(chance.randrange(1, longest)):
+                assert len(await client.frame()) == FRAME_BYTES
+                soak.frames += 1
+                await asyncio.sleep(PAUSE)
+            leave = chance.choice(("close", "goodbye", "vanish"))
+            if leave == "goodbye":
+                await client.tell("close")
+                assert await client.closed() == 1000
+            elif leave == "vanish":
+                client.socket.transport.abort()
+        soak.visits += 1
+
+
+async def _alone(http: httpx.AsyncClient) -> int:
+    """Wait until the server has forgotten everybody; give its tasks."""
+    async with asyncio.timeout(60):
+        while True:
+            figures = (await http.get("/metrics")).text
+            if "coda_sessions 0.0" in figures and "coda_connections 0.0" in figures:
+                found = re.search(r"^coda_tasks ([0-9.]+)$", figures, re.MULTILINE)
+                assert found is not None
+                return round(float(found[1]))
+            await asyncio.sleep(0.1)
