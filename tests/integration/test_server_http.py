@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 
 from tests.conftest import Spoken
-from tests.integration.voice_server import RunningServer, StreamClient, voice_server
+from tests.integration.voice_server import ROOT, RunningServer, StreamClient, voice_server
 
 SECRET = "a secret of the tests, long enough for HS256"
 
@@ -134,6 +135,10 @@ async def test_figures(server: RunningServer):
         assert "coda_server_added_seconds_bucket" in metrics
         for name in ("coda_tasks ", 'coda_queue_depth{queue="input"} 0.0', "process_open_fds "):
             assert name in metrics
+        dashboard = (ROOT / "deploy" / "grafana" / "dashboards" / "coda-voice.json").read_text()
+        for name in set(re.findall(r"coda_[a-z_]+", dashboard)):
+            figure = re.sub(r"_(bucket|total)$", "", name)
+            assert re.search(rf"^# HELP {figure}(_total)? ", metrics, re.MULTILINE), name
         page = await http.get("/")
         assert page.status_code == 200 and "html" in page.headers["content-type"]
         await client.tell("close")
