@@ -77,17 +77,11 @@ class ToolRunner:
         self, call: ToolCall, spec: ToolSpec | None, generation: int, started: set[str]
     ) -> ToolOutcome:
         async with self._places:
-            if call.malformed is not None:
-                return ToolOutcome(
-                    call.call_id,
-                    call.name,
-                    fault="invalid_arguments",
-                    error=f"{call.name}: the arguments are no JSON object: {call.malformed:.200}",
-                )
-            if self._tools is None:
-                return ToolOutcome(
-                    call.call_id, call.name, fault="unknown_tool", error="There are no tools."
-                )
+            tools = self._tools
+            if tools is None or call.malformed is not None:
+                refused = _refused(call)
+                self._ended(call, "failed", generation, refused)
+                return refused
             task = asyncio.current_task()
             started.add(call.call_id)
             self._tell(
@@ -102,7 +96,7 @@ class ToolRunner:
             if task is not None and spec is not None:
                 self._running[task] = spec
             try:
-                outcome = await self._tools.call(call.name, call.arguments, call.call_id)
+                outcome = await tools.call(call.name, call.arguments, call.call_id)
             finally:
                 if task is not None:
                     self._running.pop(task, None)
@@ -163,3 +157,13 @@ class ToolRunner:
         if self._detached:
             await asyncio.wait(self._detached)
         self._detached.clear()
+
+
+def _refused(call: ToolCall) -> ToolOutcome:
+    """Give the outcome of a call that cannot even start: unreadable, or there are no tools."""
+    if call.malformed is None:
+        return ToolOutcome(
+            call.call_id, call.name, fault="unknown_tool", error="There are no tools."
+        )
+    error = f"{call.name}: the arguments are no JSON object: {call.malformed:.200}"
+    return ToolOutcome(call.call_id, call.name, fault="invalid_arguments", error=error)
