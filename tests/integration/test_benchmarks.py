@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import prometheus_client
 import pytest
 import torch
 from prometheus_client import CollectorRegistry, generate_latest
 
 from coda_voice.moshi.checkpoint import load_models
+from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import Word
-from scripts.benchmarks import big, histograms, listening, paced, single, sockets
-from tests.integration.speech import spoken
+from scripts.benchmarks import big, histograms, listening, paced, questions, single, sockets
+from tests.integration.speech import DATA, spoken
 
 
 def test_one_conversation_is_compared_with_a_bare_loop_on_the_same_frames() -> None:
@@ -78,3 +82,25 @@ def test_a_histogram_is_read_back_and_what_was_before_is_taken_off() -> None:
     assert way.quantile_ms(0.25) == pytest.approx(15.0)
     assert way.quantile_ms(0.99) == pytest.approx(40.0), "the last bound that is known"
     assert histograms.read(late, "nothing").quantile_ms(0.5) is None
+
+
+def test_a_telephone_takes_the_high_tones_and_keeps_the_length() -> None:
+    time = np.arange(24_000) / 24_000
+    low, high = (np.sin(2 * np.pi * f * time).astype(np.float32) / 2 for f in (1_000, 6_000))
+    for tone, kept in ((low, True), (high, False)):
+        heard = questions.telephone(tone)
+        assert abs(len(heard) - len(tone)) <= 3
+        assert (float(np.std(heard[4_000:-4_000])) > 0.2) == kept
+
+
+async def test_the_open_questions_are_answered_by_counting(engine: Engine) -> None:
+    facts = json.loads((DATA / "spoken.json").read_text())
+    recordings = questions.recordings(DATA, {"hello": facts["hello"]})
+    band = questions.telephone_band(engine, recordings)
+    assert band["words"] == 1 and band["recordings"] == 1
+    assert 0 <= band["word_error_rate_wide"] <= 2
+    stop = questions.recordings(DATA, {"stop": facts["stop"]})[0][0]
+    question = questions.recordings(DATA, {"name": facts["what_is_your_name"]})[0][0]
+    stopped = await questions.interruptions(engine, question, stop, rounds=1)
+    assert stopped["rounds"] == 1 and 0 <= stopped["answered"] <= 1
+    assert stopped["interrupted_while_speaking"] <= stopped["answered"]
