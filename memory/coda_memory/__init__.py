@@ -6,6 +6,7 @@ Usable without a voice: ``MemoryStore`` is the way in, ``coda-voice memory`` its
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from coda_memory.search import Hit
     from coda_memory.store import MemoryStore
     from coda_memory.user import UserMemories
+
+# LanceDB reads this once, as it is loaded. Its warnings ("partition 0 is empty, skipping") are
+# about its own index and nothing that whoever sees them could change.
+os.environ.setdefault("LANCEDB_LOG", "error")
 
 __all__ = [
     "Hit",

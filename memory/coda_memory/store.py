@@ -167,6 +167,7 @@ class MemoryStore:
                         table.delete(f"id IN ({listed})")
                     gone = before - int(table.count_rows())
                     self.tables.rewrite(name, _all)
+                    self.upkeep.rewritten(name)
                 self.tables.write_info(**{_PURGE + name: None})
                 return gone
 
@@ -177,7 +178,9 @@ class MemoryStore:
         with self.tables.lock():
             for key in self.tables.info():
                 if key.startswith(_PURGE):
-                    self.tables.rewrite(key.removeprefix(_PURGE), _all)
+                    name = key.removeprefix(_PURGE)
+                    self.tables.rewrite(name, _all)
+                    self.upkeep.rewritten(name)
                     self.tables.write_info(**{key: None})
 
 

@@ -105,12 +105,14 @@ class Writer:
                 return
             if isinstance(job, _Call):
                 self._settle(job.done, job.run)
+                self._keep_up()
                 continue
             batch, following = self._collect(job)
             self._append(batch)
             self._keep_up()
             if isinstance(following, _Call):
                 self._settle(following.done, following.run)
+                self._keep_up()
             elif following is not None or self._ended:
                 return
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coda_memory import MemoryModelError, MemoryStore, MemoryStoreError
+from coda_memory import MemoryModelError, MemoryStore, MemoryStoreError, upkeep
 from coda_memory.coda import CodaMemory, CodaSource
 from coda_memory.embedding import HASHED_WORDS, HashedWords, unit
 from coda_memory.owner import Owner
@@ -433,3 +433,67 @@ def test_the_command_line_from_adding_to_forgetting(tmp_path):
     assert "Nothing is known of ada" in run("list", "--user", "ada")
     assert "2 imported." in run("import", str(file))
     assert "The user likes chess" in run("list", "--user", "ada")
+
+
+def grown(store: MemoryStore, rows: int) -> tuple[list[Memory], np.ndarray]:
+    """Give ada ``rows`` memories at once, with vectors in clusters."""
+    generator = np.random.default_rng(3)
+    centres = generator.standard_normal((40, 256))
+    noise = generator.standard_normal((rows, 256))
+    vectors = unit((centres[generator.integers(0, 40, rows)] + noise).astype(np.float32))
+    memories = [
+        Memory(id=f"{new_id(NOW)}{n}", text=f"memory {n}", created_at=NOW) for n in range(rows)
+    ]
+    store.writer.call(lambda: store.writer.commit(Owner.of("ada"), memories, vectors)).result()
+    return memories, vectors
+
+
+def vector_segments(store: MemoryStore) -> int:
+    def look(table):
+        found = [i.num_segments for i in table.list_indices() if i.columns == ["vector"]]
+        return found[0] if found else 0
+
+    return store.read(store.tables.users()[0], look) or 0
+
+
+def test_a_large_store_gets_an_index_that_finds_the_same_and_never_falls_to_pieces(
+    tmp_path, monkeypatch
+):
+    """Each compaction adds a segment to the index and a file beside it: both must stay few."""
+    monkeypatch.setattr(upkeep, "VECTOR_INDEX_ROWS", 2_000)
+    monkeypatch.setattr(upkeep, "SEGMENTS", 3)
+    with opened(tmp_path) as store:
+        ada = store.user("ada")
+        memories, vectors = grown(store, 5_000)
+        name = store.tables.users()[0]
+        most_segments = 0
+        for number in range(10 * upkeep.WRITES_BEFORE_OPTIMIZE):
+            ada.append([Memory(id=f"w{number}", text=f"write {number}", created_at=NOW)]).result()
+            most_segments = max(most_segments, vector_segments(store))
+        assert 2 <= most_segments <= 4
+        files = store.read(name, lambda table: table.stats()["fragment_stats"]["num_fragments"])
+        assert files is not None and files <= 4 + upkeep.WRITES_BEFORE_OPTIMIZE
+        right = 0
+        for query in vectors[::100]:
+            best = {memories[i].id for i in np.argsort(-(vectors @ query))[:10]}
+            hits = ada.search_vector("?", query, 10, ranking="vector")
+            right += len(best & {hit.memory.id for hit in hits})
+        assert right >= 0.98 * 500
+        assert ada.search("write 117", 1)[0].memory.text == "write 117"
+
+
+def test_after_forgetting_a_large_store_has_its_index_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(upkeep, "VECTOR_INDEX_ROWS", 2_000)
+    with opened(tmp_path) as store:
+        memories, _ = grown(store, 3_000)
+        assert store.user("ada").forget(memories[5].id) == 1
+        store.writer.call(lambda: None).result()
+        assert vector_segments(store) == 1
+    with opened(tmp_path) as store:
+        # As after an import by another version: no index, and it is made at the first write.
+        table = store.tables.open(store.tables.users()[0])
+        assert table is not None
+        table.drop_index("vector_idx")
+        store.user("ada").append([Memory(id="one", text="one", created_at=NOW)]).result()
+        store.writer.call(lambda: None).result()
+        assert vector_segments(store) == 1
