@@ -23,6 +23,7 @@ from coda_voice import VoiceManager
 from coda_voice.errors import ConfigurationError, ModelLoadingError
 from coda_voice.events import ScriptEnded, ScriptStarted, VoiceFellBack, WordSpoken
 from coda_voice.heard import Heard
+from coda_voice.hybrid.attendant import HybridAttendant
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FRAME_SECONDS
 from coda_voice.moshi.synthesis import Synthesis
@@ -275,7 +276,7 @@ class Reading:
     async def pace(self) -> None:
         utterance = self.speaker._utterance
         if utterance is not None:
-            await until(lambda: utterance.waiting > 3 or not utterance.pending)
+            await until(lambda: utterance.waiting > 3 or not utterance.pending or utterance.failure)
 
     @property
     def synthesizer(self) -> Synthesizer:
@@ -330,6 +331,31 @@ async def test_sentences_are_read_while_the_rest_is_written(reading: Reading):
     await reading.talk.until(reading.ended)
     assert reading.ended()[0].heard == "first this comes. then that."
     assert not reading.talk.of(VoiceFellBack)
+
+
+async def test_an_llms_answer_is_read_and_nothing_else_is_heard(
+    engine: Engine, synthesizer: Synthesizer
+):
+    config = {
+        "mode": "hybrid",
+        "external_llm": {"provider": "offline"},
+        "hybrid": {"voice": "llm_only"},
+        "moshi": {"seed": 1},
+    }
+    async with VoiceManager(config, engine=engine, synthesizer=synthesizer) as manager:
+        reading = Reading(manager, await HybridTalk.begin(manager))
+        await reading.talk.silence(4)
+        manager.send_text(reading.talk.conversation.id, "what is three plus four")
+        await reading.talk.until(reading.ended)
+        await reading.talk.silence(4)
+        (ended,) = reading.ended()
+        assert (ended.origin, ended.outcome, ended.unsaid) == ("answer", "done", 0)
+        assert "seven" in ended.heard
+        own = [h.frame.pcm for h in reading.talk.heard if not h.frame.other_voice]
+        assert max(np.abs(pcm).max() for pcm in own) == 0.0
+        attendants = reading.talk.conversation.attendants
+        hybrid = next(a for a in attendants if isinstance(a, HybridAttendant))
+        assert ended.heard in str(hybrid.history.before(99)), "so the LLM will know of it"
 
 
 async def test_an_interruption_ends_it_with_the_fourth_voiced_frame(
