@@ -52,14 +52,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Mix:
-    """What a conversation is made of (probabilities)."""
+    """What a conversation is made of (probabilities); `rest`: that nothing more happens in it."""
 
     prompt: float = 0.78
     noise: float = 0.5
     read: float = 0.16
     say: float = 0.14
     idle_backchannel: float = 0.05
-    long_pause: float = 0.15
+    long_pause: float = 0.22
+    rest: float = 0.04
     interrupt: float = 0.12
     backchannel: float = 0.12
     reference: float = 0.45
@@ -68,12 +69,12 @@ class Mix:
 
 
 COPYING = Mix(
-    prompt=0.95, read=0.0, say=0.0, idle_backchannel=0.0, long_pause=0.0, interrupt=0.0,
-    backchannel=0.0, kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"),
+    prompt=0.95, read=0.0, say=0.0, idle_backchannel=0.0, long_pause=0.0, rest=0.0,
+    interrupt=0.0, backchannel=0.0, kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"),
 )  # fmt: skip
 
 
-READING = Mix(prompt=0.3, read=1.0, long_pause=0.0, interrupt=0.05, backchannel=0.05)
+READING = Mix(prompt=0.3, read=1.0, long_pause=0.0, rest=0.0, interrupt=0.05, backchannel=0.05)
 
 
 @dataclass
@@ -202,9 +203,14 @@ class Conversation:
         return True
 
     def pause(self) -> None:
-        """Nothing happens for 0.2...1.1 s, now and then much longer."""
-        long = self.rng.random() < self.mix.long_pause
-        length = self.rng.randint(20, 110) if long else self.rng.randint(2, 14)
+        """Nothing happens for 0.2...1.1 s, now and then much longer, or until the end."""
+        share = self.rng.random()
+        if share < self.mix.rest:
+            length = max(self.frames - self.now, 2)
+        elif share < self.mix.rest + self.mix.long_pause:
+            length = self.rng.randint(20, 110)
+        else:
+            length = self.rng.randint(2, 14)
         self._background(self.now, self.now + length)
         self.now += length
 

@@ -152,7 +152,8 @@ def delayed(codes: torch.Tensor, initial: torch.Tensor, started: torch.Tensor) -
     return torch.cat([first, torch.where(shifted, late, codes)], 2)
 
 
-HIDDEN_USER, HIDDEN_AGENT = (0.03, 0.15), (0.05, 0.12)  # first codebook, the others
+HIDDEN_USER, HIDDEN_AGENT = (0.03, 0.15), (0.08, 0.15)  # first codebook, the others
+DEAF_TO_ITSELF = 0.12  # share of the rows in which the agent does not hear itself at all
 
 
 def hide_codes(inputs: torch.Tensor, deaf_to_itself: float) -> torch.Tensor:
@@ -222,7 +223,7 @@ def losses(
     model: Talker, fast: FastForward, batch: Batch, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The whole loss and its figures."""
-    written = text_loss(model, fast, batch)
+    written = text_loss(model, fast, batch, DEAF_TO_ITSELF)
     hidden, targets = written.hidden, written.targets
     lottery = torch.rand(batch.sounding.shape, generator=generator) < 0.04
     chosen = (batch.sounding | lottery) & batch.trained

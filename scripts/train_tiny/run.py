@@ -130,7 +130,7 @@ def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     long, copying = max(1, rows // 3), Mix(say=0.25, prompt=0.9)
     plans = [
         lm.Plan(minutes * options.lm_first, 160, rows, rows // 5, copying, 2 * rows),
-        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), rows),
+        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), 2 * rows),
         lm.Plan(minutes, 480, long, long // 3, Mix(long_pause=0.25), rows),
     ]
     for plan in plans:
