@@ -63,6 +63,8 @@ bench: $(STAMP)  ## benchmarks; tables here, JSON under benchmarks/
 	$(BIN)/python scripts/benchmark_server.py
 	$(BIN)/python scripts/benchmark_hybrid.py
 	$(BIN)/python -m scripts.benchmark_hybrid_voice
+	$(BIN)/python scripts/benchmark_memory.py
+	$(BIN)/python -m scripts.benchmark_memory_voice
 
 train-tiny: $(STAMP)  ## train coda-tiny from nothing (hours on a CPU; resumable)
 	nice -n 19 $(BIN)/python -m scripts.train_tiny.run
