@@ -28,7 +28,7 @@ demo: $(STAMP)  ## a spoken conversation with coda-tiny; leaves conversation.wav
 
 test: check  ## everything that must hold (at most 15 minutes on two cores)
 	scripts/install_browser.sh
-	$(BIN)/python -m pytest -m "not soak and not real_llm"
+	$(BIN)/python -m pytest -m "not soak and not real_llm" --numprocesses 2 --dist loadfile
 
 check: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -49,7 +49,7 @@ def test_hiding_codes_leaves_the_text_and_most_first_codebooks() -> None:
     assert torch.equal(hidden[left], inputs[left])
     for first in (1, 9):
         share = (~left[:, first : first + 8]).float().mean((0, 2))
-        assert 0.0 < share[0] < 0.07 < share[1:].min() < share[1:].max() < 0.2
+        assert 0.0 < share[0] < 0.1 < share[1:].min() < share[1:].max() < 0.2
 
 
 def test_a_row_that_is_deaf_to_itself_still_hears_the_user() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from coda_voice.config.model import Mode
+from coda_voice.hybrid.attendant import Mode
 from coda_voice.server import personalities
 from coda_voice.server.front import Front
 from coda_voice.server.routes.conversations import REFUSALS
