@@ -70,7 +70,8 @@ class Mix:
 
 COPYING = Mix(
     prompt=0.95, read=0.0, say=0.0, idle_backchannel=0.0, long_pause=0.0, rest=0.0,
-    interrupt=0.0, backchannel=0.0, kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"),
+    interrupt=0.0, backchannel=0.0,
+    kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"),
 )  # fmt: skip
 
 
