@@ -21,6 +21,7 @@ from coda_memory import Hit, MemoryStore
 from coda_memory.thinking_filter import MOST, THRESHOLD, Evidence, evidence, source_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from scripts.benchmarks.memory_quality import told
 from tests.integration.test_memory_data import NOW, people
 
 CHAT = (
@@ -68,13 +69,7 @@ def cases() -> list[Case]:
     found, dice, everybody = [], random.Random(3), people()
     with tempfile.TemporaryDirectory() as folder, MemoryStore(folder, now=lambda: NOW) as store:
         for person in everybody:
-            user = store.user(person.name)
-            waiting = [
-                user.append(user.turn(said.text, conversation_id=said.conversation, at=said.at))
-                for said in person.turns
-            ]
-            for done in waiting:
-                done.result()
+            user = told(store, person)
             for question in person.questions:
                 hits = user.search(question.text)
                 found.append(

@@ -15,18 +15,24 @@ from scripts.benchmarks.report import Row
 from tests.integration.test_memory_data import NOW, Person, Question, people
 
 
+def told(store: MemoryStore, person: Person) -> UserMemories:
+    """Store all that a person of the written set has said; give their memories."""
+    user = store.user(person.name)
+    waiting = [
+        user.append(user.turn(said.text, conversation_id=said.conversation, at=said.at))
+        for said in person.turns
+    ]
+    for done in waiting:
+        done.result()
+    return user
+
+
 def quality() -> list[Row]:
     """Ask every question in each ranking: a row for each."""
     with tempfile.TemporaryDirectory() as folder, MemoryStore(folder, now=lambda: NOW) as store:
         asked: list[tuple[Person, UserMemories, Question]] = []
         for person in track(people(), "remembering", console=console):
-            user = store.user(person.name)
-            waiting = [
-                user.append(user.turn(said.text, conversation_id=said.conversation, at=said.at))
-                for said in person.turns
-            ]
-            for done in waiting:
-                done.result()
+            user = told(store, person)
             asked += [(person, user, question) for question in person.questions]
         count = sum(user.count() for user in {user.user_id: user for _, user, _ in asked}.values())
         return [_row(asked, ranking, count) for ranking in get_args(Ranking)]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scripts.train_tiny.clips import Clip
-from scripts.train_tiny.lm import hide_codes
+from scripts.train_tiny.lm import HIDDEN_AGENT, HIDDEN_USER, hide_codes
 from scripts.train_tiny.optimize import MuonAndAdam
 from scripts.train_tiny.phones import Labels
 
@@ -47,9 +47,11 @@ def test_hiding_codes_leaves_the_text_and_most_first_codebooks() -> None:
     assert torch.equal(hidden[:, 0], inputs[:, 0])
     left = hidden >= 0
     assert torch.equal(hidden[left], inputs[left])
-    for first in (1, 9):
+    for first, (of_first, of_others) in (1, HIDDEN_AGENT), (9, HIDDEN_USER):
         share = (~left[:, first : first + 8]).float().mean((0, 2))
         assert 0.0 < share[0] < 0.1 < share[1:].min() < share[1:].max() < 0.2
+        assert abs(share[0] - of_first) < 0.02
+        assert (share[1:] - of_others).abs().max() < 0.03
 
 
 def test_a_row_that_is_deaf_to_itself_still_hears_the_user() -> None:
