@@ -239,8 +239,10 @@ class Conversation:
         for event in heard.events:
             self._note(event)
         if self._transcribes:
-            for said in self._texts.frame(heard.frame, heard.events):
-                self.user_text(said)
+            for text in self._texts.frame(heard.frame, heard.events):
+                said = self._texts.of_its_own(text, self._next_turn)
+                if said is not None:
+                    self.user_text(said)
         while self._said and self._said[0][0] <= frame.frame:
             self._agent_said(self._said.popleft()[1])
         self.attendants.heard(heard)
@@ -262,9 +264,12 @@ class Conversation:
 
     def _begin_turn(self) -> None:
         if self.ended is None:
-            generation = self.slot.next_generation()
-            self._texts.begin_turn(generation)
-            self.attendants.turn_began(generation)
+            self._texts.begin_turn(self._next_turn())
+
+    def _next_turn(self) -> int:
+        generation = self.slot.next_generation()
+        self.attendants.turn_began(generation)
+        return generation
 
     def _agent_said(self, turn: Turn) -> None:
         if turn.text:
@@ -289,8 +294,15 @@ class Conversation:
         self.attendants.user_text(said)
 
     def type_text(self, text: str) -> None:
-        """Take ``text`` as a whole turn of the user that was typed instead of spoken."""
-        self._begin_turn()
+        """Take ``text`` as a whole turn of the user that was typed instead of spoken.
+
+        What he was saying meanwhile ends as a turn before it; if he speaks on, after it.
+        """
+        spoken = self._texts.cut(self.seconds)
+        if spoken is not None:
+            self.user_text(spoken)
+        if self.ended is None:
+            self._texts.typed(self._next_turn(), self.seconds)
         self.user_text(
             UserText(text, True, self.generation, self.seconds, end=self.seconds, typed=True)
         )

@@ -14,6 +14,7 @@ from coda_voice.hybrid.clients import client_for
 from coda_voice.hybrid.llm import LlmClient
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.hybrid.reasoner import Reasoner
+from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import RouteBudget
 from coda_voice.hybrid.router import Router
 from coda_voice.protocols import (
@@ -41,6 +42,7 @@ class HybridSetup:
         self.tool_servers: dict[str, str] = {}
         """How each MCP server is, in words."""
         self._clients: dict[str, LlmClient] = {}
+        self._resources = Resources(config.hybrid.at_once)
 
     @property
     def client(self) -> LlmClient:
@@ -105,6 +107,7 @@ class HybridSetup:
                 every_turn=mode == "hybrid",
                 preference=config.hybrid.prefer,
                 budget=RouteBudget(config.hybrid.turns_per_minute, config.hybrid.slow_after),
+                resources=self._resources,
             ),
             HybridSettings(
                 mode=mode,
@@ -114,6 +117,7 @@ class HybridSetup:
                 llm_only=config.hybrid.voice == "llm_only",
             ),
             close_tools=box.close if box is not None else lambda: None,
+            resources=self._resources,
         )
 
     async def prepare(self, tool_manager: object | None) -> None:

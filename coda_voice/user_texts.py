@@ -5,7 +5,8 @@ Where the words come from does not matter: of a transcriber's frames, of typing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from coda_voice.attendants import UserText
 from coda_voice.events import Event, SpeechEnded, Transcript, TranscriptWord, WordSpoken
@@ -20,12 +21,43 @@ class UserTexts:
         self.transcript = UserTranscript()
         self._end: float | None = None
         self._last: tuple[str, bool] = ("", False)
+        self._typed: int | None = None
 
     def begin_turn(self, generation: int) -> None:
         """Begin a turn: what was said before belongs to the last one."""
         self.transcript.begin_turn(generation)
         self._end = None
         self._last = ("", False)
+        self._typed = None
+
+    def cut(self, now: float) -> UserText | None:
+        """End a turn that is still being spoken, at ``now``; None if there is no word of it."""
+        utterance = self.transcript.utterance
+        if utterance.final or not utterance.words:
+            return None
+        words = utterance.words
+        text = " ".join(word.text for word in words)
+        return UserText(text, True, utterance.generation, now, words, end=now)
+
+    def typed(self, generation: int, now: float) -> None:
+        """Begin a turn that is typed: what was spoken before ``now`` is none of it."""
+        self.begin_turn(generation)
+        self.transcript.begin_turn(generation, not_before=now)
+        self._typed = generation
+
+    def of_its_own(self, said: UserText, next_turn: Callable[[], int]) -> UserText | None:
+        """Give what is spoken on after a turn was typed a turn of its own, ``next_turn``.
+
+        None where there is not a word of it.
+        """
+        if said.generation != self._typed:
+            return said
+        if not said.text.strip():
+            return None
+        self._typed = None
+        generation = next_turn()
+        self.transcript.go_on_as(generation)
+        return replace(said, generation=generation)
 
     def frame(self, frame: FrameOut, events: Iterable[Event]) -> list[UserText]:
         """Take the next frame, and what followed from it; give what is new of the user's words."""

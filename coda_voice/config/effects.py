@@ -58,6 +58,7 @@ ACTS: dict[str, str] = {
     "hybrid.turns_per_minute": "coda_voice/hybrid_setup.py",
     "hybrid.prefer": "coda_voice/hybrid_setup.py",
     "hybrid.slow_after": "coda_voice/hybrid_setup.py",
+    "hybrid.at_once": "coda_voice/hybrid_setup.py",
     "hybrid.greeting": "coda_voice/manager.py",
     "speaking.voice": "coda_voice/speaking_setup.py",
     "speaking.speaker": "coda_voice/speaking_setup.py",

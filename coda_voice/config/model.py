@@ -140,6 +140,8 @@ class HybridConfig(Section):
     """In mode adaptive: who answers what either could."""
     slow_after: float = Field(default=8.0, ge=0.1, le=600)
     """Seconds to an answer's first word that are too long; Moshi answers alone after two."""
+    at_once: int = Field(default=8, ge=1, le=1000)
+    """Turns of all conversations that are thought about before adaptive leaves more to Moshi."""
 
 
 class SpeakingConfig(Section):

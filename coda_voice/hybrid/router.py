@@ -15,6 +15,7 @@ from typing import Literal
 from coda_voice.events import RouteDecided
 from coda_voice.hybrid.depth import reason_for_depth
 from coda_voice.hybrid.intent_classifier import IntentClassifier
+from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import RouteBudget
 from coda_voice.hybrid.route_rules import Kind, matching_rule, normalised
 
@@ -40,8 +41,8 @@ class RouteDecision:
     """Who answers, why, and what deciding took.
 
     ``target``: ``moshi`` alone, the ``llm`` too, ``stop`` (fall silent), or ``wait`` (the
-    partial transcript says too little yet). ``deep``: the larger of two LLMs, where there
-    are two.
+    partial transcript says too little yet, or thinking ahead would cost too much). ``deep``:
+    the larger of two LLMs, where there are two.
     """
 
     target: Target
@@ -72,8 +73,8 @@ class RouteDecision:
 class Router:
     """Routes one conversation; ``every_turn`` (mode hybrid) asks the LLM but for social talk.
 
-    ``preference`` tips the scale in mode adaptive. ``now`` is seconds on a monotonic clock of
-    the caller's choice.
+    ``preference`` tips the scale in mode adaptive, and so do ``resources``, which all
+    conversations share. ``now`` is seconds on a monotonic clock of the caller's choice.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class Router:
         preference: Preference = "balanced",
         budget: RouteBudget | None = None,
         classifier: IntentClassifier | None = None,
+        resources: Resources | None = None,
     ) -> None:
         self.budget = budget or RouteBudget()
         self.every_turn = every_turn
         self.preference: Preference = preference
+        self._resources = resources or Resources()
         self._classifier = classifier or IntentClassifier.shipped()
         self._answered_at: float | None = None
 
@@ -139,6 +142,11 @@ class Router:
         if refusal:
             reasons.append(refusal)
             return "moshi", kind, confidence
+        shortage = None if self.every_turn else self._resources.shortage()
+        plain = kind == "question" and not deep and self.preference != "llm"
+        if shortage and (partial or plain):
+            reasons.append(shortage)
+            return "wait" if partial else "moshi", kind, confidence
         if deep:
             reasons.append(deep)
         if not partial:

@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 
 from coda_voice.errors import ConversationError, SlotsFullError, VoiceInitializationError
+from coda_voice.moshi.allocator import keep_freed_memory
 from coda_voice.moshi.batch import SlotBatch
 from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.commands import Commands
@@ -325,6 +326,7 @@ class Engine:
         if self.models.device.type == "cpu":
             # Per thread: more threads than free cores make small models ten times slower.
             torch.set_num_threads(self.options.threads or default_threads(self.models))
+            keep_freed_memory()
         context = self.models.capabilities.context_frames
         self._batch = SlotBatch(self.models, self.options.slots, history_frames=context)
         self._rebuilder = Rebuilder(

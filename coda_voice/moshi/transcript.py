@@ -100,6 +100,7 @@ class UserTranscript:
         self.echo_dropped = 0
         self._generation = 0
         self._ended: float | None = None
+        self._not_before = 0.0
         self._now = 0.0
         self._words: deque[Word] = deque(maxlen=MAX_TURN_WORDS)
         self._partial = ""
@@ -136,12 +137,21 @@ class UserTranscript:
 
     # -- turns ---------------------------------------------------------------------------
 
-    def begin_turn(self, generation: int) -> None:
-        """Begin a turn: what was said before is forgotten."""
+    def begin_turn(self, generation: int, not_before: float = 0.0) -> None:
+        """Begin a turn: what was said before is forgotten.
+
+        ``not_before``: words that began earlier (seconds) are of the last turn, whenever they
+        become known.
+        """
         self._generation = generation
+        self._not_before = not_before
         self._ended = None
         self._words.clear()
         self._partial = ""
+
+    def go_on_as(self, generation: int) -> None:
+        """Have the words so far, and what follows, be those of another turn."""
+        self._generation = generation
 
     def end_turn(self) -> Utterance | None:
         """Give the turn as it was in the end; None if no word of it was understood.
@@ -164,6 +174,8 @@ class UserTranscript:
 
     def _take(self, words: Iterable[Word]) -> None:
         for word in words:
+            if word.start < self._not_before:
+                continue
             if not self._voiced(word):
                 self.silence_dropped += 1
             elif self._take_echo(word):

@@ -21,7 +21,7 @@ from .synthesis import UserLine
 from .tokenizer import EPAD, PAD, monologue, transcript
 
 PROMPT_BEFORE = PROMPT_AFTER = 4
-STOP_AFTER = 3  # frames from the user's onset to the agent's silence
+STOP_AFTER = 4  # frames from the user's onset to the agent's silence
 ANSWER_AFTER = (3, 5)  # frames from the end of the user's speech to the answer
 WORD_WEIGHT, FIRST_WEIGHT, COPY_WEIGHT = 1.0, 2.0, 3.0
 PAD_WEIGHT = 0.5  # EPAD's, too: whether to speak must be learned without a bias towards it
@@ -62,14 +62,14 @@ class Mix:
     long_pause: float = 0.22
     rest: float = 0.04
     interrupt: float = 0.12
-    backchannel: float = 0.12
+    backchannel: float = 0.16
     reference: float = 0.45
     kinds: tuple[str, ...] = tuple(corpus.WEIGHTS)
     about_user: float = 0.35
 
 
 COPYING = Mix(
-    prompt=0.95, read=0.0, say=0.0, idle_backchannel=0.0, long_pause=0.0, rest=0.0,
+    prompt=0.95, read=0.0, say=0.12, idle_backchannel=0.0, long_pause=0.0, rest=0.0,
     interrupt=0.0, backchannel=0.0,
     kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"),
 )  # fmt: skip

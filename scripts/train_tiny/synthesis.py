@@ -2,7 +2,9 @@
 
 The agent is flite's slt, a little slower than its own pace and put on the frame grid. Users are
 flite's awb, rms and kal16 (men), Pico's two women and espeak-ng's variants, each spoken at its own
-speed and then resampled, which moves pitch and formants together: many speakers out of few.
+speed and then resampled, which moves pitch and formants together: many speakers out of few. Two of
+the men, raised far enough, are women in a synthesizer's manner of which Debian has no other woman
+than the one that is kept for the evaluation.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from .grid import align_to_frames
 from .tokenizer import load_tokenizer
 
 FLITE_USERS = ("awb", "rms", "kal16")
+RAISED_USERS = ("awb", "rms")  # the same men, raised until they pass for women
 PICO_USERS = ("pico:en-US", "pico:en-GB")
 ESPEAK_ACCENTS = (
     "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029",
@@ -41,6 +44,14 @@ ESPEAK_USERS = tuple(
     for accent in (*ESPEAK_ACCENTS, "en-us", "en-us", "en-gb")
     for variant in ESPEAK_VARIANTS
 )
+# voices and the range of their resampling
+USERS: tuple[tuple[tuple[str, ...], float, float], ...] = (
+    (FLITE_USERS, 0.85, 1.18),
+    (RAISED_USERS, 1.15, 1.42),
+    (PICO_USERS, 0.85, 1.18),
+    (ESPEAK_USERS, 0.92, 1.1),
+)
+USER_SHARES = (0.2, 0.22, 0.25, 0.33)
 HELD_OUT_USERS = ("festival:cmu_us_slt_arctic_hts", "en-us+f5", "en-gb-x-rp+m8")
 AGENT_STRETCH = 1.12
 Job = TypeVar("Job")
@@ -83,16 +94,17 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
     for _index in range(count):
         facts = corpus.Facts(rng.choice(words.agents))
         share = rng.random()
-        if share < 0.8:
+        if share < 0.6:
             asked = corpus.question(rng, words, facts)
+        elif share < 0.8:  # names and things are told apart only when each is heard often
+            asked = corpus.question(rng, words, facts, rng.choice(["remember", "introduce"]))
         elif share < 0.85:
             asked = corpus.Question(rng.choice(corpus.BACKCHANNELS), "backchannel")
         elif share < 0.89:
             asked = corpus.question(rng, words, facts, "stop")
         else:
             asked = corpus.Question(corpus.sentence(rng, words), "sentence")
-        family = rng.choices((FLITE_USERS, PICO_USERS, ESPEAK_USERS), (0.3, 0.3, 0.4))[0]
-        espeak = family is ESPEAK_USERS
+        family, low, high = rng.choices(USERS, USER_SHARES)[0]
         lines.append(
             UserLine(
                 asked.text,
@@ -101,7 +113,7 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
                 rng.choice(family),
                 rng.randint(135, 215),
                 rng.randint(25, 75),
-                rng.uniform(0.92, 1.1) if espeak else rng.uniform(0.85, 1.18),
+                rng.uniform(low, high),
             )
         )
     return lines

@@ -7,6 +7,7 @@ import pytest
 
 from coda_voice.errors import ValidationError
 from coda_voice.hybrid.labelled_utterances import read_utterances
+from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import Restarts, RouteBudget
 from coda_voice.hybrid.route_rules import KINDS
 from coda_voice.hybrid.router import Router
@@ -215,3 +216,69 @@ def test_a_set_with_an_unknown_kind_is_refused(tmp_path):
     (tmp_path / "set.txt").write_text("[chatter]\nhello\n")
     with pytest.raises(ValidationError, match=r"\[chatter\] is no kind"):
         read_utterances(tmp_path / "set.txt")
+
+
+class Thinker:
+    thinking = True
+
+
+@pytest.fixture
+def exhausted():
+    resources, thinkers = Resources(at_once=2), [Thinker(), Thinker()]
+    for thinker in thinkers:
+        resources.add(thinker)
+    yield resources
+    thinkers.clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("who was the first woman in space", "moshi"),
+        ("set a timer for five minutes", "llm"),
+        ("remember that my sister lives in oslo", "llm"),
+        ("explain why the sky is blue and compare it with mars", "llm"),
+        ("be quiet", "stop"),
+    ],
+)
+def test_where_little_is_left_only_plain_questions_stay_with_moshi(exhausted, text, target):
+    decision = Router(resources=exhausted).route(text, 0.0)
+    assert decision.target == target
+    if target == "moshi":
+        assert decision.reasons[-1] == "resources: 2 turns are being thought about"
+
+
+def test_where_little_is_left_nobody_thinks_ahead(exhausted):
+    text = "set a timer for five minutes"
+    assert Router(resources=exhausted).route(text, 0.0, partial=True).target == "wait"
+    assert Router().route(text, 0.0, partial=True).target == "llm"
+
+
+def test_mode_hybrid_and_whoever_prefers_the_llm_ask_it_all_the_same(exhausted):
+    text = "who was the first woman in space"
+    assert Router(resources=exhausted, every_turn=True).route(text, 0.0).target == "llm"
+    assert Router(resources=exhausted, preference="llm").route(text, 0.0).target == "llm"
+
+
+def test_resources_are_back_when_the_others_are_done_or_gone():
+    resources, first, second = Resources(at_once=2), Thinker(), Thinker()
+    resources.add(first)
+    resources.add(second)
+    assert resources.shortage()
+    first.thinking = False
+    assert resources.shortage() is None
+    first.thinking = True
+    del second
+    assert resources.shortage() is None
+
+
+def test_models_that_fill_the_frame_leave_nothing_and_one_slow_frame_is_no_matter():
+    resources = Resources()
+    resources.frame(0.5)
+    assert resources.shortage() is None
+    for _ in range(100):
+        resources.frame(0.078)
+    assert "of a frame's time" in resources.shortage()
+    for _ in range(100):
+        resources.frame(0.030)
+    assert resources.shortage() is None
