@@ -8,7 +8,7 @@ conditions; its gaps hold the same noise.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ STREAM = 700  # frames
 PIECE = 32  # frames that go through the convolutions at once
 USER_BEFORE, USER_AFTER = 5, 6  # frames of background kept around a user's clip
 CLEAN = conditions.Conditions(noise=0, room=0, telephone=0, gain_db=(-10, 6))
+LEVELS_DB = (-17.0, 10.0)  # around `conditions.LOUDNESS_DB`
 SINE_HZ, SINE_AMPLITUDE = 440, 0.5
 
 
@@ -82,11 +83,16 @@ def encode_agent(mimi: MimiModel, store: ClipStore) -> Codes:
     return encode_clips(mimi, store, None, 0, 0, seed=0, label="agent")
 
 
-def encode_user(mimi: MimiModel, store: ClipStore, seed: int) -> Codes:
-    """Encode the users' clips in random recording conditions; 35 % of the streams stay clean."""
-    return encode_clips(
-        mimi, store, conditions.Conditions(noise=0.6), USER_BEFORE, USER_AFTER, seed, "user"
-    )
+def encode_user(mimi: MimiModel, store: ClipStore, seed: int, level: bool = False) -> Codes:
+    """Encode the users' clips in random recording conditions; 35 % of the streams stay clean.
+
+    `level`: all voices equally loud before the stream's gain is drawn from `LEVELS_DB`; otherwise
+    each is as loud as it comes, and the gain one of a few dB.
+    """
+    how = conditions.Conditions(noise=0.6)
+    if level:
+        how = replace(how, gain_db=LEVELS_DB)
+    return encode_clips(mimi, store, how, USER_BEFORE, USER_AFTER, seed, "user", level)
 
 
 def encode_clips(
@@ -97,6 +103,7 @@ def encode_clips(
     after: int,
     seed: int,
     label: str,
+    level: bool = False,
 ) -> Codes:
     """String clips into streams, put each stream into its conditions, encode and cut apart."""
     rng = np.random.default_rng(seed)
@@ -107,7 +114,8 @@ def encode_clips(
         parts, lengths, frames = [], [], 0
         while index < len(store) and (frames < STREAM or not parts):
             gap = float(rng.uniform(0, 1)) if before else 0.0  # random phase against the frames
-            pcm = frames_of(np.pad(store.pcm(index), (int((before + gap) * FRAME), after * FRAME)))
+            pcm = conditions.levelled(store.pcm(index)) if level else store.pcm(index)
+            pcm = frames_of(np.pad(pcm, (int((before + gap) * FRAME), after * FRAME)))
             shift = before + gap
             clip = store.clips[index]
             words.append([(w, a * 12.5 + shift, b * 12.5 + shift) for w, a, b in clip.words])
@@ -119,7 +127,8 @@ def encode_clips(
         if how is not None and rng.random() > 0.35:
             stream = conditions.apply(rng, stream, how)
         elif how is not None:
-            stream = conditions.apply(rng, stream, CLEAN)
+            clean = replace(CLEAN, gain_db=how.gain_db) if level else CLEAN
+            stream = conditions.apply(rng, stream, clean)
         codes = encode_stream(mimi, np.clip(stream, -1, 1))
         pieces += list(codes.split(lengths, dim=1))
         spent = time.monotonic() - begun

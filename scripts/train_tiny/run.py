@@ -91,7 +91,7 @@ def encode_clips(name: str, options: argparse.Namespace) -> None:
     elif name == "quiet":
         codes = encode.encode_quiet(mimi, clips.ClipStore(work, "user"), 100, seed=6)
     elif name == "user":
-        codes = encode.encode_user(mimi, clips.ClipStore(work, name), seed=4)
+        codes = encode.encode_user(mimi, clips.ClipStore(work, name), seed=4, level=True)
     else:
         codes = encode.encode_agent(mimi, clips.ClipStore(work, name))
     codes.save(work / f"{name}.codes")
