@@ -8,9 +8,9 @@
 *Restart*: a held-out voice says "i like chess" in one process and asks "what do i like" in
 another, LLM off; *control*: the same without a memory. *Live*: the prompt is exchanged in
 mid-conversation, in real time, and the next answers must use it; a name said before must still be
-known. Right is what PocketSphinx hears in coda-tiny's own sound; the monologue stands beside it.
-Needs Debian's libespeak-ng1, festival and festvox-us-slt-hts. Writes benchmarks/memory_voice.json
-after each step.
+known, as well as it is known where nothing was exchanged. Right is what PocketSphinx hears in
+coda-tiny's own sound; the monologue stands beside it. Needs Debian's libespeak-ng1, festival and
+festvox-us-slt-hts. Writes benchmarks/memory_voice.json after each step.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = ("say", "ask", "control", "live")
 PARTS = {"restart": ("say", "ask"), "control": ("control",), "live": ("live",)}
 """The processes of each part, one after the other."""
+UNEXCHANGED = "live: old turn, nothing exchanged"
 LISTENING_SECONDS = 3.0
 """Of silence behind the words during which the prompt is exchanged."""
 console = Console()
@@ -156,7 +157,19 @@ async def live(
                 outcome("live: old turn", voice, name, f"your name is {name}", prompt, said, judge)
             )
             await manager.end_conversation(talk)
+            outcomes.append(await unexchanged(manager, voice, name, judge))
     return outcomes, swaps
+
+
+async def unexchanged(manager: VoiceManager, voice: str, name: str, judge: Judge) -> Outcome:
+    """The same name told and asked for, the prompt being left alone: what the ears alone lose."""
+    talk = await manager.start_conversation()
+    prompt = manager.conversation(talk).slot.prompt.text
+    for text in (f"my name is {name}", "how are you"):
+        await manager.process_voice_input(talk, wav(text, voice))
+    said = await manager.process_voice_input(talk, wav("what is my name", voice))
+    await manager.end_conversation(talk)
+    return outcome(UNEXCHANGED, voice, name, f"your name is {name}", prompt, said, judge)
 
 
 def judged(folder: Path, items: list[str], names: list[str]) -> Judge:
@@ -220,6 +233,7 @@ def bars_of(part: str, outcomes: list[Outcome], swaps: list[Exchange]) -> list[R
     return [
         answers(outcomes, "live: new fact", 0.9),
         answers(outcomes, "live: old turn", 0.9),
+        {**answers(outcomes, UNEXCHANGED, None), "wanted": "for comparison", "holds": None},
         bar("exchanges made", len(made), str(len(swaps)), len(made) == len(swaps)),
         bar("frames missing", missing, "0", missing == 0),
         bar(
