@@ -175,6 +175,8 @@ class Ingest:
         return rest
 
     def _frame(self, pcm: Pcm) -> IngestFrame:
+        # Resampling rings: between samples at full scale the sound itself goes beyond it.
+        pcm = np.clip(pcm, -1.0, 1.0)
         if self._echo is not None:
             pcm = self._echo.process(pcm)
         if self._noise is not None:

@@ -54,7 +54,7 @@ class Sample:
 class Mix:
     """What a conversation is made of (probabilities); `rest`: that nothing more happens in it."""
 
-    prompt: float = 0.78
+    prompt: float = 0.68
     noise: float = 0.5
     read: float = 0.16
     say: float = 0.14

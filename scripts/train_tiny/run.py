@@ -223,7 +223,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--sentences", type=int, default=12_000, help="sentences that the agent reads"
     )
-    parser.add_argument("--users", type=int, default=30_000, help="utterances of users")
+    parser.add_argument("--users", type=int, default=32_000, help="utterances of users")
     parser.add_argument(
         "--codec-minutes",
         type=float,

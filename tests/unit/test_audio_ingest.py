@@ -47,6 +47,13 @@ def test_24_khz_sound_goes_through_untouched_in_exact_frames() -> None:
     assert not joined(frames)[len(pcm) :].any()
 
 
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_sound_at_full_scale_stays_within_it_at_any_rate(rate: int) -> None:
+    square = np.where(np.arange(rate) % 8 < 4, 32_767, -32_768).astype(np.int16)
+    sound = joined(feed(Ingest(AudioSettings(sample_rate=rate, vad_enabled=False)), square, 500))
+    assert 0.9 < np.abs(sound).max() <= 1.0
+
+
 @pytest.mark.parametrize(
     ("rate", "channels", "encoding"),
     [
