@@ -219,7 +219,9 @@ class VoiceApp(App[None]):
             line.append("█" * cells, style)
             line.append("·" * (METER_CELLS - cells) + "   ", "dim")
         line.append("muted" if self.muted else "", "bold red")
-        self.query_one("#meters", Static).update(line)
+        # None while the screen is being taken down: the timer may fire once more.
+        for meters in self.query("#meters").results(Static):
+            meters.update(line)
 
 
 def thought(event: Fields) -> tuple[str, str, str] | None:

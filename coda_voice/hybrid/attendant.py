@@ -313,7 +313,7 @@ class HybridAttendant(Attendant):
             thinking.drop()
 
     def _script_ended(self, spoken: Spoken) -> None:
-        self.history.agent(spoken.generation, spoken.heard)
+        self.history.agent(spoken.generation, spoken.heard, answer=True)
         if spoken.heard:
             self._unanswered = None
         self._settle()

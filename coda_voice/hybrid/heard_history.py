@@ -18,6 +18,7 @@ class _Said:
     role: Literal["user", "assistant", "system"]
     text: str
     generation: int
+    answer: bool = False
 
 
 class HeardHistory:
@@ -27,9 +28,18 @@ class HeardHistory:
         self._said: deque[_Said] = deque(maxlen=most)
 
     def user(self, generation: int, text: str) -> None:
-        """Note a turn of the user; a later version of the same turn replaces it."""
+        """Note a turn of the user; a later version of the same turn replaces it.
+
+        A short answer may have been heard before the turn was known to be over: it comes after.
+        """
         self.forget_user(generation)
-        self._said.append(_Said("user", text, generation))
+        said = list(self._said)
+        at = next(
+            (i for i, s in enumerate(said) if s.answer and s.generation == generation), len(said)
+        )
+        said.insert(at, _Said("user", text, generation))
+        self._said.clear()
+        self._said.extend(said)
 
     def forget_user(self, generation: int) -> None:
         """Take a turn of the user out: it is part of a later one."""
@@ -37,10 +47,13 @@ class HeardHistory:
         self._said.clear()
         self._said.extend(kept)
 
-    def agent(self, generation: int, words: Sequence[str]) -> None:
-        """Note what was heard of the agent; nothing, if nothing was."""
+    def agent(self, generation: int, words: Sequence[str], *, answer: bool = False) -> None:
+        """Note what was heard of the agent; nothing, if nothing was.
+
+        ``answer``: it answers the turn ``generation``, and did not merely fall into it.
+        """
         if words:
-            self._said.append(_Said("assistant", " ".join(words), generation))
+            self._said.append(_Said("assistant", " ".join(words), generation, answer))
 
     def note(self, generation: int, text: str) -> None:
         """Note what happened without being said aloud."""

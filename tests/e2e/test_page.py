@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +76,9 @@ def somebody_left(server: RunningServer) -> None:
         if not server.front.sessions.all():
             return
         httpx.get(f"{server.http}/health/live").raise_for_status()
-    raise AssertionError("the conversation did not end with its page")
+        time.sleep(0.1)
+    left = [vars(session) for session in server.front.sessions.all()]
+    raise AssertionError(f"the conversation did not end with its page: {left}")
 
 
 def test_it_talks_and_the_user_sees_both_voices(talker: PageUser):
