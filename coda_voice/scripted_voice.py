@@ -18,6 +18,7 @@ from coda_voice.conversation import Conversation
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.events import ScriptEnded, ScriptStarted, VoiceFellBack
 from coda_voice.heard import Heard
+from coda_voice.hybrid.speakable import speakable
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS
 from coda_voice.moshi.speaking import Encode, Manners, Script, ScriptState, Speaker
@@ -122,6 +123,8 @@ class ScriptedVoice(Attendant):
         """
         if generation is None:
             generation = self.conversation.generation
+        if origin in ("announcement", "greeting", "say"):  # others were made so when written
+            text = speakable(text) or text
         refused = not (self._can.speaking or self._synthesizer is not None)
         if refused:
             script = Script(generation, state=ScriptState.CANCELLED)

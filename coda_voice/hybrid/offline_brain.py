@@ -127,6 +127,41 @@ def _second_person(text: str) -> str:
     return " ".join(swaps.get(word, word) for word in text.split())
 
 
+_TOLD = (
+    (re.compile(r"^the user's\b", re.IGNORECASE), "Your"),
+    (re.compile(r"^the user is\b", re.IGNORECASE), "You are"),
+    (re.compile(r"^the user was\b", re.IGNORECASE), "You were"),
+    (re.compile(r"^the user has\b", re.IGNORECASE), "You have"),
+    (re.compile(r"^the user (\w+)ies\b", re.IGNORECASE), r"You \1y"),
+    (re.compile(r"^the user (\w+(?:ch|sh|ss|x|o|z))es\b", re.IGNORECASE), r"You \1"),
+    (re.compile(r"^the user (\w+)s\b", re.IGNORECASE), r"You \1"),
+    (re.compile(r"^the user\b", re.IGNORECASE), "You"),
+)
+_SAID = re.compile(r"^the user said:?\s*", re.IGNORECASE)
+
+
+def _recalled(memories: str) -> str:
+    """Tell the user what is remembered of him: facts where there are any, else his words."""
+    lines = [line.strip() for line in memories.splitlines() if line.strip()]
+    facts = [line for line in lines if re.match(r"the user(?!\s+said)\b", line, re.IGNORECASE)]
+    if facts:
+        return " ".join(_to_the_user(fact) for fact in facts[:2])
+    words = _SAID.sub("", lines[0]) if lines else ""
+    if not words or words.startswith("Nothing "):
+        return words
+    asked = r"^(?:please )?(?:remember|note|keep in mind|don't forget) (?:that )?"
+    words = re.sub(asked, "", words.rstrip(".").lower())
+    return f"You said that {_second_person(words)}."
+
+
+def _to_the_user(fact: str) -> str:
+    for pattern, address in _TOLD:
+        told, found = pattern.subn(address, fact)
+        if found:
+            return told
+    return fact
+
+
 def _fixed(**arguments: object) -> Callable[[re.Match[str]], Arguments]:
     return lambda match: arguments
 
@@ -296,5 +331,7 @@ def _results(messages: Sequence[Message]) -> list[str]:
         if message.role == "tool":
             text = message.content
             failed = text.startswith("Error: ")
+            if message.tool_name == "recall" and not failed:
+                text = _recalled(text)
             said.append(f"That did not work: {text.removeprefix('Error: ')}" if failed else text)
     return list(reversed(said))

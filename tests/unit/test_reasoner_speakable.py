@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coda_voice.hybrid.consent import consent
-from coda_voice.hybrid.offline_brain import duration_seconds, understand
+from coda_voice.hybrid.llm import Message, TextDelta
+from coda_voice.hybrid.offline_brain import OfflineBrain, duration_seconds, understand
 from coda_voice.hybrid.speakable import MAX_SENTENCE, SentenceStream, speakable
 from coda_voice.hybrid.spoken_numbers import number_words, parse_number, with_numbers_as_words
 
@@ -148,6 +149,26 @@ TOOLS = {
 )  # fmt: skip
 def test_the_offline_brain_understands_its_domain(said, tool, arguments):
     assert understand(said, TOOLS) == (tool, arguments)
+
+
+@pytest.mark.parametrize(
+    ("memories", "told"),
+    [
+        ("The user said: i like chess.\nThe user likes chess.", "You like chess."),
+        ("The user's name is Ada.", "Your name is Ada."),
+        ("The user lives in Oslo.\nThe user teaches.", "You live in Oslo. You teach."),
+        ("The user studies maths.", "You study maths."),
+        ("The user has a dog.", "You have a dog."),
+        ("The user said: my dog is called rex.", "You said that your dog is called rex."),
+        ("please remember that i like music", "You said that you like music."),
+        ("Nothing is remembered about that.", "Nothing is remembered about that."),
+    ],
+)
+async def test_the_offline_brain_tells_memories_to_the_user_and_not_about_him(memories, told):
+    asked = Message("user", "what do i like")
+    result = Message("tool", memories, tool_call_id="offline_1", tool_name="recall")
+    chunks = [chunk async for chunk in OfflineBrain().stream([asked, result])]
+    assert chunks[0] == TextDelta(told)
 
 
 @pytest.mark.parametrize(
