@@ -117,7 +117,6 @@ class HybridSetup:
                 llm_only=config.hybrid.voice == "llm_only",
             ),
             close_tools=box.close if box is not None else lambda: None,
-            resources=self._resources,
         )
 
     async def prepare(self, tool_manager: object | None) -> None:

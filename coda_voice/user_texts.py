@@ -23,9 +23,9 @@ class UserTexts:
         self._last: tuple[str, bool] = ("", False)
         self._typed: int | None = None
 
-    def begin_turn(self, generation: int) -> None:
-        """Begin a turn: what was said before belongs to the last one."""
-        self.transcript.begin_turn(generation)
+    def begin_turn(self, generation: int, not_before: float = 0.0) -> None:
+        """Begin a turn: what was said before, or begun before ``not_before``, is the last one's."""
+        self.transcript.begin_turn(generation, not_before)
         self._end = None
         self._last = ("", False)
         self._typed = None
@@ -41,8 +41,7 @@ class UserTexts:
 
     def typed(self, generation: int, now: float) -> None:
         """Begin a turn that is typed: what was spoken before ``now`` is none of it."""
-        self.begin_turn(generation)
-        self.transcript.begin_turn(generation, not_before=now)
+        self.begin_turn(generation, not_before=now)
         self._typed = generation
 
     def of_its_own(self, said: UserText, next_turn: Callable[[], int]) -> UserText | None:

@@ -23,7 +23,6 @@ from coda_voice.hybrid.answer import Turn
 from coda_voice.hybrid.answer_timing import AnswerTimer
 from coda_voice.hybrid.heard_history import HeardHistory
 from coda_voice.hybrid.reasoner import Reasoner
-from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import Restarts
 from coda_voice.hybrid.router import Router
 from coda_voice.hybrid.turn_under_way import TurnUnderWay
@@ -74,7 +73,6 @@ class HybridAttendant(Attendant):
         router: Router,
         settings: HybridSettings,
         close_tools: Callable[[], None] = lambda: None,
-        resources: Resources | None = None,
     ) -> None:
         self.voice = voice
         self.router = router
@@ -83,7 +81,6 @@ class HybridAttendant(Attendant):
         self.history = HeardHistory()
         self._make_reasoner = make_reasoner
         self._close_tools = close_tools
-        self._resources = resources or Resources()
         self._reasoner: Reasoner
         self._timer: AnswerTimer
         self._restarts = Restarts()
@@ -104,7 +101,7 @@ class HybridAttendant(Attendant):
         """Take over the voice: it tells what it says by itself, and waits for answers."""
         super().begin(conversation)
         self._reasoner = self._make_reasoner(self._tell)
-        self._resources.add(self._reasoner)
+        self.router.resources.add(self._reasoner)
         self._timer = AnswerTimer(conversation, self.voice)
         self.voice.announced = self._announced
         self.voice.busy = lambda: self.thinking
@@ -331,7 +328,7 @@ class HybridAttendant(Attendant):
             self._moshi_text = f"{self._moshi_text} {heard.text}"[-200:]
         if self.voice.speaking:
             self._script_spoke = True
-        self._resources.frame(heard.frame.times.compute)
+        self.router.resources.frame(heard.frame.times.compute)
         thinking = self._thinking
         self._timer.look(self._generation)
         pause = heard.frame.pause

@@ -89,7 +89,7 @@ class Router:
         self.budget = budget or RouteBudget()
         self.every_turn = every_turn
         self.preference: Preference = preference
-        self._resources = resources or Resources()
+        self.resources = resources or Resources()
         self._classifier = classifier or IntentClassifier.shipped()
         self._answered_at: float | None = None
 
@@ -135,16 +135,16 @@ class Router:
         if kind == "social" and not self._needs_thought(words, confidence, agent_text, reasons):
             return "moshi", kind, confidence
         deep = reason_for_depth(words, kind)
-        if kind == "question" and not deep and self.preference == "moshi" and not self.every_turn:
+        plain = kind == "question" and not deep
+        if plain and self.preference == "moshi" and not self.every_turn:
             reasons.append("preference: moshi")
             return "moshi", kind, confidence
         refusal = self.budget.refusal(now)
         if refusal:
             reasons.append(refusal)
             return "moshi", kind, confidence
-        shortage = None if self.every_turn else self._resources.shortage()
-        plain = kind == "question" and not deep and self.preference != "llm"
-        if shortage and (partial or plain):
+        shortage = None if self.every_turn else self.resources.shortage()
+        if shortage and (partial or (plain and self.preference != "llm")):
             reasons.append(shortage)
             return "wait" if partial else "moshi", kind, confidence
         if deep:

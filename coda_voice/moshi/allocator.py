@@ -19,14 +19,8 @@ def keep_freed_memory() -> bool:
     """Have this process keep what it frees; False where the C library is another one."""
     if not sys.platform.startswith("linux"):
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-        ctypes.CDLL(None).gnu_get_libc_version  # noqa: B018 - musl has a mallopt that does nothing
-    except (AttributeError, OSError):
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
         return False
-    set_all = [
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT),
-        mallopt(_M_TRIM_THRESHOLD, _KEEP),
-        mallopt(_M_TOP_PAD, _AHEAD),
-    ]
-    return all(set_all)
+    wanted = {_M_MMAP_THRESHOLD: _LARGEST_KEPT, _M_TRIM_THRESHOLD: _KEEP, _M_TOP_PAD: _AHEAD}
+    return all([library.mallopt(name, value) for name, value in wanted.items()])
