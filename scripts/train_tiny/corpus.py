@@ -8,7 +8,7 @@ All drawing is from a `random.Random`, so that a seed fixes the corpus.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .lexicon import (
     ADJECTIVES,
@@ -76,6 +76,22 @@ def vocabularies(seed: int = 7) -> tuple[Vocabulary, Vocabulary]:
     common = [w for w in frequent_words(5000) if len(w) > 3 and w not in {*held.names, *held.likes}]
     things = rng.sample(common, 600)
     return Vocabulary(names[20:] + invented[:400], likes[20:] + things + invented[400:]), held
+
+
+def as_spoken(words: Vocabulary, share: float = 0.8) -> Vocabulary:
+    """`words` as users say them: real names and things are `share` of each list, by repetition.
+
+    Invented words teach to copy what is read; to tell by ear "milk" from "golf", each of the real
+    ones has to be heard many times.
+    """
+
+    def weighted(listed: list[str], real: set[str]) -> list[str]:
+        known = [word for word in listed if word in real]
+        others = len(listed) - len(known)
+        return listed + known * max(0, round(share / (1 - share) * others / len(known)) - 1)
+
+    names, likes = weighted(words.names, set(NAMES)), weighted(words.likes, set(LIKES))
+    return replace(words, names=names, likes=likes)
 
 
 def prompt_text(rng: random.Random, facts: Facts) -> str:

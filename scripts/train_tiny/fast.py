@@ -111,12 +111,48 @@ class FastForward:
     def codes(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Logits [dep_q, n, card] for chosen hidden states [n, dim] and targets [1 + n_q, n]."""
         lm, steps = self.lm, self.lm.dep_q
-        into = torch.cat([linear.weight for linear in lm.depformer_in]).to(torch.bfloat16)
-        x = F.linear(hidden, into).unflatten(-1, (steps, -1)).transpose(0, 1)
         tokens = [lm.depformer_text_emb(targets[0])]
         tokens += [lm.depformer_emb[k](targets[k + 1]) for k in range(steps - 1)]
-        x = x + torch.stack(tokens).to(torch.bfloat16)
-        layers = [
+        x = self._into_depth(hidden) + torch.stack(tokens).to(torch.bfloat16)
+        heads = lm.depformer.layers[0].self_attn.num_heads
+        out = self.depth(x, self._depth_layers(), heads)
+        return out @ stacked(lm.linears).transpose(1, 2)
+
+    @torch.no_grad()
+    def sample(
+        self, hidden: torch.Tensor, text: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """Codes [dep_q, n] drawn one after the other for hidden states [n, dim] and text [n]."""
+        lm, drawn = self.lm, []
+        heads = lm.depformer.layers[0].self_attn.num_heads
+        given, layers, out = self._into_depth(hidden), self._depth_layers(), stacked(lm.linears)
+        past: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layers]
+        token = lm.depformer_text_emb(text)
+        for step in range(lm.dep_q):
+            x = given[step] + token.to(torch.bfloat16)
+            for (norm1, norm2, *weights), seen in zip(layers, past, strict=True):
+                into, back, gate_in, gate_out = (weight[step] for weight in weights)
+                projected = F.linear(rms_norm(x, norm1.flatten()), into)
+                q, k, v = projected.unflatten(-1, (3, heads, -1)).unbind(1)
+                seen.append((k, v))
+                keys, values = (torch.stack(part, 2) for part in zip(*seen, strict=True))
+                mixed = F.scaled_dot_product_attention(q[:, :, None], keys, values)
+                x = x + F.linear(mixed.flatten(1), back)
+                gate, value = F.linear(rms_norm(x, norm2.flatten()), gate_in).chunk(2, -1)
+                x = x + F.linear(F.silu(gate) * value, gate_out)
+            logits = F.linear(x, out[step]).float() / temperature
+            drawn.append(torch.multinomial(logits.softmax(-1), 1)[:, 0])
+            if step + 1 < lm.dep_q:
+                token = lm.depformer_emb[step](drawn[-1])
+        return torch.stack(drawn)
+
+    def _into_depth(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[dep_q, n, depformer dim] from hidden states [n, dim]."""
+        into = torch.cat([linear.weight for linear in self.lm.depformer_in]).to(torch.bfloat16)
+        return F.linear(hidden, into).unflatten(-1, (self.lm.dep_q, -1)).transpose(0, 1)
+
+    def _depth_layers(self) -> list[Layer]:
+        return [
             (
                 layer.norm1.alpha,
                 layer.norm2.alpha,
@@ -125,11 +161,8 @@ class FastForward:
                 stacked([gate.linear_in for gate in layer.gating]),
                 stacked([gate.linear_out for gate in layer.gating]),
             )
-            for layer in lm.depformer.layers
+            for layer in self.lm.depformer.layers
         ]
-        heads = lm.depformer.layers[0].self_attn.num_heads
-        out = self.depth(x, layers, heads)
-        return out @ stacked(lm.linears).transpose(1, 2)
 
 
 def stacked(linears: list[torch.nn.Linear] | torch.nn.ModuleList) -> torch.Tensor:

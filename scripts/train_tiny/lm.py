@@ -176,6 +176,10 @@ def hide_codes(inputs: torch.Tensor, deaf_to_itself: float) -> torch.Tensor:
     return torch.cat([inputs[:, :1], codes.masked_fill(hidden, -1)], 1)
 
 
+LOOKS = 2  # passes over one batch: with the recorded voice, then with the model's own
+OWN_TEMPERATURE = 0.7
+
+
 @dataclass
 class Written:
     """The temporal half of a pass: hidden states, targets [B, 17, T], the text loss."""
@@ -190,12 +194,24 @@ HEARING_WEIGHT, HEARD_PAD_WEIGHT = 0.5, 0.2
 
 
 def text_loss(
-    model: Talker, fast: FastForward, batch: Batch, deaf_to_itself: float = 0.0
+    model: Talker,
+    fast: FastForward,
+    batch: Batch,
+    deaf_to_itself: float = 0.0,
+    own: torch.Tensor | None = None,
 ) -> Written:
-    """Run the temporal transformer and weigh the monologue and what was heard."""
+    """Run the temporal transformer and weigh the monologue and what was heard.
+
+    `own` [B, 8, T], delayed like the targets, is what the agent hears of itself in place of the
+    recording.
+    """
     lm = model.lm
     sequence = delayed(batch.codes, lm._get_initial_token(), batch.started)
-    inputs, targets = hide_codes(sequence[:, :, :-1], deaf_to_itself), sequence[:, :, 1:]
+    inputs, targets = sequence[:, :, :-1], sequence[:, :, 1:]
+    if own is not None:
+        inputs = inputs.clone()
+        inputs[:, 1 : CODEBOOKS + 1, 1:] = own[:, :, :-1]
+    inputs = hide_codes(inputs, deaf_to_itself)
     hidden = fast.text(inputs, model.reference(batch.reference))
     logits = F.linear(hidden, lm.text_linear.weight.to(hidden.dtype)).flatten(0, 1).float()
     target, weight = targets[:, 0].flatten(), batch.text_weight.flatten()
@@ -220,10 +236,19 @@ def text_loss(
 
 
 def losses(
-    model: Talker, fast: FastForward, batch: Batch, generator: torch.Generator
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The whole loss and its figures."""
-    written = text_loss(model, fast, batch, DEAF_TO_ITSELF)
+    model: Talker,
+    fast: FastForward,
+    batch: Batch,
+    generator: torch.Generator,
+    own: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+    """The whole loss, its figures, and the voice [B, 8, T] that the model would have had.
+
+    That voice is the next look's `own`: in free speech the model follows its own codes, with their
+    mistakes, and has to find back to the recording's (scheduled sampling over whole sequences:
+    Mihaylova and Martins 2019, "Scheduled Sampling for Transformers").
+    """
+    written = text_loss(model, fast, batch, DEAF_TO_ITSELF, own)
     hidden, targets = written.hidden, written.targets
     lottery = torch.rand(batch.sounding.shape, generator=generator) < 0.04
     chosen = (batch.sounding | lottery) & batch.trained
@@ -242,7 +267,10 @@ def losses(
             "text": written.loss.detach(), "audio": audio_loss.detach(),
             "code0": hits[0], "code1": hits[1], "code7": hits[7],
         }  # fmt: skip
-    return written.loss + audio_loss, figures
+    voice = targets[:, 1 : CODEBOOKS + 1].clone()
+    drawn = fast.sample(hidden[chosen].detach(), picked[0], OWN_TEMPERATURE)
+    voice.transpose(1, 2)[chosen] = torch.where(valid, drawn, audio_target).T
+    return written.loss + audio_loss, figures, voice
 
 
 @dataclass(frozen=True)
@@ -289,6 +317,7 @@ def train(
     generator = torch.Generator().manual_seed(rank + step)
     started, saved = time.monotonic(), time.monotonic()
     elapsed = before
+    looks, own = 0, None
     while True:
         if step % MEET_EVERY == 0:
             elapsed = agree(before + (time.monotonic() - started) / 60, workers)
@@ -299,12 +328,14 @@ def train(
         if done >= 1:
             return
         optimizer.set_share(rate_share(step, elapsed / (total or plan.minutes)))
-        samples = [
-            Conversation(rng, material, words, mix, plan.frames).build()
-            for mix in [READING] * plan.read_rows + [plan.mix] * (plan.rows - plan.read_rows)
-        ]
-        batch = collate(samples, material.silence)
-        loss, figures = losses(model, fast, batch, generator)
+        if looks % LOOKS == 0:
+            samples = [
+                Conversation(rng, material, words, mix, plan.frames).build()
+                for mix in [READING] * plan.read_rows + [plan.mix] * (plan.rows - plan.read_rows)
+            ]
+            batch, own = collate(samples, material.silence), None
+        looks += 1
+        loss, figures, own = losses(model, fast, batch, generator, own)
         optimizer.zero_grad()
         loss.backward()
         if plan.copy_rows:
@@ -320,6 +351,7 @@ def train(
         step += 1
         if step % MEET_EVERY == 0:
             average_parameters(parameters, workers)
+        figures[f"code0_{(looks - 1) % LOOKS}"] = figures["code0"]
         for name, value in figures.items():
             if value.isfinite():
                 mean[name] = 0.97 * mean.get(name, value.item()) + 0.03 * value.item()

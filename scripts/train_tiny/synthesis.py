@@ -51,7 +51,7 @@ USERS: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (PICO_USERS, 0.85, 1.18),
     (ESPEAK_USERS, 0.92, 1.1),
 )
-USER_SHARES = (0.2, 0.22, 0.25, 0.33)
+USER_SHARES = (0.2, 0.28, 0.25, 0.27)
 HELD_OUT_USERS = ("festival:cmu_us_slt_arctic_hts", "en-us+f5", "en-gb-x-rp+m8")
 AGENT_STRETCH = 1.12
 Job = TypeVar("Job")
@@ -90,11 +90,12 @@ def agent_texts(words: corpus.Vocabulary, sentences: int, seed: int = 11) -> lis
 def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[UserLine]:
     """Draw what users say: questions of every kind, backchannels, sentences for the STT."""
     rng = random.Random(seed)
+    words = corpus.as_spoken(words)
     lines = []
     for _index in range(count):
         facts = corpus.Facts(rng.choice(words.agents))
         share = rng.random()
-        if share < 0.6:
+        if share < 0.4:
             asked = corpus.question(rng, words, facts)
         elif share < 0.8:  # names and things are told apart only when each is heard often
             asked = corpus.question(rng, words, facts, rng.choice(["remember", "introduce"]))
