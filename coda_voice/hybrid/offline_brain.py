@@ -19,6 +19,7 @@ from coda_voice.protocols import ToolSpec
 Arguments = Mapping[str, object]
 Rule = tuple[str, re.Pattern[str], Callable[[re.Match[str]], Arguments | None]]
 
+_REASON_WORDS = 15
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
 _OPERATORS = (
     (r"(?:to the power of|raised to)", "**"),
@@ -28,6 +29,8 @@ _OPERATORS = (
     (r"(?:minus|less|take away)", "-"),
     (r"percent of", "/100*"),
 )
+_OPERAND = r"-?[\d.]+(?:e[+-]?\d+)?(?: \*\*2)?"
+_SUM = re.compile(rf"{_OPERAND}(?: (?:\*\*|/100\*|[*/+-]) {_OPERAND})*")
 _ASKING = r"(?:what(?:'s| is|s)|how much is|calculate|compute|work out|tell me|and)"
 _DURATION = (
     r"((?:[\w.-]+ ){1,6}?(?:seconds?|minutes?|hours?|days?)"
@@ -37,7 +40,9 @@ _UNIT_NAME = r"[a-z]+(?: per [a-z]+)?"
 
 
 def _expression(match: re.Match[str]) -> Arguments | None:
-    """Turn "three plus four" into "3+4"; None if something in it is no number."""
+    """Turn "three plus four" into "3+4"; None if something in it is no number, or if it is
+    no sum: half of one is what a mishearing leaves.
+    """
     text = match[1]
     root = re.match(r"(?:the )?square root of (.+)$", text)
     if root:
@@ -68,7 +73,8 @@ def _expression(match: re.Match[str]) -> Arguments | None:
                 at += 1
             else:
                 return None
-    return {"expression": "".join(parts)} if len(parts) >= 2 else None
+    whole = len(parts) >= 2 and _SUM.fullmatch(" ".join(parts))
+    return {"expression": "".join(parts)} if whole else None
 
 
 def duration_seconds(text: str) -> float | None:
@@ -333,5 +339,13 @@ def _results(messages: Sequence[Message]) -> list[str]:
             failed = text.startswith("Error: ")
             if message.tool_name == "recall" and not failed:
                 text = _recalled(text)
-            said.append(f"That did not work: {text.removeprefix('Error: ')}" if failed else text)
+            said.append(_failure(text) if failed else text)
     return list(reversed(said))
+
+
+def _failure(error: str) -> str:
+    """Say that a tool failed, and why if that is short enough to be listened to."""
+    reason = re.sub(r"^Error: (?:\w+ failed: )?", "", error).partition(". ")[0].rstrip(".")
+    if len(reason.split()) > _REASON_WORDS or not re.fullmatch(r"[\w\s,.;:'’°%-]+", reason):
+        return "That did not work."
+    return f"That did not work: {reason}."

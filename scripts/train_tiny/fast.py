@@ -119,9 +119,7 @@ class FastForward:
         return out @ stacked(lm.linears).transpose(1, 2)
 
     @torch.no_grad()
-    def sample(
-        self, hidden: torch.Tensor, text: torch.Tensor, temperature: float
-    ) -> torch.Tensor:
+    def sample(self, hidden: torch.Tensor, text: torch.Tensor, temperature: float) -> torch.Tensor:
         """Codes [dep_q, n] drawn one after the other for hidden states [n, dim] and text [n]."""
         lm, drawn = self.lm, []
         heads = lm.depformer.layers[0].self_attn.num_heads

@@ -172,8 +172,25 @@ async def test_the_offline_brain_tells_memories_to_the_user_and_not_about_him(me
 
 
 @pytest.mark.parametrize(
-    "said", ["", "Who was Napoleon?", "seven", "tell me a joke", "set a timer"]
-)
+    ("error", "told"),
+    [
+        ("Error: set_timer failed: There are 20 timers already.",
+         "That did not work: There are 20 timers already."),
+        ("Error: calculate failed: '3+' is no sum (line 1, <string>)", "That did not work."),
+        ("Error: get_time failed: " + "word " * 40, "That did not work."),
+    ],
+)  # fmt: skip
+async def test_the_offline_brain_says_why_a_tool_failed_where_that_can_be_listened_to(error, told):
+    result = Message("tool", error, tool_call_id="offline_1", tool_name="calculate")
+    chunks = [chunk async for chunk in OfflineBrain().stream([Message("user", "x"), result])]
+    assert chunks[0] == TextDelta(told)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "Who was Napoleon?", "seven", "tell me a joke", "set a timer", "what is six plus",
+     "six plus times two", "seven eight"],
+)  # fmt: skip
 def test_the_offline_brain_knows_what_it_does_not_know(said):
     assert understand(said, TOOLS) is None
 
