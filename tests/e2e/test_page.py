@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -17,6 +18,7 @@ from playwright.sync_api import Browser, TimeoutError
 
 from tests.conftest import Spoken
 from tests.e2e.browser import PageUser, browser
+from tests.e2e.relay import relay
 from tests.integration.voice_server import RunningServer, voice_server
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
@@ -137,6 +139,40 @@ def test_a_reload_goes_on_with_the_same_conversation(talker: PageUser, server: R
     assert server.front.sessions.all() == [session]
     assert session.resumed == 1
     assert "good morning" in page.inner_text("#turns"), "what was said is still to be read"
+
+
+def test_a_lost_connection_comes_back_by_itself(chromium: Browser, server: RunningServer):
+    context = chromium.new_context(reduced_motion="reduce")
+    with relay(urlsplit(server.http).port or 80) as cable, contextlib.closing(context):
+        somebody = PageUser(context, f"http://127.0.0.1:{cable.port}")
+        page = somebody.page
+        somebody.begin()
+        somebody.wait_for_frames(3)
+        somebody.write("good morning")
+        page.wait_for_selector(".turn.user >> text=good morning")
+        (session,) = server.front.sessions.all()
+        cable.cut()
+        somebody.wait_until(lambda: session.resumed == 1)
+        page.wait_for_selector("html[data-state=live]")
+        somebody.wait_for_frames(3)
+        assert server.front.sessions.all() == [session]
+        assert "good morning" in page.inner_text("#turns")
+        somebody.end()
+        assert [text for text in somebody.problems if "WebSocket" not in text] == []
+    somebody_left(server)
+
+
+def test_words_typed_while_one_speaks_are_a_turn_of_their_own(talker: PageUser):
+    page = talker.page
+    page.wait_for_selector("#who-user.speaking")
+    talker.write("good evening")
+    written = page.locator(".turn.user", has_text="good evening")
+    written.wait_for()
+    assert "written" in written.first.inner_text()
+    talker.wait_for_frames(40)
+    assert written.count() == 1, "what is heard meanwhile is not added to what was typed"
+    assert "good evening" in written.first.inner_text()
+    assert "what is your" not in written.first.inner_text()
 
 
 def test_muted_means_that_nothing_leaves_the_browser(talker: PageUser):
