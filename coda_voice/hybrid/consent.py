@@ -9,11 +9,12 @@ from coda_voice.hybrid.llm import ToolCall
 from coda_voice.hybrid.speakable import speakable
 from coda_voice.protocols import ToolSpec
 
-_YES = re.compile(
-    r"^(?:(?:oh|well|um|uh|ok|okay)\s+)*(?:yes|yeah|yep|yup|sure|please do|do it|go ahead|"
-    r"go for it|okay|ok|of course|absolutely|definitely|certainly|confirm|confirmed|right|"
-    r"correct|i do)\b"
+_LEAVE = (
+    r"(?:yes|yeah|yep|yup|sure|do it|do that|do so|go ahead|go for it|go on|okay|ok|of course|"
+    r"absolutely|definitely|certainly|confirm|confirmed|right|correct|i do|i am sure|i'm sure)"
 )
+_MANNERS = r"(?:oh|well|um|uh|please|thanks|thank you|coda|then|now|sir|that's)"
+_YES = re.compile(rf"(?:{_MANNERS} )*{_LEAVE}(?: (?:{_LEAVE}|{_MANNERS}))*")
 _NO = re.compile(
     r"\b(?:no|nope|nah|don't|do not|stop|cancel|never|not now|rather not|wait|forget it|leave it)\b"
 )
@@ -29,13 +30,14 @@ def act(calls: Sequence[ToolCall], specs: Sequence[ToolSpec]) -> bool:
 def consent(reply: str) -> bool | None:
     """Tell whether ``reply`` allows what was asked; None if it says neither.
 
-    A reply with both, as in "yes, no, wait", is a refusal.
+    A reply with both, as in "yes, no, wait", is a refusal. Leave is given only by a reply that
+    says nothing else: "okay, what time is it" is another subject.
     """
     words = re.sub(r"[^a-z' ]", " ", reply.lower().replace("’", "'")).strip()
     words = re.sub(r"\s+", " ", words)
     if _NO.search(words) and len(words.split()) <= 12:
         return False
-    return True if _YES.match(words) and len(words.split()) <= 12 else None
+    return True if _YES.fullmatch(words) else None
 
 
 def question_before(calls: Sequence[ToolCall], specs: Sequence[ToolSpec]) -> str | None:

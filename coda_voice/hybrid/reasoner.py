@@ -38,6 +38,8 @@ from coda_voice.hybrid.tool_runner import ToolRunner
 from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
 
 Outcome = Literal["answered", "failed", "interrupted", "asked"]
+CONSENT_SECONDS = 60.0
+"""So long a question for leave may wait for its reply."""
 
 APOLOGIES = {
     "llm_stalled": "Sorry, that takes me too long just now.",
@@ -76,6 +78,8 @@ class _Pending:
 
     messages: list[Message]
     calls: tuple[ToolCall, ...]
+    until: float
+    """By the event loop's clock; a yes that comes later was said to something else."""
 
 
 class _Enough(Exception):
@@ -195,6 +199,8 @@ class Reasoner:
         """Write the prompt; if leave was asked for and this is the reply, act on it."""
         turn, pending = state.turn, self._pending
         self._pending = None
+        if pending is not None and asyncio.get_running_loop().time() > pending.until:
+            pending = None
         said = consent(turn.text) if pending else None
         if pending is None or said is None:
             state.kept = self._runner.take_kept()
@@ -235,7 +241,8 @@ class Reasoner:
                 await state.answer.confirmed.wait()
                 state.answer.acted = True
             if question := question_before(calls, specs):
-                self._pending = _Pending(state.messages, tuple(calls))
+                until = asyncio.get_running_loop().time() + CONSENT_SECONDS
+                self._pending = _Pending(state.messages, tuple(calls), until)
                 self._say(state, question, "question")
                 return "asked"
             await self._run_tools(state, calls)

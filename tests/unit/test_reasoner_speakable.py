@@ -207,9 +207,12 @@ def test_durations_are_understood():
 
 
 def test_consent_is_only_what_is_clearly_a_yes():
-    for reply in ["Yes.", "yeah, do it", "Okay, go ahead!", "Sure", "yes please"]:
+    for reply in ["Yes.", "yeah, do it", "Okay, go ahead!", "Sure", "yes please", "of course, thank you",
+                  "oh yes, please do it"]:  # fmt: skip
         assert consent(reply) is True
     for reply in ["No.", "yes, no, wait", "Don't!", "stop", "better not now"]:
         assert consent(reply) is False
-    for reply in ["", "What is the weather like?", "which one", "yesterday was nice"]:
+    for reply in ["", "What is the weather like?", "which one", "yesterday was nice",
+                  "okay what time is it", "okay but which of them", "ok hang on",
+                  "correct me if i am wrong", "yes but tomorrow"]:  # fmt: skip
         assert consent(reply) is None
