@@ -52,18 +52,41 @@ def _likes(verb: str, says: str, importance: float = 0.7) -> _Rule:
     return _rule(pattern, f"The user {says} {{x}}", "likes {key}", importance, "preference")
 
 
+_NAME = (
+    r"(?P<x>(?!(?:later|back|tomorrow|tonight|when|whenever|if|again|soon|now|any|anytime|maybe|please|not|an?|the|on|in|at|"
+    r"before|after|as|so|too|very|spelled|spelt|pronounced|hard|difficult|long|short|unusual)\b)[\w'-]+(?: [\w'-]+){0,2}?)"
+    + _END
+)
+_NO_HOME = (
+    r"(?!(?:(?:the|an?|our|my|your|this|that|his|her) )?(?:[\w-]+ )?(?:kitchen|room|bedroom|bathroom|office|garden|sofa|couch|"
+    r"table|next|front|back|left|right|phase|stage|team|meeting|topic|question|point|other)\b)"
+)
+_RELATIVE = (
+    r"(?:wife|husband|partner|mother|mum|mom|father|dad|sister|brother|son|daughter|boss|neighbour|best friend|doctor|"
+    r"dentist|landlord|supervisor)"
+)
+_PASSING = (
+    r"(?:\w+ing|allergic|late|early|sick|ill|away|here|home|at|in|on|not|very|so|really|too|out|off|back|busy|tired|angry|"
+    r"happy|sad|well|fine|better|worse|ready|gone)"
+)
+"""How somebody is, of which any number may be true: it replaces only itself."""
 _NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
 _RULES = (
-    _rule(r"\bmy name(?:'s| is) " + _X, "The user's name is {x}", "name", 0.95),
-    _rule(r"(?:^|[,;.]\s*)(?:please )?(?:just )?call me " + _X, "The user is called {x}", "name", 0.95),
+    _rule(r"\bmy name(?:'s| is) " + _NAME, "The user's name is {x}", "name", 0.95),
+    _rule(r"(?:^|[,;.]\s*)(?:please )?(?:just )?call me " + _NAME, "The user is called {x}", "name", 0.95),
     _rule(r"\bremember (?:that )?(?P<x>(?!me\b|when\b|how\b|what\b|to\b)(?:my|i|the|we|our)\b[^?]+?)(?=$|[.!?])",
           "The user asked to remember: {x}", "remember {key}", 0.9),
-    _rule(_WE + r"(?:live|living|settled|based) (?:in|at|near|on) " + _X, "The user lives in {x}", "home", 0.85),
-    _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:to|into) " + _X,
+    _rule(r"\b(?:i|we) (?:no longer|don't|do not|dont) lives? (?:in|at|near|on) " + _X,
+          "The user no longer lives in {x}", "home", 0.85),
+    _rule(_WE + r"(?:live|living|settled|based) (?:in|at|near|on) " + _NO_HOME + _X, "The user lives in {x}", "home", 0.85),
+    _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:to|into) " + _NO_HOME + _X,
           "The user lives in {x}", "home", 0.85),
     _rule(r"\bi(?:'m| am) (?:originally |really )?from " + _X, "The user is from {x}", "origin", 0.8),
     _rule(_I + r"(?:work|working|got a job|started) as " + _X, "The user works as {x}", "job", 0.8),
-    _rule(_I + r"(?:work|working|started working|got a job|started a new job) (?:at|for|in|with) " + _X,
+    _rule(r"\bi (?:no longer|don't|do not|dont) works? (?:at|for|in|with) " + _X,
+          "The user no longer works at {x}", "workplace", 0.75),
+    _rule(_I + r"(?:work|working|started working|got a job|started a new job) (?:at|for|in|with) "
+          r"(?!(?:the )?(?:nights?|home|weekends?|moment|mornings?|evenings?|afternoons?|least|last|all)\b)" + _X,
           "The user works at {x}", "workplace", 0.75),
     _rule(r"\bi(?:'m| am) (?:now )?an? (?P<x>(?:[\w-]+ ){0,2}(?:teacher|nurse|doctor|engineer|student|chef|cook|lawyer|"
           r"artist|pharmacist|dentist|electrician|librarian|musician|carpenter|plumber|baker|pilot|writer|"
@@ -73,6 +96,8 @@ _RULES = (
     _rule(r"\bi(?:'m| am) (?:now )?(?P<x>retired|unemployed|self-employed)\b", "The user is {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am| just turned| turned) (?P<x>\d{1,3})(?: years old| now|(?=[.!,]|$))", "The user is {x} years old", "age", 0.8),
     _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _X, "The user's birthday is {x}", "birthday", 0.9),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?:really |actually )?allergic to " + _X,
+          "The user is not allergic to {x}", "allergic {key}", 0.95),
     _rule(r"\bi(?:'m| am) (?:very |badly |severely |terribly )?allergic to " + _X, "The user is allergic to {x}", "allergic {key}", 0.95),
     _rule(r"\bi(?:'m| am) (?:no longer|not|not a|no longer a) (?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
           "The user is not {x}", "diet", 0.9),
@@ -89,8 +114,13 @@ _RULES = (
           "The user's favourite {what} is {x}", "favourite {what}", 0.8, "preference"),
     _rule(r"\bmy (?P<what>[a-z'-]+(?: [a-z'-]+){0,2}?)(?:'s| is| are) (?:now )?(?:called|named) " + _X,
           "The user's {what} is called {x}", "name of {what}", 0.8),
-    _rule(r"\bmy (?P<what>[a-z-]+(?:'s)?(?: [a-z-]+){0,2}?)(?:'s|s')? name(?:'s| is) " + _X,
+    _rule(r"\bmy (?P<what>[a-z-]+(?: [a-z-]+){0,2}?)(?:'s|s')? name(?:'s| is) " + _NAME,
           "The user's {what} is called {x}", "name of {what}", 0.8),
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s|s)? birthday(?:'s| is) " + _X,
+          "The user's {what}'s birthday is {x}", "birthday of {what}", 0.85),
+    _rule(r"\bi (?:don't|do not|dont|no longer) have (?P<x>(?:an?|any) (?:[\w-]+ ){0,4}?[\w-]+)" + _END,
+          "The user does not have {x}", "has {key}", 0.65),
+    _rule(r"\bi sold (?:my|our|the|an?|their) (?P<x>(?:[\w-]+ ){0,4}?[\w-]+)" + _END, "The user sold their {x}", "has {key}", 0.65),
     _rule(_I + r"(?:have|got|own|adopted|bought|had got) (?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)" + _END,
           "The user has {x}", "has {key}", 0.65),
     _rule(r"\bi(?:'ve| have) (?:got )?(?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)" + _END,
@@ -99,16 +129,36 @@ _RULES = (
     _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
     _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
     _rule(_I + r"speak (?:fluent |some |a little )?" + _X, "The user speaks {x}", "speaks {key}", 0.65),
-    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged|single|pregnant)\b", "The user is {x}", "family status", 0.8),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single|pregnant)\b",
+          "The user is not {x}", "family status", 0.8),
+    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single|pregnant)\b",
+          "The user is {x}", "family status", 0.8),
     _rule(r"\bmy (?P<what>(?:phone |mobile |house |flat )?number|email|address)(?:'s| is) (?P<x>[^.!?]+)",
           "The user's {what} is {x}", "my {what}", 0.85),
-    _rule(r"\bmy (?P<what>wife|husband|partner|mother|mum|mom|father|dad|sister|brother|son|daughter|boss|neighbour|"
-          r"best friend|shoe size|password hint|wifi name|doctor|dentist|landlord|supervisor)(?:'s| is) (?!(?:called|named)\b)" + _X,
+    _rule(r"\bmy (?P<what>shoe size|password hint|wifi name)(?:'s| is) " + _X, "The user's {what} is {x}", "my {what}", 0.75),
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s| is) (?={_PASSING}\b)(?!\w+ (?:is|are|was|has|had)\b)" + _X,
+          "The user's {what} is {x}", "my {what} {key}", 0.75),
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s| is) (?!(?:called|named)\b)(?!(?:[\w-]+ ){{1,3}}(?:is|are|was|has|had)\b)" + _X,
           "The user's {what} is {x}", "my {what}", 0.75),
 )  # fmt: skip
 _UNSURE = re.compile(
     r"\b(if i|i wish|i might|i may|maybe i|i would|i'd (?:like|love)|do you|would you|could you|imagine|"
-    r"let's say|pretend|suppose|what if|(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i)\b",
+    r"let's say|pretend|suppose|what if|"
+    r"(?:\w+n't|not|never|nobody|no one) (?:\w+ )?(?:think|say|says|said|tell|told|believe|mean|true|sure|certain|know|"
+    r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?i|"
+    r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i)\b",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|then|tell me)\s+)*"
+    r"(?:do|does|did|am|is|are|was|were|have|has|had|should|would|could|can|will|may|must|shall|who|whom|whose|what|which|"
+    r"when|where|why|how|(?:do|does|did|is|are|was|have|has|should|would|could|can|wo)n't (?:i|you|we|they|my))\b",
+    re.IGNORECASE,
+)
+"""How a question begins: a recogniser writes no question mark."""
+_PLANNED = re.compile(
+    r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
+    r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b",
     re.IGNORECASE,
 )
 _POINTING = re.compile(
@@ -143,14 +193,15 @@ def distill(turn: str) -> list[Fact]:
     """Facts in one turn of the user, in the order they were said; usually none or one."""
     facts: dict[str, Fact] = {}
     for sentence in sentences(turn):
-        if sentence.endswith("?") or unsure(sentence):
-            continue
         asked = _REMEMBER.match(sentence)
+        if sentence.endswith("?") or unsure(sentence) or (_ASKS.match(sentence) and not asked):
+            continue
         # "Remember that I like tea" says that the user likes tea, and that it matters.
         told = _facts_in(sentence[asked.end() :]) if asked else []
         told = [replace(one, importance=max(one.importance, ASKED)) for one in told]
         for fact in told or _facts_in(sentence):
-            facts.setdefault(fact.subject, fact)
+            facts.pop(fact.subject, None)  # "in Paris. Sorry, in Rome"
+            facts[fact.subject] = fact
     return list(facts.values())
 
 
@@ -178,8 +229,8 @@ def sentences(turn: str) -> list[str]:
 
 
 def unsure(sentence: str) -> bool:
-    """Tell whether a sentence wishes, supposes, or tells of the past or of others' words."""
-    return bool(_UNSURE.search(sentence) or _SHORT.search(sentence))
+    """Tell whether a sentence wishes, supposes, plans, or tells of the past or of others' words."""
+    return any(looks.search(sentence) for looks in (_UNSURE, _SHORT, _PLANNED))
 
 
 def _facts_in(sentence: str) -> list[Fact]:

@@ -31,6 +31,14 @@ MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
         ("please remember that i like tea", "The user likes tea.", "likes tea"),
         ("remember my name is Anna", "The user's name is Anna.", "name"),
         ("I drive an old Renault.", "The user drives an old Renault.", "car"),
+        ("my dog's name is Rex", "The user's dog is called Rex.", "name of dog"),
+        ("my son's birthday is in May", "The user's son's birthday is in May.", None),
+        ("I no longer live in Berlin", "The user no longer lives in Berlin.", "home"),
+        ("I don't have a dog anymore", "The user does not have a dog.", "has dog"),
+        ("I sold my car", "The user sold their car.", "has car"),
+        ("I'm not allergic to nuts", "The user is not allergic to nuts.", "allergic nuts"),
+        ("I live in Paris. Sorry, I live in Rome.", "The user lives in Rome.", "home"),
+        ("call me Ada", "The user is called Ada.", "name"),
     ],
 )
 def test_a_fact_is_read_from_a_sentence(said, fact, subject):
@@ -54,11 +62,32 @@ def test_a_fact_is_read_from_a_sentence(said, fact, subject):
         "I like it.",
         "You live in Rome.",
         "The weather is nice.",
+        "do i like tea",
+        "is it true that i like tea",
+        "should i have a dog",
+        "I don't think I like chess",
+        "I didn't say I like chess",
+        "call me later",
+        "my name is on the list",
+        "we moved into the kitchen",
+        "I work at night",
+        "I'm engaged in a project",
+        "I'm moving to Paris next year",
+        "my wife's car is red",
         "",
     ],
 )
 def test_what_is_no_fact_about_the_user_gives_none(said):
     assert distill(said) == []
+
+
+def test_how_somebody_is_today_does_not_replace_who_they_are():
+    for lasting, passing in [
+        ("my wife is allergic to nuts", "my wife is late today"),
+        ("my brother is a pilot", "my brother is visiting"),
+    ]:
+        assert distill(lasting)[0].subject != distill(passing)[0].subject
+    assert distill("my brother is a pilot")[0].subject == distill("my brother is a cook")[0].subject
 
 
 def test_the_same_thing_said_otherwise_has_the_same_subject():
