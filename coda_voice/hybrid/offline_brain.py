@@ -10,17 +10,18 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import datetime
 
 from coda_voice.errors import LlmError
 from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall, ToolCallRequest
 from coda_voice.hybrid.spoken_numbers import parse_number
+from coda_voice.hybrid.spoken_times import clock_time, duration_seconds
 from coda_voice.protocols import ToolSpec
 
 Arguments = Mapping[str, object]
 Rule = tuple[str, re.Pattern[str], Callable[[re.Match[str]], Arguments | None]]
 
 _REASON_WORDS = 15
-_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
 _OPERATORS = (
     (r"(?:to the power of|raised to)", "**"),
     (r"(?:multiplied by|times|x)", "*"),
@@ -31,6 +32,7 @@ _OPERATORS = (
 )
 _OPERAND = r"-?[\d.]+(?:e[+-]?\d+)?(?: \*\*2)?"
 _SUM = re.compile(rf"{_OPERAND}(?: (?:\*\*|/100\*|[*/+-]) {_OPERAND})*")
+_OF = {"square root": "sqrt({})", "half": "{}/2", "third": "{}/3", "quarter": "{}/4"}
 _ASKING = r"(?:what(?:'s| is|s)|how much is|calculate|compute|work out|tell me|and)"
 _DURATION = (
     r"((?:[\w.-]+ ){1,6}?(?:seconds?|minutes?|hours?|days?)"
@@ -44,10 +46,12 @@ def _expression(match: re.Match[str]) -> Arguments | None:
     no sum: half of one is what a mishearing leaves.
     """
     text = match[1]
-    root = re.match(r"(?:the )?square root of (.+)$", text)
-    if root:
-        inner = parse_number(root[1].split())
-        return {"expression": f"sqrt({inner[0]:g})"} if inner else None
+    alone = re.match(r"(?:the |a )?(square root|half|third|quarter) of (.+)$", text)
+    if alone:
+        inner = parse_number(alone[2].split())
+        if inner is None or inner[1] != len(alone[2].split()):
+            return None
+        return {"expression": _OF[alone[1]].format(f"{inner[0]:.15g}")}
     parts: list[str] = []
     words = text.split()
     at = 0
@@ -77,51 +81,37 @@ def _expression(match: re.Match[str]) -> Arguments | None:
     return {"expression": "".join(parts)} if whole else None
 
 
-def duration_seconds(text: str) -> float | None:
-    """Read "an hour and a half" or "two minutes and ten seconds" as seconds."""
-    total = 0.0
-    length = 0.0
-    words = text.replace("half an hour", "thirty minutes").replace("half a", "0.5").split()
-    at = 0
-    while at < len(words):
-        number = parse_number(words[at:])
-        count = number[0] if number else 1.0 if words[at] in ("a", "an", "one") else None
-        if words[at : at + 3] == ["and", "a", "half"]:
-            total, at = total + length / 2, at + 3
-        elif words[at] == "and":
-            at += 1
-        elif count is None:
-            return None
-        else:
-            at += number[1] if number else 1
-            unit = words[at].rstrip("s") if at < len(words) else ""
-            if words[at : at + 3] == ["and", "a", "half"]:
-                count, at = count + 0.5, at + 3
-                unit = words[at].rstrip("s") if at < len(words) else ""
-            if unit not in _SECONDS:
-                return None
-            length = _SECONDS[unit]
-            total, at = total + count * length, at + 1
-    return total or None
-
-
 def _timer(match: re.Match[str]) -> Arguments | None:
     groups = match.groupdict()
     seconds = duration_seconds(groups["length"].strip())
-    label = (groups.get("label") or "").strip()
+    label = (groups.get("label") or groups.get("named") or "").strip()
     return {"seconds": seconds, "label": label} if seconds else None
 
 
 def _reminder(match: re.Match[str]) -> Arguments | None:
-    seconds = duration_seconds(match["length"].strip())
-    return {"text": _second_person(match["what"]), "in_seconds": seconds} if seconds else None
+    groups = match.groupdict()
+    text = _second_person(groups.get("what") or "wake up")
+    if length := groups.get("length"):
+        seconds = duration_seconds(length.strip())
+        return {"text": text, "in_seconds": seconds} if seconds else None
+    at_time = clock_time(groups["at"], datetime.now().astimezone())
+    return {"text": text, "at_time": at_time} if at_time else None
+
+
+def _cancelled(match: re.Match[str]) -> Arguments:
+    label = match["label"] or match["what"] or ""
+    return {"label": label} if label else {}
 
 
 def _units(match: re.Match[str]) -> Arguments | None:
-    number = parse_number(match["value"].split())
-    if number is None or number[1] != len(match["value"].split()):
+    said = re.sub(r"^(?:an?|one)$", "1", match["value"])
+    below_zero = said.startswith("minus ")
+    words = said.removeprefix("minus ").split()
+    number = parse_number(words)
+    if number is None or number[1] != len(words):
         return None
-    return {"value": number[0], "from_unit": match["source"], "to_unit": match["target"]}
+    value = -number[0] if below_zero else number[0]
+    return {"value": value, "from_unit": match["source"], "to_unit": match["target"]}
 
 
 def _fact(match: re.Match[str]) -> Arguments:
@@ -176,26 +166,47 @@ def _rule(tool: str, pattern: str, read: Callable[[re.Match[str]], Arguments | N
     return tool, re.compile(pattern), read
 
 
+_OF_SOMETHING = (
+    "did|do|does|will|would|was|were|should|shall|can|could|the|of|i|we|he|she|they|my|your|to|for"
+)
+_OTHER_DAYS = (
+    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|christmas|easter|next|last|birthday"
+)
+_AT = r"at (?P<at>[\w' ]+?)"
 _PLACE = r"(?: is it)?(?: now| right now)? in (?P<place>[a-z ]+?)(?: now| right now)?"
 RULES: Sequence[Rule] = (
     _rule("get_time", rf"\btime{_PLACE}$", lambda m: {"place": m["place"].title()}),
-    _rule("get_time", r"\bwhat(?:'s| is|s)? (?:the )?time\b|\btime is it\b|\bthe time\b", _fixed()),
+    _rule(
+        "get_time",
+        r"\b(?:what(?:'s| is|s)?|tell me|know|have|got) the time(?: now| right now| is)?$|"
+        r"\btime is it\b|^(?:the )?(?:current )?time$|"
+        rf"\bwhat(?:'s| is)? (?:the )?time\b(?! (?:{_OF_SOMETHING})\b)(?! is (?!it\b))",
+        _fixed(),
+    ),
     _rule("get_date", r"\b(?:day|date)\b.*\btomorrow\b", _fixed(days_from_today=1)),
     _rule("get_date", r"\b(?:day|date)\b.*\byesterday\b", _fixed(days_from_today=-1)),
     _rule(
         "get_date",
-        r"\b(?:what|which) (?:day|date)\b|\b(?:today's|the) date\b|\bdate today\b",
+        rf"(?!.*\b(?:{_OTHER_DAYS})\b)(?:.*\b(?:what|which) (?:day|date)\b"
+        r"(?! (?:did|do|does|will|was|were|should|shall|can)\b)(?! is (?!it\b|today\b|this\b))"
+        r"|.*\b(?:today's|the) date\b|.*\bdate today\b)",
         _fixed(),
     ),
     _rule(
         "set_timer",
-        rf"\btimer\b.*?\bfor (?P<length>{_DURATION})"
-        r"(?: for (?:the |my )?(?P<label>[a-z ]+))?$",
+        rf"\btimer for (?:the |my )?(?P<label>[a-z ]+?) (?:for|of) (?P<length>{_DURATION})$",
         _timer,
     ),
     _rule(
         "set_timer",
-        r"\bset an? (?P<length>[\w. -]+?)(?: (?P<label>(?!min|sec|hour|day)[a-z]+))?? timer\b",
+        rf"\b(?:(?!an?\b|the\b|my\b|set\b|start\b|new\b)(?P<named>[a-z]+) )?timer\b.*?"
+        rf"\b(?:for|of) (?P<length>{_DURATION})(?: for (?:the |my )?(?P<label>[a-z ]+))?$",
+        _timer,
+    ),
+    _rule(
+        "set_timer",
+        r"\b(?:set|start|make|begin)(?: me)? an? (?P<length>[\w. -]+?)"
+        r"(?: (?P<label>(?!min|sec|hour|day)[a-z]+))?? timer\b",
         _timer,
     ),
     _rule(
@@ -208,8 +219,18 @@ RULES: Sequence[Rule] = (
         rf"\bremind me (?:to|that|about) (?P<what>.+?) in (?P<length>{_DURATION})$",
         _reminder,
     ),
+    _rule("set_reminder", rf"\bremind me {_AT} (?:to|that|about) (?P<what>.+)$", _reminder),
+    _rule("set_reminder", rf"\bremind me (?:to|that|about) (?P<what>.+?) {_AT}$", _reminder),
+    _rule("set_reminder", r"\balarm (?:for|at) (?P<at>[\w' ]+)$", _reminder),
+    _rule("set_reminder", rf"\bwake me(?: up)? {_AT}$", _reminder),
+    _rule("set_reminder", rf"\bwake me(?: up)? in (?P<length>{_DURATION})$", _reminder),
     _rule(
-        "cancel_timer", r"\b(?:cancel|stop|delete|clear)\b.*\b(?:timers?|reminders?)\b", _fixed()
+        "cancel_timer",
+        r"\b(?:cancel|stop|delete|clear|turn off) "
+        r"(?:(?:the|my|all|of|every|that|this|running)\b ?)*"
+        r"(?:(?P<label>[a-z ]+?) )?(?:timers?|reminders?|alarms?)(?: (?:to|for|about) "
+        r"(?P<what>.+))?$",
+        _cancelled,
     ),
     _rule(
         "list_timers",
@@ -238,14 +259,15 @@ RULES: Sequence[Rule] = (
     _rule("calculate", rf"(?:{_ASKING} )?(.+)$", _expression),
     _rule(
         "remember",
-        r"\b(?:remember|note|keep in mind|don't forget) (?:that )?(?P<fact>(?!what|who|where|"
-        r"when|how|if)\w+ .+)$",
+        r"^(?:and |also |i want you to |i'd like you to )*"
+        r"(?:remember|note|keep in mind|don't forget) (?:that )?(?P<fact>(?!what|who|where|when|"
+        r"how|if)\w+ .+)$",
         _fact,
     ),
     _rule(
         "recall",
-        r"\b(?:do you (?:remember|know)|what did i (?:say|tell you)|remind me) (?:about "
-        r")?(?P<query>(?:what|who|where|when|my|about).+)$",
+        r"\b(?:do you (?:still )?(?:remember|know)|what did i (?:say|tell you)|remind me) (?:about "
+        r")?(?P<query>(?:what|who|where|when|my|about|that (?:i|my)|if (?:i|my)).+)$",
         lambda m: {"query": m["query"]},
     ),
     _rule(
@@ -310,6 +332,8 @@ def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
     )
     plain = re.sub(r"\b(?:please|thanks|thank you)\b", "", plain)
     plain = " ".join(plain.split())
+    if re.match(r"(?:don't|do not|never)\b(?! forget\b)", plain):
+        return None
     for tool, pattern, read in RULES:
         match = pattern.search(plain) if tool != "calculate" else pattern.match(plain)
         if tool in tools and match:

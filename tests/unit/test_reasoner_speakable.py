@@ -1,14 +1,17 @@
 """What is spoken: sentences out of a stream, no markup, numbers as words."""
 
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coda_voice.hybrid.consent import consent
 from coda_voice.hybrid.llm import Message, TextDelta
-from coda_voice.hybrid.offline_brain import OfflineBrain, duration_seconds, understand
+from coda_voice.hybrid.offline_brain import OfflineBrain, understand
 from coda_voice.hybrid.speakable import MAX_SENTENCE, SentenceStream, speakable
 from coda_voice.hybrid.spoken_numbers import number_words, parse_number, with_numbers_as_words
+from coda_voice.hybrid.spoken_times import clock_time, duration_seconds
 
 ANSWER = (
     "<think>They want a list. No.</think>**Sure!** Dr. Smith paid $5.50 on 21 November 2026. "
@@ -138,6 +141,22 @@ TOOLS = {
         ("Remind me in twenty minutes to call my mother", "set_reminder",
          {"text": "call your mother", "in_seconds": 1_200.0}),
         ("cancel the timer", "cancel_timer", {}),
+        ("cancel all my timers", "cancel_timer", {}),
+        ("cancel the pasta timer", "cancel_timer", {"label": "pasta"}),
+        ("set a pasta timer for ten minutes", "set_timer", {"seconds": 600.0, "label": "pasta"}),
+        ("set a timer for the pasta for ten minutes", "set_timer",
+         {"seconds": 600.0, "label": "pasta"}),
+        ("start a five minute timer", "set_timer", {"seconds": 300.0, "label": ""}),
+        ("remind me to call mum at 17:30", "set_reminder",
+         {"text": "call mum", "at_time": "17:30"}),
+        ("wake me up at half past six in the morning", "set_reminder",
+         {"text": "wake up", "at_time": "06:30"}),
+        ("half of thirty", "calculate", {"expression": "30/2"}),
+        ("how many feet are in a mile", "convert_units",
+         {"value": 1.0, "from_unit": "mile", "to_unit": "feet"}),
+        ("convert minus ten celsius to fahrenheit", "convert_units",
+         {"value": -10.0, "from_unit": "celsius", "to_unit": "fahrenheit"}),
+        ("Do you remember my name?", "recall", {"query": "my name"}),
         ("how much time is left on my timer", "list_timers", {}),
         ("convert ten miles to kilometers", "convert_units",
          {"value": 10.0, "from_unit": "miles", "to_unit": "kilometers"}),
@@ -189,7 +208,10 @@ async def test_the_offline_brain_says_why_a_tool_failed_where_that_can_be_listen
 @pytest.mark.parametrize(
     "said",
     ["", "Who was Napoleon?", "seven", "tell me a joke", "set a timer", "what is six plus",
-     "six plus times two", "seven eight"],
+     "six plus times two", "seven eight", "don't cancel the timer",
+     "what time did the train leave",
+     "what's the date on friday", "what day is christmas", "i can't remember that song",
+     "what's the square root of sixteen plus nine"],
 )  # fmt: skip
 def test_the_offline_brain_knows_what_it_does_not_know(said):
     assert understand(said, TOOLS) is None
@@ -206,9 +228,20 @@ def test_durations_are_understood():
         assert duration_seconds(said) == seconds
 
 
+@pytest.mark.parametrize(
+    ("said", "time"),
+    [("five", "17:00"), ("three", "15:00"), ("seven thirty", "19:30"), ("half past six", "18:30"),
+     ("quarter to three", "14:45"), ("five am", "05:00"), ("five in the afternoon", "17:00"),
+     ("eight o'clock", "20:00"), ("17 30", "17:30"), ("noon", "12:00"), ("twelve", "00:00"),
+     ("midnight", "00:00"), ("banana", None), ("twenty six", None), ("five ninety", None)],
+)  # fmt: skip
+def test_times_of_day_are_the_next_ones_that_are_meant(said, time):
+    assert clock_time(said, datetime(2026, 1, 5, 14, 30)) == time
+
+
 def test_consent_is_only_what_is_clearly_a_yes():
-    for reply in ["Yes.", "yeah, do it", "Okay, go ahead!", "Sure", "yes please", "of course, thank you",
-                  "oh yes, please do it"]:  # fmt: skip
+    for reply in ["Yes.", "yeah, do it", "Okay, go ahead!", "Sure", "yes please",
+                  "of course, thank you", "oh yes, please do it"]:  # fmt: skip
         assert consent(reply) is True
     for reply in ["No.", "yes, no, wait", "Don't!", "stop", "better not now"]:
         assert consent(reply) is False
