@@ -119,6 +119,18 @@ def test_a_written_turn_is_routed_answered_with_a_tool_and_interrupted(talker: P
     assert page.is_hidden("#notice")
 
 
+def test_a_mode_is_kept_once_the_server_has_taken_it(talker: PageUser):
+    page = talker.page
+    kept = "JSON.parse(localStorage.getItem('coda.settings') ?? '{}').mode"
+    page.evaluate("void document.getElementById('mode').add(new Option('none', 'none'))")
+    page.select_option("#mode", "none")
+    page.wait_for_selector("#notice:not([hidden])")
+    assert page.input_value("#mode") == "moshi_only"
+    assert not page.evaluate(kept)
+    page.select_option("#mode", "hybrid")
+    talker.wait_until(lambda: page.evaluate(kept) == "hybrid")
+
+
 def test_another_personality(talker: PageUser):
     page = talker.page
     page.wait_for_selector("#personality option[value=max]", state="attached")
@@ -183,6 +195,88 @@ def test_muted_means_that_nothing_leaves_the_browser(talker: PageUser):
     assert not talker.samples_sent(10).any()
     page.keyboard.press("m")
     talker.wait_until(lambda: bool(np.abs(talker.samples_sent(25)).max() > 1000))
+
+
+def test_muted_stays_muted_after_a_reload(talker: PageUser):
+    page = talker.page
+    page.keyboard.press("m")
+    talker.wait_for_frames(3)
+    talker.sent.clear()
+    page.reload()
+    page.wait_for_selector("html[data-state=live]")
+    assert page.get_attribute("#mute", "aria-pressed") == "true"
+    talker.wait_for_frames(50)  # longer than the recording's pause
+    assert len(talker.sent) > 0
+    assert not talker.samples_sent(50).any()
+
+
+def test_a_loudspeaker_that_is_gone_keeps_nobody_from_talking(
+    chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as somebody:
+        gone = "localStorage.setItem('coda.settings', JSON.stringify({loudspeaker: 'gone'}))"
+        somebody.page.evaluate(gone)
+        somebody.page.reload()
+        somebody.page.wait_for_selector("html[data-page=ready]")
+        somebody.begin()
+        somebody.wait_for_frames(3)
+        assert somebody.page.is_hidden("#notice")
+        somebody.end()
+    somebody_left(server)
+
+
+BROKEN_SOUND = """
+window.real = AudioContext;
+void (window.AudioContext = class { constructor() { throw new TypeError("oh"); } });
+"""
+
+
+def test_what_keeps_sound_from_beginning_is_told_and_talk_can_be_pressed_again(
+    chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as somebody:
+        page = somebody.page
+        page.evaluate(BROKEN_SOUND)
+        page.click("#talk")
+        page.wait_for_selector("#notice >> text=could not be begun: oh")
+        page.evaluate("void (AudioContext = real)")
+        somebody.begin()
+        assert page.is_hidden("#notice")
+        somebody.end()
+    somebody_left(server)
+
+
+def test_a_conversation_that_the_server_ends_says_so(talker: PageUser, server: RunningServer):
+    (session,) = server.front.sessions.all()
+    path = f"{server.http}/v1/conversations/{session.conversation.id}"
+    httpx.delete(path).raise_for_status()
+    talker.page.wait_for_selector("html[data-state=idle]")
+    assert "was ended on the server" in talker.page.inner_text("#notice")
+
+
+DEAF = """
+void (window.WebSocket = class extends WebSocket {
+  constructor(...how) { super(...how); window.latest = this; }
+  set onmessage(give) { super.onmessage = (event) => window.deaf === this || give(event); }
+});
+"""
+
+
+def test_a_connection_that_has_fallen_silent_is_taken_up_again(
+    chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as somebody:
+        somebody.page.evaluate(DEAF)
+        somebody.begin()
+        somebody.wait_for_frames(3)
+        (session,) = server.front.sessions.all()
+        somebody.page.evaluate("window.deaf = window.latest")
+        somebody.wait_until(lambda: session.resumed == 1)
+        somebody.page.wait_for_selector("html[data-state=live]")
+        somebody.wait_for_frames(3)
+        assert server.front.sessions.all() == [session]
+        somebody.end()
+    somebody_left(server)
 
 
 def test_who_comes_when_every_place_is_taken_waits_in_line(

@@ -7,6 +7,9 @@ const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 4000;
 const UNSENT_BYTES = 24000 * 2; // a second of sound that the network has not taken
 const RESUMABLE = "coda.resumable";
+const SILENCE = 5000; // milliseconds without a word of the server: the network is gone
+const HELD_UP = 1000; // milliseconds between two frames that tell of a page that did not run
+const GIVEN_UP = 4000; // close code; 1000 would end the conversation
 
 const FINAL = {
   1008: "The server ended the connection.",
@@ -17,6 +20,14 @@ const FINAL = {
   4409: "The conversation goes on in another window.",
 };
 
+const ENDED = {
+  ended: "The conversation was ended on the server.",
+  max_conversation_length: "The conversation has reached its longest length: begin a new one.",
+  idle: "The conversation was idle for too long: begin a new one.",
+  server_restart: "The server is stopping; try again soon.",
+  shutdown: "The server is stopping; try again soon.",
+};
+
 export class Connection extends EventTarget {
   #socket = null;
   #wish = {};
@@ -25,6 +36,10 @@ export class Connection extends EventTarget {
   #attempt = 0;
   #retry = 0;
   #error = null;
+  #ended = null;
+  #silentSince = null;
+  #triedAt = 0;
+  #asked = false;
   state = "idle";
   dropped = 0; // frames the network did not take in time
 
@@ -46,7 +61,7 @@ export class Connection extends EventTarget {
   }
 
   sendAudio(pcm) {
-    if (this.state !== "live") return false;
+    if (this.state !== "live" || !this.#heard()) return false;
     if (this.#socket.bufferedAmount > UNSENT_BYTES) {
       this.dropped += 1;
       return false;
@@ -72,7 +87,7 @@ export class Connection extends EventTarget {
     const url = new URL(`/v1/stream?${query}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const protocols = ["coda.v1", ...(this.#token ? [`coda.bearer.${this.#token}`] : [])];
-    this.#error = null;
+    this.#error = this.#ended = this.#silentSince = null;
     let socket;
     try {
       socket = new WebSocket(url, protocols);
@@ -81,13 +96,42 @@ export class Connection extends EventTarget {
       return;
     }
     socket.binaryType = "arraybuffer";
-    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onmessage = ({ data }) => this.#receive(socket, data);
     socket.onclose = ({ code, reason }) => this.#closed(socket, code, reason);
     this.#socket = socket;
     this.#become(state);
   }
 
-  #receive(data) {
+  /** Whether the server is there, asked for each frame; if not, the connection is lost. */
+  #heard() {
+    const now = performance.now();
+    // What came while the page did not run it is given only after this.
+    if (this.#silentSince === null || now - this.#triedAt > HELD_UP) {
+      this.#silentSince = now;
+      this.#asked = false;
+    }
+    this.#triedAt = now;
+    const silent = now - this.#silentSince;
+    if (silent > SILENCE) {
+      this.#giveUp();
+      return false;
+    }
+    if (silent > SILENCE / 2 && !this.#asked) {
+      this.#asked = true; // a server whose models are slow answers this all the same
+      this.send({ type: "ping" });
+    }
+    return true;
+  }
+
+  #giveUp() {
+    const socket = this.#socket;
+    socket.close(GIVEN_UP);
+    this.#closed(socket, GIVEN_UP, "");
+  }
+
+  #receive(socket, data) {
+    if (socket !== this.#socket) return;
+    this.#silentSince = null;
     if (typeof data !== "string") {
       this.#tell("audio", data);
       return;
@@ -99,6 +143,8 @@ export class Connection extends EventTarget {
       this.#become("live");
     } else if (message.type === "status" && message.status === "waiting") {
       this.#become("waiting");
+    } else if (message.type === "status" && message.status === "ended") {
+      this.#ended = message.reason;
     } else if (message.type === "error" && message.fatal) {
       this.#error = message;
     }
@@ -107,10 +153,9 @@ export class Connection extends EventTarget {
 
   #closed(socket, code, reason) {
     if (socket !== this.#socket) return; // an earlier socket, given up already
-    if (code === 1000) {
-      this.#leave("");
-    } else if (code in FINAL || this.#error) {
-      this.#leave(this.#error?.message || reason || FINAL[code]);
+    this.#socket = null;
+    if (code === 1000 || code in FINAL || this.#error || this.#ended) {
+      this.#leave(this.#error?.message || ENDED[this.#ended] || reason || FINAL[code] || "The conversation is over.");
     } else if (this.#resume && this.#stillThere()) {
       this.#tryAgain();
     } else if (this.#resume) {
@@ -145,10 +190,10 @@ export class Connection extends EventTarget {
     this.#tell("state", { state, reason });
   }
 
-  /** Leave behind what a reloaded page needs to go on. */
-  remember() {
+  /** Leave behind what a reloaded page needs to go on, muted or not. */
+  remember(muted) {
     if (!this.#resume || this.state === "idle") return;
-    const left = { token: this.#resume.token, seconds: this.#resume.seconds, lost: Date.now() };
+    const left = { token: this.#resume.token, seconds: this.#resume.seconds, lost: Date.now(), muted };
     sessionStorage.setItem(RESUMABLE, JSON.stringify(left));
   }
 

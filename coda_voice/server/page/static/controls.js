@@ -71,6 +71,12 @@ export class Controls {
     byId("personality-pick").hidden = !names.length;
   }
 
+  mutedIs(muted) {
+    byId("mute").setAttribute("aria-pressed", muted);
+    useIcon("mute-icon", muted ? "muted" : "microphone");
+    this.announce(muted ? "Microphone muted" : "Microphone on");
+  }
+
   modeIs(mode) {
     byId("mode").value = mode;
   }
@@ -140,12 +146,7 @@ export class Controls {
     const { begin, end, mute, interrupt, say, chooseMode, choosePersonality } = this.#actions;
     byId("talk").addEventListener("click", () => (byId("talk").classList.contains("on") ? end() : begin()));
     byId("interrupt").addEventListener("click", interrupt);
-    byId("mute").addEventListener("click", () => {
-      const muted = byId("mute").getAttribute("aria-pressed") !== "true";
-      byId("mute").setAttribute("aria-pressed", muted);
-      useIcon("mute-icon", muted ? "muted" : "microphone");
-      mute(muted);
-    });
+    byId("mute").addEventListener("click", () => mute(byId("mute").getAttribute("aria-pressed") !== "true"));
     byId("mode").addEventListener("change", ({ target }) => chooseMode(target.value));
     byId("personality").addEventListener("change", ({ target }) => choosePersonality(target.value));
     byId("theme").addEventListener("click", () => this.#nextTheme());

@@ -35,6 +35,7 @@ const sentAt = new Array(256).fill(0); // when frame n left, for the round trip
 let sent = 0;
 let received = 0;
 let opening = false;
+const mode = { now: "", wished: "" }; // wished: until the server has confirmed it
 
 // ---- what the user does --------------------------------------------------------------------
 
@@ -55,9 +56,8 @@ async function begin(left = null) {
     }
     await controls.listDevices();
   } catch (error) {
-    if (!(error instanceof SoundError)) throw error;
-    controls.notice(error.message);
-    controls.state("idle");
+    connection.close(); // `idle` closes the sound and sets the controls back
+    controls.notice(error instanceof SoundError ? error.message : `The conversation could not be begun: ${error.message}`);
   } finally {
     opening = false;
   }
@@ -75,7 +75,7 @@ function end() {
 function mute(muted) {
   sound.mute(muted);
   document.documentElement.toggleAttribute("data-muted", muted);
-  controls.announce(muted ? "Microphone muted" : "Microphone on");
+  controls.mutedIs(muted);
 }
 
 function interrupt() {
@@ -87,9 +87,24 @@ function say(text) {
   connection.send({ type: "text", text });
 }
 
-function chooseMode(mode) {
-  settings.set("mode", mode);
-  if (mode) connection.send({ type: "mode", mode });
+function chooseMode(wished) {
+  mode.wished = connection.state === "idle" ? "" : wished;
+  if (mode.wished) connection.send({ type: "mode", mode: wished });
+  else settings.set("mode", wished); // for the next conversation: nobody will confirm it
+}
+
+function modeConfirmed(now) {
+  mode.now = now;
+  controls.modeIs(now);
+  if (now !== mode.wished) return;
+  mode.wished = "";
+  settings.set("mode", now);
+}
+
+function refused(message) {
+  controls.notice(message);
+  if (mode.wished) controls.modeIs(mode.now);
+  mode.wished = "";
 }
 
 function choosePersonality(name) {
@@ -101,9 +116,11 @@ function changedTheme() {
 }
 
 async function changedDevice() {
+  if (connection.state === "idle") return;
   try {
     await sound.chooseMicrophone(settings.values);
-    await sound.chooseLoudspeaker(settings.values.loudspeaker);
+    const there = await sound.chooseLoudspeaker(settings.values.loudspeaker);
+    controls.notice(there ? "" : "That loudspeaker is gone: the system's choice is used.");
   } catch (error) {
     controls.notice(error.message);
   }
@@ -125,6 +142,10 @@ sound.addEventListener("played", ({ detail }) => {
   byId("late").textContent = `${detail.late} ×`;
 });
 
+sound.addEventListener("unplugged", () => {
+  controls.notice("The microphone is gone: choose another in the settings, or connect it, end, and begin again.");
+});
+
 connection.addEventListener("audio", ({ detail: pcm }) => {
   const samples = new Int16Array(pcm);
   let energy = 0;
@@ -144,7 +165,7 @@ connection.addEventListener("message", ({ detail: message }) => {
   if (message.type === "status") statusChanged(message);
   else if (message.type === "transcript" && message.speaker === "agent") stage.word("agent", message.text, message.start ?? stage.seconds);
   else if (message.type === "event" && message.event.type === "transcript") userWords(message.event);
-  else if (message.type === "error") controls.notice(message.message);
+  else if (message.type === "error") refused(message.message);
 });
 
 function userWords({ final, words = [] }) {
@@ -159,11 +180,13 @@ function statusChanged(message) {
     stage.start(message.frames, !message.resumed && message.frames === 0);
     sound.restart();
     controls.ready(message);
+    mode.now = message.mode;
+    if (mode.wished) connection.send({ type: "mode", mode: mode.wished });
     listPersonalities();
   } else if (status === "waiting") {
     byId("link-text").textContent = `Number ${message.position} in line`;
   } else if (status === "mode") {
-    controls.modeIs(message.mode);
+    modeConfirmed(message.mode);
   } else if (status === "personality") {
     controls.personalityIs(message.personality);
   } else if (status === "draining") {
@@ -184,6 +207,7 @@ connection.addEventListener("state", async ({ detail: { state, reason } }) => {
   controls.state(state);
   if (reason) controls.notice(reason);
   if (state !== "idle") return;
+  mode.wished = "";
   stage.stop();
   for (const who of ["user", "agent"]) speaks({ speaker: who, speaking: false });
   await sound.close();
@@ -202,7 +226,7 @@ function speaks({ speaker, speaking }) {
 
 addEventListener("pagehide", () => {
   if (connection.state === "idle") return;
-  connection.remember();
+  connection.remember(sound.muted);
   history.remember();
 });
 
@@ -213,6 +237,7 @@ const left = leftBehind();
 if (left) {
   history.recall();
   history.remember(); // once more, for `begin` may have to wait for a click
+  if (left.muted) mute(true);
   if (navigator.userActivation?.hasBeenActive || (await mayListen())) await begin(left);
   else controls.offerToGoOn(() => begin(left));
 }

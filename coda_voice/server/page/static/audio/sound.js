@@ -6,8 +6,9 @@ const RATE = 24000;
 export class SoundError extends Error {}
 
 /**
- * Emits `frame` ({pcm: ArrayBuffer, level: 0…1}) for each 80 ms of the microphone, and
- * `played` ({buffered, late, lost, skipped, level}) ten times a second.
+ * Emits `frame` ({pcm: ArrayBuffer, level: 0…1}) for each 80 ms of the microphone, `played`
+ * ({buffered, late, lost, skipped, level}) ten times a second, and `unplugged` when the
+ * microphone is gone.
  */
 export class Sound extends EventTarget {
   #context = null;
@@ -35,7 +36,7 @@ export class Sound extends EventTarget {
       for (const track of stream.getTracks()) track.stop();
       throw error;
     }
-    this.#stream = stream;
+    this.#take(stream);
     await this.chooseLoudspeaker(loudspeaker);
   }
 
@@ -61,8 +62,15 @@ export class Sound extends EventTarget {
     }
   }
 
+  #take(stream) {
+    this.#stream = stream;
+    for (const track of stream.getTracks()) track.addEventListener("ended", () => this.#tell("unplugged"));
+  }
+
   async #connect(context, stream) {
     const source = await this.#sourceOf(context, stream);
+    this.#context = context; // from here on `close` closes it
+    this.#source = source;
     await context.audioWorklet.addModule("/page/audio/capture-worklet.js");
     await context.audioWorklet.addModule("/page/audio/playback-worklet.js");
     this.#capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
@@ -71,8 +79,6 @@ export class Sound extends EventTarget {
     this.#playback.port.onmessage = ({ data }) => this.#tell("played", data);
     this.#playback.connect(context.destination);
     source.connect(this.#capture);
-    this.#context = context;
-    this.#source = source;
     this.mute(this.#muted);
     // Without a click on the page a browser may refuse: it then never answers.
     await Promise.race([context.resume(), new Promise((enough) => setTimeout(enough, 500))]);
@@ -122,8 +128,22 @@ export class Sound extends EventTarget {
     this.#capture?.port.postMessage({ muted });
   }
 
+  get muted() {
+    return this.#muted;
+  }
+
+  /** Play there, or as the system has it: for "", and when that loudspeaker is gone (gives false). */
   async chooseLoudspeaker(id) {
-    if (id && this.#context?.setSinkId) await this.#context.setSinkId(id);
+    const context = this.#context;
+    if (!context?.setSinkId || context.sinkId === id) return true;
+    try {
+      await context.setSinkId(id);
+      return true;
+    } catch (error) {
+      if (!id) throw error;
+      await context.setSinkId("");
+      return false;
+    }
   }
 
   async chooseMicrophone(choice) {
@@ -131,7 +151,7 @@ export class Sound extends EventTarget {
     const stream = await this.#askForMicrophone(choice);
     this.#source.disconnect();
     for (const track of this.#stream.getTracks()) track.stop();
-    this.#stream = stream;
+    this.#take(stream);
     this.#source = this.#context.createMediaStreamSource(stream);
     this.#source.connect(this.#capture);
   }
