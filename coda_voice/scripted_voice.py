@@ -49,6 +49,7 @@ class Spoken:
     answer_from: int | None = None
     """Number of the word with which the answer itself begins; None while it is only a filler."""
     on_end: Callable[[Spoken], None] | None = None
+    announcement: Announcement | None = None
     heard: list[str] = field(default_factory=list)
 
     @property
@@ -73,6 +74,8 @@ class ScriptedVoice(Attendant):
         self._urgent: deque[Announcement] = deque(maxlen=MAX_WAITING)
         self.announced: Callable[[Announcement], None] | None = None
         """Told of every announcement, silent ones included, when it is due."""
+        self.ended: Callable[[Spoken], None] | None = None
+        """Told of every script that is over, with what was heard of it."""
         self.busy: Callable[[], bool] = lambda: False
         """Whether somebody is about to speak: then announcements wait."""
         self.dropped_announcements = 0
@@ -233,6 +236,14 @@ class ScriptedVoice(Attendant):
             if spoken.over:
                 self._open.remove(spoken)
                 self._tell_end(spoken, spoken.script.state.value)
+                self._keep(spoken)
+
+    def _keep(self, spoken: Spoken) -> None:
+        """An announcement that an answer or the user came before is said afterwards."""
+        lost = spoken.script.state in (ScriptState.REPLACED, ScriptState.CANCELLED)
+        if spoken.announcement is not None and lost and not spoken.script.said:
+            self.dropped_announcements += len(self._urgent) == self._urgent.maxlen
+            self._urgent.appendleft(spoken.announcement)
 
     def _tell_fallbacks(self) -> None:
         speaker = self.speaker
@@ -265,7 +276,8 @@ class ScriptedVoice(Attendant):
     def _say_announcement(self, announcement: Announcement) -> None:
         if self.announced is not None:
             self.announced(announcement)
-        self.say(announcement.text, origin="announcement", stale_after=ANNOUNCEMENT_STALE)
+        spoken = self.say(announcement.text, origin="announcement", stale_after=ANNOUNCEMENT_STALE)
+        spoken.announcement = announcement
 
     def _tell_end(self, spoken: Spoken, outcome: str, detail: str | None = None) -> None:
         script = spoken.script
@@ -286,3 +298,5 @@ class ScriptedVoice(Attendant):
         )
         if spoken.on_end is not None:
             spoken.on_end(spoken)
+        if self.ended is not None:
+            self.ended(spoken)

@@ -104,6 +104,7 @@ class HybridAttendant(Attendant):
         self.router.resources.add(self._reasoner)
         self._timer = AnswerTimer(conversation, self.voice)
         self.voice.announced = self._announced
+        self.voice.ended = self._spoken
         self.voice.busy = lambda: self.thinking
         self._apply_mode()
 
@@ -319,6 +320,11 @@ class HybridAttendant(Attendant):
         if announcement.scheduling == "silent":
             told = f"{announcement.tool_name or 'something'} reported: {announcement.text}"
             self.history.note(self.conversation.generation, told)
+
+    def _spoken(self, spoken: Spoken) -> None:
+        """Note what was heard of a script that is no answer: the user may ask about it."""
+        if spoken.origin in ("announcement", "greeting", "say"):
+            self.history.agent(spoken.generation, spoken.heard)
 
     # ---- what is heard ---------------------------------------------------------------
 

@@ -198,6 +198,23 @@ async def test_a_timer_speaks_up_later_and_a_silent_note_is_only_known(engine):
         talk.of(ScriptEnded)[1].heard.startswith("Your") and "done" in talk.of(ScriptEnded)[1].heard
     )
     assert any(role == "system" and "mail" in said for role, said in history)
+    assert ("assistant", talk.of(ScriptEnded)[1].heard) in history, "it can be asked about"
+
+
+async def test_what_rings_while_the_user_speaks_is_said_after_the_answer(engine, spoken: Spoken):
+    async with talking(engine) as talk:
+        await talk.say(spoken.pcm("weather")[:24_000])
+        talk.manager.say(talk.conversation.id, "your timer is done", "interrupt")
+        talk.manager.send_text(talk.conversation.id, "what is three plus four")
+        await talk.until(lambda: len(done_of(talk)) == 2, 2_000)
+    assert [(e.origin, e.heard) for e in done_of(talk)] == [
+        ("answer", "seven"),
+        ("announcement", "your timer is done"),
+    ]
+
+
+def done_of(talk: HybridTalk) -> list[ScriptEnded]:
+    return [e for e in talk.of(ScriptEnded) if e.outcome == "done"]
 
 
 async def test_greeting_and_say_work_in_moshi_only(engine):
