@@ -26,11 +26,21 @@ def _rule(kind: Kind, name: str, pattern: str, needs_previous: bool = False) -> 
     return Rule(kind, name, re.compile(pattern), needs_previous)
 
 
-_SOFT = r"(?:(?:oh|ok|okay|no|please|hey|coda|just|would you|can you|could you|well)\s+)*"
+_SOFT = (
+    r"(?:(?:oh|ok|okay|alright|all right|no|yes|yeah|sorry|please|hey|coda|just|would you|can you|"
+    r"could you|well|thanks|thank you|i said)\s+)*"
+)
 _AFTER = (
     r"(?:\s+(?:please|now|it|that|this|already|thank you|thanks|a (?:second|moment|minute|sec)|"
-    r"talking|speaking|up|coda|stop|wait|again|right there))*"
+    r"talking|speaking|up|coda|stop|wait|again|there|right there|right now))*"
 )
+_QUESTION_INSIDE = (
+    r"\b(?:what (?:can|should|do|is|are|would|does)|how (?:do|can|to|should|much|many|long|far|"
+    r"old|does|is)|where (?:is|are|can|do)|when (?:is|does|will)|why (?:is|do|does|are)|"
+    r"should i|tell me|what is it|(?:don't|do not) know (?:how|what|why|where|when|which)|"
+    r"wondering (?:how|what|why|where|when|if|whether))\b"
+)
+_NO_QUESTION = rf"(?!.*{_QUESTION_INSIDE})"
 _PLEASE = r"^(?:(?:please|can you|could you|would you|will you|hey|coda|ok|okay|so|and)\s+)*"
 _CLOCK = r"(?:time is it|late is it|the time\b(?! of)|current time|time in \w+)"
 
@@ -44,7 +54,8 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "stop",
         "let me speak",
-        rf"^{_SOFT}(?:let me (?:speak|talk|finish)|(?:one|just a) (?:moment|second|minute)|"
+        rf"^{_SOFT}(?:let me (?:speak|talk|finish)|(?:one|just a) moment|"
+        r"just (?:a|one) (?:second|minute)|one (?:second|minute) please|"
         r"no more (?:talking|words)|i (?:was|am|'m) (?:still )?talking|that will do|forget it|"
         rf"never mind stop){_AFTER}$",
     ),
@@ -182,7 +193,8 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "social",
         "small talk",
-        r"^(?:i'm|i am|i feel|i love|i hate|i like|i missed|i just|i had|i guess|you are|you're|"
+        rf"^{_NO_QUESTION}(?:i'm|i am|i feel|i love|i hate|i like|i missed|i just|i had|i guess|"
+        r"you are|you're|"
         r"that's|it's (?:so |good |nice |raining|snowing)|we (?:went|had|saw)|my (?:cat|dog|kids) "
         r"(?:is|are)|what a\b|how's it|oh (?:wow|no|dear|really)|really$|nice to)\b",
     ),
@@ -245,7 +257,8 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "social",
         "statement",
-        r"^(?:the|my|our|we|we're|we've|they|they're|he|he's|she|she's|it's|it was|you|this|"
+        rf"^{_NO_QUESTION}(?:the|my|our|we|we're|we've|they|they're|he|he's|she|she's|it's|it was|"
+        r"you|this|"
         r"everyone|everybody|nobody|i've|i'd rather|i'll|sounds|looks|"
         r"i (?!want|need|wonder|would like|am wondering|have a question))\b",
     ),
@@ -264,6 +277,7 @@ RULES: tuple[Rule, ...] = (
         r"is (?!that\b)|are (?!you\b)|was|"
         r"were|should|can (?!you\b|we\b)|could (?!you\b)|would (?!you\b)|will (?!you\b))\b",
     ),
+    _rule("question", "asks in the end", _QUESTION_INSIDE),
 )
 
 

@@ -282,3 +282,22 @@ def test_models_that_fill_the_frame_leave_nothing_and_one_slow_frame_is_no_matte
     for _ in range(100):
         resources.frame(0.030)
     assert resources.shortage() is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["i have a headache what can i take", "my car won't start what should i do",
+     "the capital of france what is it", "i was wondering how planes fly",
+     "i don't know how to boil an egg"],
+)  # fmt: skip
+def test_a_question_behind_a_statement_is_asked(said):
+    assert Router().route(said, 5.0).target == "llm"
+
+
+@pytest.mark.parametrize("said", ["alright stop", "no thank you stop", "i said stop", "stop there"])
+def test_stop_is_heard_in_good_manners_too(said):
+    assert Router().route(said, 5.0).target == "stop"
+
+
+def test_a_length_of_time_is_no_stop_word():
+    assert Router().route("one minute", 5.0).target != "stop"
