@@ -276,11 +276,18 @@ class VoiceManager(Answering):
             [attendant for attendant in made if attendant is not None],
         )
         self._conversations.add(conversation)
-        if self.config.hybrid.greeting:
-            voice.say(self.config.hybrid.greeting, origin="greeting", stale_after=GREETING_STALE)
-        if self.mode != "moshi_only" or remembering is not None:
-            self._listen_to_words(conversation)
-        await conversation.attendants.ready()
+        try:
+            if self.config.hybrid.greeting:
+                voice.say(
+                    self.config.hybrid.greeting, origin="greeting", stale_after=GREETING_STALE
+                )
+            if self.mode != "moshi_only" or remembering is not None:
+                self._listen_to_words(conversation)
+            await conversation.attendants.ready()
+        except BaseException:  # whoever asked gets no id, and so could never end it
+            if conversation.ended is None:
+                self._conversations.end(conversation, "cancelled")
+            raise
         return conversation_id
 
     def sampling(self) -> Sampling:

@@ -65,10 +65,14 @@ class EventLog:
     ) -> AsyncGenerator[Event | Missed, None]:
         """Give the events that ``wants`` says yes to, for ever, in order.
 
-        ``after``: the id of the last event known; what is kept of later ones comes first. None
-        begins with what happens from now on.
+        ``after``: the id of the last event known; what is kept of later ones comes first, and
+        before them how many are not. An id that no event has had yet is of a server before this
+        one: what is gone since is told, be it 0 of this one's. None begins with what happens
+        from now on.
         """
-        position = self._end() if after is None else self._position_after(after)
+        position, gone = (self._end(), None) if after is None else self._position_after(after)
+        if gone is not None:
+            yield Missed(gone)
         while True:
             more = self._more
             batch, position, missed = self._read(position)
@@ -90,12 +94,18 @@ class EventLog:
         with self._lock:
             return self._first + len(self._events)
 
-    def _position_after(self, event_id: int) -> int:
+    def _position_after(self, event_id: int) -> tuple[int, int | None]:
+        """Give where to go on, and how many events are gone before; None if none is."""
         with self._lock:
+            another_server = event_id > max((event.id for event in self._events), default=0)
+            after = 0 if another_server else event_id
             for offset in range(len(self._events) - 1, -1, -1):
-                if self._events[offset].id <= event_id:
-                    return self._first + offset + 1
-            return self._first
+                if self._events[offset].id <= after:
+                    return self._first + offset + 1, None
+            # Ids also count what was never of this log: events of another server in the process.
+            between = self._events[0].id - after - 1 if self._events else 0
+            gone = min(self._first, between)
+            return self._first, gone if gone or another_server else None
 
     def _read(self, position: int) -> tuple[list[Event], int, int]:
         with self._lock:

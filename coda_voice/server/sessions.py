@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from coda_voice.config.server import ServerConfig
@@ -24,7 +25,7 @@ from coda_voice.moshi.prompt import Prompt
 from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.outputs import Draining, Failed
 from coda_voice.server.recording import Recorder
-from coda_voice.server.session import Session, Wish
+from coda_voice.server.session import Session, Wish, checked_rate
 from coda_voice.server.voices import Voices
 
 RETRY_AFTER = 5
@@ -33,6 +34,15 @@ SLOW_SECONDS = 10.0
 """A reader that has been losing audio for so long is told to go."""
 WATCH_SECONDS = 0.25
 AUDIO_THREADS = 2
+
+
+@dataclass(slots=True)
+class Opening:
+    """A conversation on its way to becoming a session of ``subject``."""
+
+    subject: str
+    events: list[Event] = field(default_factory=list)
+    """What has happened in it so far: its session is to be told."""
 
 
 class Sessions:
@@ -47,6 +57,7 @@ class Sessions:
         self.pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-server-audio")
         self._sessions: dict[str, Session] = {}
         self._by_token: dict[str, Session] = {}
+        self._openings: dict[str, Opening] = {}
         self._line: deque[asyncio.Event] = deque()
         """Who waits, in order; ``settings.waiting`` at most."""
         self._kept: set[asyncio.Task[None]] = set()
@@ -88,6 +99,7 @@ class Sessions:
         self._check_share(caller)
         if wish.record is not None and self.settings.recordings is None:
             raise ProtocolError("This server records nothing.", "no_recording", fatal=True)
+        checked_rate(wish.sample_rate)
         prompt = await self._prompt(wish)
         session = None if self._line else await self._start(caller, wish, prompt)
         if session is None:
@@ -102,20 +114,34 @@ class Sessions:
             sampling = replace(sampling, seed=wish.seed)
         if wish.sampling is not None:
             sampling = wish.sampling(sampling)
+        conversation_id = str(uuid.uuid4())
+        self._openings[conversation_id] = Opening(caller.subject)
         try:
-            conversation_id = await self.manager.start_conversation(
-                caller.subject, prompt=prompt, sampling=sampling
+            await self.manager.start_conversation(
+                caller.subject, conversation_id, prompt=prompt, sampling=sampling
             )
+            return await self._take_up(conversation_id, caller, wish)
         except SlotsFullError:
             return None
+        finally:
+            self._openings.pop(conversation_id, None)
+
+    async def _take_up(self, conversation_id: str, caller: Caller, wish: Wish) -> Session:
+        """Make a session of a conversation; it is told what has happened from the start on."""
         session = Session(
             self.manager.conversation(conversation_id), self.manager, caller, self.pool, wish
         )
         self._sessions[conversation_id] = session
         self._by_token[session.token] = session
-        if wish.record is not None:
-            session.recorder = await self._recorder(session, wish.record)
-        await session.begin()
+        try:
+            if wish.record is not None:
+                session.recorder = await self._recorder(session, wish.record)
+            for event in self._openings.pop(conversation_id).events:
+                session.happened(event)
+            await session.begin()
+        except BaseException:  # nobody would ever attach to it
+            await self.end(session, "connection_lost")
+            raise
         return session
 
     async def _recorder(self, session: Session, agreed: str) -> Recorder:
@@ -147,18 +173,25 @@ class Sessions:
 
     async def _let_go_for(self, caller: Caller) -> None:
         """End the caller's lost conversations where those alone keep them from a new one."""
+        if caller.conversations is None:
+            return
         mine = [s for s in self._sessions.values() if s.caller.subject == caller.subject]
         lost = [s for s in mine if s.detached_since is not None]
-        while caller.conversations is not None and len(mine) >= caller.conversations and lost:
-            mine.remove(lost[0])
+        while lost and self._held_by(caller) >= caller.conversations:
             await self.end(lost.pop(0), "replaced")
+
+    def _held_by(self, caller: Caller) -> int:
+        """Give how many conversations are the caller's, those included that are being opened."""
+        ids = {key for key, s in self._sessions.items() if s.caller.subject == caller.subject}
+        ids |= {key for key, o in self._openings.items() if o.subject == caller.subject}
+        return len(ids)
 
     def _check_share(self, caller: Caller) -> None:
         if self.draining:
             raise ConversationError(
                 "The server is shutting down and begins no conversations.", "draining"
             )
-        mine = sum(s.caller.subject == caller.subject for s in self._sessions.values())
+        mine = self._held_by(caller)
         if caller.conversations is not None and mine >= caller.conversations:
             raise AccessError(
                 f"You hold {mine} conversations, as many as you may at once; end one first.",
@@ -222,6 +255,10 @@ class Sessions:
 
     def happened(self, event: Event) -> None:
         """Pass an event to the session of its conversation. In the event loop's thread."""
+        opening = self._openings.get(event.conversation_id)
+        if opening is not None:
+            opening.events.append(event)
+            return
         session = self._sessions.get(event.conversation_id)
         if session is not None:
             session.happened(event)

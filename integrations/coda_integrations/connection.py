@@ -11,13 +11,20 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from coda_integrations.line import Line
 from coda_integrations.outbox import Outbox, OutboxFull
-from coda_voice.errors import VoiceProcessingError
+from coda_voice.errors import ProtocolError, VoiceProcessingError
 from coda_voice.heard import Heard
+from coda_voice.server.limits import RateLimit
 
 ENDED, POLICY, FAILED, TRY_AGAIN = 1000, 1008, 1011, 1013
 """Close codes (RFC 6455, section 7.4.1; 1013: its registry)."""
 LAST_WORDS_SECONDS = 2.0
 """For a client to take what was sent before the close."""
+
+
+class LimitedLine(Line):
+    """A line of a host that limits how many messages its client may send."""
+
+    messages: RateLimit
 
 
 class EdgeConnection(ABC):
@@ -29,6 +36,7 @@ class EdgeConnection(ABC):
         self._outbox = Outbox()
         self._over = asyncio.Event()
         self._code = ENDED
+        self._messages = line.messages if isinstance(line, LimitedLine) else None
 
     @abstractmethod
     def received(self, message: str | bytes) -> None:
@@ -71,7 +79,7 @@ class EdgeConnection(ABC):
             for part in done:
                 part.result()
         except VoiceProcessingError as error:
-            self._code = FAILED
+            self._code = close_code_of(error)
             self.failed(error)
         finally:
             others = [*parts, *self.thoughts()]
@@ -95,6 +103,10 @@ class EdgeConnection(ABC):
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            if self._messages is not None and not self._messages.take():
+                raise ProtocolError(
+                    "Too many messages a second.", "too_many_messages", close_code=POLICY
+                )
             text = message.get("text")
             self.received(text if text is not None else message["bytes"])
 
@@ -109,6 +121,12 @@ class EdgeConnection(ABC):
         async with aclosing(self.line.frames()) as frames:
             async for heard in frames:
                 self.heard(heard)
+
+
+def close_code_of(error: VoiceProcessingError) -> int:
+    """Give the ``close_code`` of its context; what says nothing of it is a fault of the server."""
+    code = error.context.get("close_code")
+    return code if isinstance(code, int) else FAILED
 
 
 async def close(websocket: WebSocket, code: int) -> None:

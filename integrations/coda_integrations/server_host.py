@@ -14,6 +14,7 @@ from coda_tools.builtin.arithmetic import calculate
 from coda_tools.builtin.clock import clock_tools
 from fastapi import WebSocket
 
+from coda_integrations.connection import ENDED, LimitedLine
 from coda_integrations.host import Guest, Thinkers
 from coda_integrations.line import Line
 from coda_voice.audio.ingest import AudioSettings
@@ -25,8 +26,10 @@ from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.moshi.frames import SAMPLE_RATE
 from coda_voice.server.access import USUAL_SCOPES, Caller
 from coda_voice.server.front import Front
+from coda_voice.server.limits import RateLimit
 from coda_voice.server.outputs import AgentAudio, Ended, Failed
 from coda_voice.server.session import Session, Wish
+from coda_voice.server.socket import CLOSE_CODES, POLICY
 
 AHEAD_SECONDS = 1.0
 """So much of a burst is heard at once; the rest follows at the pace of speech, which is what
@@ -93,14 +96,15 @@ class ServerHost:
             raise TypeError("this guest was let in by another host")
         wish = Wish(sample_rate=SAMPLE_RATE)
         async with self._front.session(guest.caller, wish) as session:
-            yield SessionLine(session)
+            yield SessionLine(session, self._front.settings.messages_per_second)
 
 
-class SessionLine(Line):
-    """A line into a session of the server."""
+class SessionLine(LimitedLine):
+    """A line into a session of the server; its client may send so many messages a second."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, messages_per_second: int) -> None:
         super().__init__()
+        self.messages = RateLimit(messages_per_second, 2 * messages_per_second)
         self.conversation = session.conversation
         self._session = session
 
@@ -109,7 +113,7 @@ class SessionLine(Line):
         self._session.listen(settings)
 
     async def frames(self) -> AsyncGenerator[Heard, None]:
-        """See ``Line.frames``."""
+        """See ``Line.frames``; errors have the ``close_code`` that ``/v1/stream`` would have."""
         feeding = asyncio.create_task(self._feed(), name="edge's sound")
         try:
             async for output in self._session.outputs():
@@ -117,9 +121,16 @@ class SessionLine(Line):
                     case AgentAudio(heard=heard):
                         yield heard
                     case Failed(code, message, fatal=True):
-                        raise ConversationError(message, code)
-                    case Ended():
-                        return
+                        ended = self._session.ended or code
+                        raise ConversationError(message, code, close_code=_close_code(ended))
+                    case Ended(reason):
+                        if _close_code(reason) == ENDED:
+                            return
+                        raise ConversationError(
+                            f"The server has ended the conversation ({reason}).",
+                            reason,
+                            close_code=_close_code(reason),
+                        )
                     case _:
                         pass
         finally:
@@ -135,3 +146,7 @@ class SessionLine(Line):
             await self._session.hear(pcm)
             if heard_until - now > AHEAD_SECONDS:
                 await asyncio.sleep(heard_until - now - AHEAD_SECONDS)
+
+
+def _close_code(reason: str) -> int:
+    return CLOSE_CODES.get(reason, POLICY)

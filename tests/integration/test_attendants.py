@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from coda_voice import VoiceManager
 from coda_voice.attendants import Attendant, UserText
 from coda_voice.events import AttendantFailed, Event
@@ -69,6 +71,18 @@ class Hush(Attendant):
         conversation.slot.mute(True)
 
 
+class Endless(Notebook):
+    """Never gets ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def ready(self) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
 async def test_an_attendant_is_told_every_frame_turn_and_word(engine: Engine, spoken: Spoken):
     book = Notebook()
     async with VoiceManager(SEEDED, engine=engine, attendants=[lambda _: book]) as manager:
@@ -111,3 +125,17 @@ async def test_an_attendant_may_act_on_the_slot(engine: Engine, spoken: Spoken):
     assert state is not None and state.message_count == 0
     # What was not heard was not said, whatever the model thought.
     assert response.text_content == "" and response.duration_ms == 0
+
+
+async def test_a_start_that_is_broken_off_gives_its_slot_back(engine: Engine):
+    leased = engine.stats().leased
+    endless = Endless()
+    async with VoiceManager(SEEDED, engine=engine, attendants=[lambda _: endless]) as manager:
+        starting = asyncio.create_task(manager.start_conversation())
+        await endless.asked.wait()
+        assert engine.stats().leased == leased + 1
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        assert engine.stats().leased == leased and not manager.get_active_conversations()
+    assert endless.ends == ["closed", "aclosed"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import websockets
 from openai import AsyncOpenAI
 
 from coda_voice.audio import telephony
@@ -103,3 +107,44 @@ async def test_what_the_voice_detector_cannot_take_is_told_as_it_is(server: Runn
         await client.until("input_audio_buffer.cleared")
         assert not client.of("error")
     await openai.close()
+
+
+EDGES = ("/v1/realtime", "/v1/live/sessions")
+
+
+async def closed(socket: websockets.ClientConnection) -> tuple[int | None, str]:
+    """Read to the end; give the close code, and the code of the last error before it."""
+    error = ""
+    async with asyncio.timeout(90):
+        with contextlib.suppress(websockets.ConnectionClosed):
+            while True:
+                told = json.loads(await socket.recv())
+                if told["type"] == "error":
+                    error = told["error"]["code"]
+    return socket.close_code, error
+
+
+@pytest.mark.parametrize("path", EDGES)
+async def test_a_server_that_goes_down_says_that_one_may_come_again(path: str):
+    with voice_server() as server:
+        async with websockets.connect(f"{server.ws}{path}") as socket:
+            await socket.send('{"type": "gossip"}')
+            async with asyncio.timeout(90):
+                await socket.recv()  # so it is served
+            loop = server.front.log._loop
+            assert loop is not None
+            draining = asyncio.run_coroutine_threadsafe(server.front.sessions.drain(0.0), loop)
+            assert await closed(socket) == (1012, "server_restart")
+            await asyncio.wrap_future(draining)
+
+
+@pytest.mark.parametrize("path", EDGES)
+async def test_who_breaks_a_rule_is_told_which(path: str):
+    with voice_server(server__longest_seconds=1.0, server__messages_per_second=10) as server:
+        async with websockets.connect(f"{server.ws}{path}") as socket:
+            assert await closed(socket) == (1008, "time_limit")
+        async with websockets.connect(f"{server.ws}{path}") as socket:
+            with contextlib.suppress(websockets.ConnectionClosed):
+                for _ in range(60):
+                    await socket.send('{"type": "input_audio_buffer.clear"}')
+            assert await closed(socket) == (1008, "too_many_messages")

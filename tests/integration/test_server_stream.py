@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from coda_voice.attendants import Attendant
+from coda_voice.events import MemoryInjected
 from tests.conftest import Spoken
 from tests.integration.voice_server import (
     FRAME_BYTES,
@@ -55,6 +57,33 @@ async def test_each_frame_in_gives_one_out(server: RunningServer, spoken: Spoken
     assert kinds[-1] == "conversation_ended" and "speech_started" in kinds
     assert all(m["event"]["conversation_id"] == ready["conversation_id"]
                for m in client.told("event"))  # fmt: skip
+
+
+class Recalls(Attendant):
+    """Tells of a memory before the first frame."""
+
+    name = "recalls"
+
+    async def ready(self) -> None:
+        self.conversation.publish(
+            MemoryInjected(
+                conversation_id=self.conversation.id, injected=("Ada swims.",), channel="prompt"
+            )
+        )
+
+
+async def test_what_happened_before_the_client_was_there_is_told_once(server: RunningServer):
+    recalls = [Recalls()]
+    server.front.manager.attend(lambda _: recalls.pop() if recalls else None)
+    async with stream(server, "?events=true") as client:
+        await client.ready()
+        await client.frame()
+        await client.tell("close")
+        await client.closed()
+    assert [told["items"] for told in client.told("memory")] == [["Ada swims."]]
+    kinds = [told["event"]["type"] for told in client.told("event")]
+    assert kinds[:2] == ["conversation_started", "memory"]
+    assert kinds.count("conversation_started") == kinds.count("memory") == 1
 
 
 async def test_the_same_seed_gives_the_same_sound(server: RunningServer, spoken: Spoken):

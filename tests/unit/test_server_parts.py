@@ -119,7 +119,7 @@ async def test_followers_of_the_log_miss_nothing_or_are_told():
     await asyncio.to_thread(log.append, word("e"))
     assert [e.text for e in await following if isinstance(e, WordSpoken)] == ["d", "e"]
     late = await collect(log, 3, after=0)
-    assert late[0] == Missed(2) or isinstance(late[0], WordSpoken)
+    assert late[0] == Missed(2) and isinstance(late[1], WordSpoken) and late[1].text == "c"
     assert [e.text for e in log.recent(lambda e: isinstance(e, WordSpoken), 2)] == ["d", "e"]  # type: ignore[attr-defined]
     assert len(seen) == 6
     slow = log.follow(lambda e: True)
@@ -130,6 +130,31 @@ async def test_followers_of_the_log_miss_nothing_or_are_told():
     assert await pending == Missed(5)
     assert (await anext(slow)).text == "5"  # type: ignore[union-attr]
     await slow.aclose()
+
+
+async def test_who_comes_back_to_the_log_is_told_what_is_gone():
+    log = EventLog(3)
+    log.start()
+    events = [word(text) for text in "abcdefg"]
+    for event in events[:3]:
+        log.append(event)
+    assert await collect(log, 3, after=0) == events[:3], "all is kept"
+    for event in events[3:]:
+        log.append(event)
+    assert await collect(log, 4, after=events[1].id) == [Missed(2), *events[4:]]
+    assert await collect(log, 3, after=events[3].id) == events[4:], "just in time"
+    assert await collect(log, 1, after=events[5].id) == events[6:]
+    later = events[6].id + 1_000
+    assert await collect(log, 4, after=later) == [Missed(4), *events[4:]], "another server's id"
+
+
+async def test_who_comes_back_to_a_server_that_began_anew_is_told():
+    log = EventLog(3)
+    log.start()
+    returning = asyncio.create_task(collect(log, 2, after=57))
+    await asyncio.sleep(0)
+    log.append(event := word("good morning"))
+    assert await returning == [Missed(0), event]
 
 
 def test_outputs_compare_by_value():

@@ -1,0 +1,99 @@
+"""Sessions while they are being opened: whose share they count in, who leaves, what is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coda_voice.attendants import Attendant
+from coda_voice.config.server import ServerConfig
+from coda_voice.errors import AccessError
+from coda_voice.events import MemoryInjected
+from coda_voice.manager import VoiceManager
+from coda_voice.moshi.engine import Engine
+from coda_voice.server.access import USUAL_SCOPES, Caller
+from coda_voice.server.session import Wish
+from coda_voice.server.sessions import Sessions
+
+ADA = Caller("ada", USUAL_SCOPES, conversations=1)
+
+
+class Recalls(Attendant):
+    """Takes its time to recall what it knows of the user, and tells of it."""
+
+    name = "recalls"
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.recalled = asyncio.Event()
+
+    async def ready(self) -> None:
+        self.asked.set()
+        await self.recalled.wait()
+        self.conversation.publish(
+            MemoryInjected(
+                conversation_id=self.conversation.id, injected=("Ada swims.",), channel="prompt"
+            )
+        )
+
+
+@asynccontextmanager
+async def opening(engine: Engine, recalls: Recalls, folder: Path) -> AsyncIterator[Sessions]:
+    """Sessions of a manager in which ``recalls`` attends to the first conversation."""
+    first = [recalls]
+    factory = lambda _: first.pop() if first else None  # noqa: E731
+    async with VoiceManager(engine=engine, attendants=[factory]) as manager:
+        sessions = Sessions(manager, ServerConfig(recordings=str(folder)))
+        manager.events.listen(sessions.happened)
+        yield sessions
+        await sessions.close()
+
+
+def recorded(folder: Path) -> list[str]:
+    """Give the types of the events in the only recording there."""
+    (events,) = folder.glob("*/events.jsonl")
+    return [json.loads(line)["type"] for line in events.read_text().splitlines()]
+
+
+async def test_conversations_being_opened_count_in_their_callers_share(
+    engine: Engine, tmp_path: Path
+):
+    recalls = Recalls()
+    async with opening(engine, recalls, tmp_path) as sessions:
+        first = asyncio.create_task(sessions.open(ADA, Wish()))
+        await recalls.asked.wait()
+        with pytest.raises(AccessError) as refused:
+            await sessions.open(ADA, Wish())
+        assert refused.value.error_code == "too_many_conversations"
+        await sessions.open(replace(ADA, subject="bert"), Wish())  # it is nobody else's share
+        recalls.recalled.set()
+        await sessions.end(await first, "ended")
+        await sessions.open(ADA, Wish())
+
+
+async def test_who_leaves_while_it_is_opened_holds_nothing(engine: Engine, tmp_path: Path):
+    recalls = Recalls()
+    async with opening(engine, recalls, tmp_path) as sessions:
+        first = asyncio.create_task(sessions.open(ADA, Wish()))
+        await recalls.asked.wait()
+        first.cancel()
+        await asyncio.wait([first])
+        assert not len(sessions) and not sessions.manager.get_active_conversations()
+        await sessions.open(ADA, Wish())
+
+
+async def test_what_happens_before_there_is_a_session_is_recorded_once_and_in_order(
+    engine: Engine, tmp_path: Path
+):
+    recalls = Recalls()
+    recalls.recalled.set()
+    async with opening(engine, recalls, tmp_path) as sessions:
+        session = await sessions.open(ADA, Wish(record="by a test"))
+        await sessions.end(session, "ended")
+    assert recorded(tmp_path) == ["conversation_started", "memory", "conversation_ended"]
