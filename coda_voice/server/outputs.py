@@ -39,6 +39,7 @@ class Ready:
     checkpoint: str
     muted: bool = False
     recorded: bool = False
+    personality: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

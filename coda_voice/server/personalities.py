@@ -28,7 +28,7 @@ async def take_on(
     """
     for trait in traits:
         check_trait(trait)
-    remembering = next((a for a in conversation.attendants if isinstance(a, Remembering)), None)
+    remembering = _remembering(conversation)
     character = await _character(name, remembering)
     if traits:
         character = character.model_copy(update={"traits": {**character.traits, **traits}})
@@ -38,6 +38,17 @@ async def take_on(
     else:
         await remembering.become(personality)
     return {"name": character.name, "traits": personality.traits}
+
+
+def played(conversation: Conversation) -> str | None:
+    """Tell who the agent is in a conversation; None where nobody is being played."""
+    remembering = _remembering(conversation)
+    personality = None if remembering is None else remembering.personality
+    return personality.character.name if isinstance(personality, Personality) else None
+
+
+def _remembering(conversation: Conversation) -> Remembering | None:
+    return next((a for a in conversation.attendants if isinstance(a, Remembering)), None)
 
 
 async def _character(name: str | None, remembering: Remembering | None) -> Character:

@@ -27,6 +27,7 @@ from coda_voice.events import ConversationEnded, Event, ModeChanged
 from coda_voice.heard import Heard
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.frames import FRAME_SECONDS, SAMPLE_RATE, Pcm, Sampling
+from coda_voice.server import personalities
 from coda_voice.server.access import Caller
 from coda_voice.server.hearing import Chunk, Hearing
 from coda_voice.server.outputs import (
@@ -130,6 +131,7 @@ class Session:
             checkpoint=self.manager.config.moshi.checkpoint,
             muted=self.muted,
             recorded=self.recorder is not None,
+            personality=personalities.played(self.conversation),
         )
 
     def attach(self, on_taken: Callable[[], None]) -> None:

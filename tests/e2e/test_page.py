@@ -138,6 +138,13 @@ def test_another_personality(talker: PageUser):
     page.wait_for_selector("html[data-personality=max]")
     talker.wait_for_frames(3)
     assert page.is_hidden("#notice")
+    page.reload()
+    page.wait_for_selector("html[data-state=live]")
+    talker.wait_until(lambda: page.input_value("#personality") == "max")  # who it still is
+    talker.end()
+    talker.begin()
+    page.wait_for_selector("#personality option[value=max]", state="attached")
+    assert page.input_value("#personality") == "", "a new conversation is as configured"
 
 
 def test_a_reload_goes_on_with_the_same_conversation(talker: PageUser, server: RunningServer):

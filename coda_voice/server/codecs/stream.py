@@ -240,6 +240,7 @@ def _ready(output: Ready) -> dict[str, object]:
         "checkpoint": output.checkpoint,
         "muted": output.muted,
         "recorded": output.recorded,
+        "personality": output.personality,
     }
 
 

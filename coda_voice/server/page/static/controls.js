@@ -63,12 +63,12 @@ export class Controls {
     if (resumed) this.announce("The conversation goes on");
   }
 
-  listPersonalities(names) {
-    const chosen = byId("personality").value;
+  /** `played`: who the agent is now, or null. */
+  listPersonalities(names, played) {
     const configured = element("option", { value: "", disabled: true, selected: true }, "as configured");
     byId("personality").replaceChildren(configured, ...names.map((name) => element("option", { value: name }, name)));
-    if (names.includes(chosen)) byId("personality").value = chosen;
     byId("personality-pick").hidden = !names.length;
+    if (played) this.personalityIs({ name: played });
   }
 
   mutedIs(muted) {

@@ -182,7 +182,7 @@ function statusChanged(message) {
     controls.ready(message);
     mode.now = message.mode;
     if (mode.wished) connection.send({ type: "mode", mode: mode.wished });
-    listPersonalities();
+    listPersonalities(message.personality);
   } else if (status === "waiting") {
     byId("link-text").textContent = `Number ${message.position} in line`;
   } else if (status === "mode") {
@@ -194,10 +194,10 @@ function statusChanged(message) {
   }
 }
 
-async function listPersonalities() {
+async function listPersonalities(played) {
   const headers = settings.token ? { Authorization: `Bearer ${settings.token}` } : {};
   const answer = await fetch("/v1/personalities", { headers });
-  if (answer.ok) controls.listPersonalities(await answer.json());
+  if (answer.ok) controls.listPersonalities(await answer.json(), played);
 }
 
 connection.addEventListener("state", async ({ detail: { state, reason } }) => {
