@@ -11,7 +11,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from coda_integrations.line import Line
 from coda_integrations.outbox import Outbox, OutboxFull
-from coda_voice.errors import ProtocolError, VoiceProcessingError
+from coda_voice.errors import AccessError, ProtocolError, VoiceProcessingError
 from coda_voice.heard import Heard
 from coda_voice.server.limits import RateLimit
 
@@ -127,6 +127,11 @@ def close_code_of(error: VoiceProcessingError) -> int:
     """Give the ``close_code`` of its context; what says nothing of it is a fault of the server."""
     code = error.context.get("close_code")
     return code if isinstance(code, int) else FAILED
+
+
+def refusal_code_of(error: VoiceProcessingError) -> int:
+    """Give the close code for somebody who was not let in: a rule of theirs, or no place now."""
+    return POLICY if isinstance(error, AccessError) else TRY_AGAIN
 
 
 async def close(websocket: WebSocket, code: int) -> None:

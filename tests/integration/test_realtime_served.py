@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+from pathlib import Path
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -148,3 +149,18 @@ async def test_who_breaks_a_rule_is_told_which(path: str):
                 for _ in range(60):
                     await socket.send('{"type": "input_audio_buffer.clear"}')
             assert await closed(socket) == (1008, "too_many_messages")
+
+
+@pytest.mark.parametrize("path", EDGES)
+async def test_more_conversations_than_ones_share_are_against_the_rules(path: str, tmp_path: Path):
+    key, keys = "k" * 32, tmp_path / "keys.yaml"
+    keys.write_text(f"[{{key: {key}, subject: ada, conversations: 1}}]", "utf-8")
+    hello = {"Authorization": f"Bearer {key}"}
+    with voice_server(server__keys_file=str(keys)) as server:
+        address = f"{server.ws}{path}"
+        async with websockets.connect(address, additional_headers=hello) as first:
+            await first.send('{"type": "gossip"}')
+            async with asyncio.timeout(90):
+                await first.recv()  # so it is served
+            async with websockets.connect(address, additional_headers=hello) as second:
+                assert await closed(second) == (1008, "too_many_conversations")

@@ -15,7 +15,7 @@ from fastapi import APIRouter, WebSocket
 from openai.types.live import OutputAudioDeltaEvent
 from pydantic import BaseModel
 
-from coda_integrations.connection import TRY_AGAIN, EdgeConnection, tell_and_close
+from coda_integrations.connection import EdgeConnection, refusal_code_of, tell_and_close
 from coda_integrations.host import EdgeHost, Thinkers, instruct, voice_of
 from coda_integrations.line import Line
 from coda_integrations.live.codec import encode, error_event
@@ -47,7 +47,7 @@ def live_routes(host: EdgeHost) -> APIRouter:
                 await LiveConnection(websocket, line, host.thinkers).run()
         except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
             told = encode(error_event(error.error_code, error.message))
-            await tell_and_close(websocket, told, TRY_AGAIN)
+            await tell_and_close(websocket, told, refusal_code_of(error))
 
     return router
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, WebSocket
 from openai.types.realtime import RealtimeError, RealtimeErrorEvent, ResponseAudioDeltaEvent
 from pydantic import BaseModel
 
-from coda_integrations.connection import TRY_AGAIN, EdgeConnection, tell_and_close
+from coda_integrations.connection import EdgeConnection, refusal_code_of, tell_and_close
 from coda_integrations.host import EdgeHost, Thinkers, instruct, voice_of
 from coda_integrations.line import Line
 from coda_integrations.realtime.codec import encode, new_id
@@ -53,7 +53,7 @@ def realtime_routes(host: EdgeHost) -> APIRouter:
                 await RealtimeConnection(websocket, line, host.thinkers, model).run()
         except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
             told = encode(_error_event(error.error_code, error.message))
-            await tell_and_close(websocket, told, TRY_AGAIN)
+            await tell_and_close(websocket, told, refusal_code_of(error))
 
     router.add_api_websocket_route("/v1/realtime", realtime)
     router.add_api_websocket_route("/realtime", realtime)

@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 
 from fastapi import APIRouter, Request, Response, WebSocket
 
-from coda_integrations.connection import POLICY, TRY_AGAIN, EdgeConnection, close
+from coda_integrations.connection import POLICY, EdgeConnection, close, refusal_code_of
 from coda_integrations.host import EdgeHost, Guest, voice_of
 from coda_integrations.line import Line
 from coda_integrations.telephony.twilio_call import Action, HangUp, Interrupt, Sound, TwilioCall
@@ -60,8 +60,8 @@ def twilio_routes(
         try:
             async with host.line(guest) as line:
                 await TwilioConnection(websocket, line).run()
-        except VoiceProcessingError:  # every slot taken, or the server is draining
-            await close(websocket, TRY_AGAIN)
+        except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
+            await close(websocket, refusal_code_of(error))
 
     return router
 
