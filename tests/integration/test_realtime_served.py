@@ -6,9 +6,9 @@ import asyncio
 import base64
 import contextlib
 import json
-from pathlib import Path
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
