@@ -23,7 +23,7 @@ from .stt import HORIZONS, stt_config
 from .tokenizer import EPAD, HEARD_AFTER, PAD
 
 VERSION = "0.5.0"
-SAMPLING = {"temp": 0.6, "temp_text": 0.3, "top_k": 50, "top_k_text": 5}
+SAMPLING = {"temp": 0.0, "temp_text": 0.3, "top_k": 50, "top_k_text": 5}
 
 
 def halve(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
