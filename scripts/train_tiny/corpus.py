@@ -8,6 +8,7 @@ All drawing is from a `random.Random`, so that a seed fixes the corpus.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .lexicon import (
@@ -84,14 +85,19 @@ def as_spoken(words: Vocabulary, share: float = 0.8) -> Vocabulary:
     Invented words teach to copy what is read; to tell by ear "milk" from "golf", each of the real
     ones has to be heard many times.
     """
+    names = real_often({i: name for i, name in enumerate(words.names)}, share)
+    likes = real_often({i: like for i, like in enumerate(words.likes)}, share)
+    return replace(
+        words, names=[words.names[i] for i in names], likes=[words.likes[i] for i in likes]
+    )
 
-    def weighted(listed: list[str], real: set[str]) -> list[str]:
-        known = [word for word in listed if word in real]
-        others = len(listed) - len(known)
-        return listed + known * max(0, round(share / (1 - share) * others / len(known)) - 1)
 
-    names, likes = weighted(words.names, set(NAMES)), weighted(words.likes, set(LIKES))
-    return replace(words, names=names, likes=likes)
+def real_often(items: Mapping[int, str], share: float = 0.8) -> list[int]:
+    """The keys of `items`, those of real names and things repeated until they are `share`."""
+    keys, real = list(items), {*NAMES, *LIKES}
+    known = [key for key in keys if items[key] in real]
+    times = round(share / (1 - share) * (len(keys) - len(known)) / len(known)) if known else 1
+    return keys + known * max(0, times - 1)
 
 
 def prompt_text(rng: random.Random, facts: Facts) -> str:

@@ -98,6 +98,11 @@ class Material:
         self.by_text = {text: index for index, text in enumerate(self.agent.texts)}
         for index, line in enumerate(self.lines):
             self.by_kind[line.kind].append(index)
+        for kind in ("remember", "introduce"):  # an ear for real words, not for invented ones
+            items = corpus.real_often(
+                {index: self.lines[index].item or "" for index in self.by_kind[kind]}
+            )
+            self.by_kind[kind] = items
         for text in self.agent.texts:
             words = text.split()
             if len(words) == 5 and words[:2] == ["you", "like"] and words[3] == "and":

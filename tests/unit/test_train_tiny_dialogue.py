@@ -122,3 +122,11 @@ def test_delays_shift_all_but_the_first_codebooks(material):
     assert (moved[:, 2, 2:] == batch.codes[:, 2, :-1]).all()
     assert (moved[0, 2, :2] == 512).all()
     assert (moved[1, 2, 0] == batch.codes[1, 2, 0]).all()
+
+
+def test_real_words_are_heard_more_often_than_invented_ones():
+    items = {index: "tea" if index < 10 else "zorina" for index in range(100)}
+    often = corpus.real_often(items)
+    assert set(often) == set(items)
+    assert 0.75 < sum(index < 10 for index in often) / len(often) < 0.85
+    assert corpus.real_often({0: "zorina"}) == [0]
