@@ -103,6 +103,10 @@ class Tables:
                     raise store_error(error, self.uri, "opening the memory store") from error
         return {}
 
+    def data_of(self, name: str) -> Path | None:
+        """Give the folder of a table's data files; None where the store is remote."""
+        return None if self.local is None else self.local / f"{name}.lance" / "data"
+
     def write_info(self, **values: str | None) -> None:
         """Set values; None removes the key."""
         self.again_on_conflict(lambda: self._write_info(values))
