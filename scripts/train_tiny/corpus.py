@@ -8,7 +8,7 @@ All drawing is from a `random.Random`, so that a seed fixes the corpus.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .lexicon import (
@@ -79,25 +79,24 @@ def vocabularies(seed: int = 7) -> tuple[Vocabulary, Vocabulary]:
     return Vocabulary(names[20:] + invented[:400], likes[20:] + things + invented[400:]), held
 
 
-def as_spoken(words: Vocabulary, share: float = 0.8) -> Vocabulary:
-    """`words` as users say them: real names and things are `share` of each list, by repetition.
+def as_spoken(words: Vocabulary) -> Vocabulary:
+    """`words` as users say them: real names and things are the most of each list, by repetition.
 
     Invented words teach to copy what is read; to tell by ear "milk" from "golf", each of the real
     ones has to be heard many times.
     """
-    names = real_often({i: name for i, name in enumerate(words.names)}, share)
-    likes = real_often({i: like for i, like in enumerate(words.likes)}, share)
+    names, likes = real_often(words.names), real_often(words.likes)
     return replace(
         words, names=[words.names[i] for i in names], likes=[words.likes[i] for i in likes]
     )
 
 
-def real_often(items: Mapping[int, str], share: float = 0.8) -> list[int]:
-    """The keys of `items`, those of real names and things repeated until they are `share`."""
-    keys, real = list(items), {*NAMES, *LIKES}
-    known = [key for key in keys if items[key] in real]
-    times = round(share / (1 - share) * (len(keys) - len(known)) / len(known)) if known else 1
-    return keys + known * max(0, times - 1)
+def real_often(items: Sequence[str], share: float = 0.8) -> list[int]:
+    """The indices of `items`, those of real names and things repeated until they are `share`."""
+    real = {*NAMES, *LIKES}
+    known = [index for index, item in enumerate(items) if item in real]
+    times = round(share / (1 - share) * (len(items) - len(known)) / len(known)) if known else 1
+    return [*range(len(items)), *known * max(0, times - 1)]
 
 
 def prompt_text(rng: random.Random, facts: Facts) -> str:

@@ -99,10 +99,9 @@ class Material:
         for index, line in enumerate(self.lines):
             self.by_kind[line.kind].append(index)
         for kind in ("remember", "introduce"):  # an ear for real words, not for invented ones
-            items = corpus.real_often(
-                {index: self.lines[index].item or "" for index in self.by_kind[kind]}
-            )
-            self.by_kind[kind] = items
+            heard = self.by_kind[kind]
+            often = corpus.real_often([self.lines[index].item or "" for index in heard])
+            self.by_kind[kind] = [heard[at] for at in often]
         for text in self.agent.texts:
             words = text.split()
             if len(words) == 5 and words[:2] == ["you", "like"] and words[3] == "and":

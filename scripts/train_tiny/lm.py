@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -241,8 +242,8 @@ def losses(
     batch: Batch,
     generator: torch.Generator,
     own: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-    """The whole loss, its figures, and the voice [B, 8, T] that the model would have had.
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], Callable[[], torch.Tensor]]:
+    """The whole loss, its figures, and what draws the voice [B, 8, T] the model would have had.
 
     That voice is the next look's `own`: in free speech the model follows its own codes, with their
     mistakes, and has to find back to the recording's (scheduled sampling over whole sequences:
@@ -267,9 +268,13 @@ def losses(
             "text": written.loss.detach(), "audio": audio_loss.detach(),
             "code0": hits[0], "code1": hits[1], "code7": hits[7],
         }  # fmt: skip
-    voice = targets[:, 1 : CODEBOOKS + 1].clone()
-    drawn = fast.sample(hidden[chosen].detach(), picked[0], OWN_TEMPERATURE)
-    voice.transpose(1, 2)[chosen] = torch.where(valid, drawn, audio_target).T
+
+    def voice() -> torch.Tensor:
+        codes = targets[:, 1 : CODEBOOKS + 1].clone()
+        drawn = fast.sample(hidden[chosen].detach(), picked[0], OWN_TEMPERATURE)
+        codes.transpose(1, 2)[chosen] = torch.where(valid, drawn, audio_target).T
+        return codes
+
     return written.loss + audio_loss, figures, voice
 
 
@@ -335,7 +340,9 @@ def train(
             ]
             batch, own = collate(samples, material.silence), None
         looks += 1
-        loss, figures, own = losses(model, fast, batch, generator, own)
+        loss, figures, voice = losses(model, fast, batch, generator, own)
+        if looks % LOOKS:  # there is another look at this batch
+            own = voice()
         optimizer.zero_grad()
         loss.backward()
         if plan.copy_rows:
