@@ -74,10 +74,12 @@ def depth(x: torch.Tensor, layers: list[Layer], heads: int) -> torch.Tensor:
 
 
 class FastForward:
-    """Runs an `LMModel` with the functions above, compiled where `compiled` says so."""
+    """Runs an `LMModel` with the functions above in `dtype`, compiled where `compiled` says so."""
 
-    def __init__(self, lm: LMModel, compiled: bool = True) -> None:
-        self.lm = lm
+    def __init__(
+        self, lm: LMModel, compiled: bool = True, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
+        self.lm, self.dtype = lm, dtype
         self.temporal = torch.compile(temporal, dynamic=False) if compiled else temporal
         self.depth = torch.compile(depth, dynamic=False) if compiled else depth
 
@@ -98,14 +100,14 @@ class FastForward:
             (
                 layer.norm1.alpha,
                 layer.norm2.alpha,
-                layer.self_attn.in_projs[0].weight.to(torch.bfloat16),
-                layer.self_attn.out_projs[0].weight.to(torch.bfloat16),
-                layer.gating.linear_in.weight.to(torch.bfloat16),
-                layer.gating.linear_out.weight.to(torch.bfloat16),
+                layer.self_attn.in_projs[0].weight.to(self.dtype),
+                layer.self_attn.out_projs[0].weight.to(self.dtype),
+                layer.gating.linear_in.weight.to(self.dtype),
+                layer.gating.linear_out.weight.to(self.dtype),
             )
             for layer in lm.transformer.layers
         ]
-        hidden = self.temporal(x.to(torch.bfloat16), layers, heads, cosine, sine, mask)
+        hidden = self.temporal(x.to(self.dtype), layers, heads, cosine, sine, mask)
         return rms_norm(hidden, lm.out_norm.alpha)
 
     def codes(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -113,21 +115,25 @@ class FastForward:
         lm, steps = self.lm, self.lm.dep_q
         tokens = [lm.depformer_text_emb(targets[0])]
         tokens += [lm.depformer_emb[k](targets[k + 1]) for k in range(steps - 1)]
-        x = self._into_depth(hidden) + torch.stack(tokens).to(torch.bfloat16)
+        x = self._into_depth(hidden) + torch.stack(tokens).to(self.dtype)
         heads = lm.depformer.layers[0].self_attn.num_heads
         out = self.depth(x, self._depth_layers(), heads)
-        return out @ stacked(lm.linears).transpose(1, 2)
+        return out @ self._stacked(lm.linears).transpose(1, 2)
 
     @torch.no_grad()
     def sample(self, hidden: torch.Tensor, text: torch.Tensor, temperature: float) -> torch.Tensor:
         """Codes [dep_q, n] drawn one after the other for hidden states [n, dim] and text [n]."""
         lm, drawn = self.lm, []
         heads = lm.depformer.layers[0].self_attn.num_heads
-        given, layers, out = self._into_depth(hidden), self._depth_layers(), stacked(lm.linears)
+        given, layers, out = (
+            self._into_depth(hidden),
+            self._depth_layers(),
+            self._stacked(lm.linears),
+        )
         past: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in layers]
         token = lm.depformer_text_emb(text)
         for step in range(lm.dep_q):
-            x = given[step] + token.to(torch.bfloat16)
+            x = given[step] + token.to(self.dtype)
             for (norm1, norm2, *weights), seen in zip(layers, past, strict=True):
                 into, back, gate_in, gate_out = (weight[step] for weight in weights)
                 projected = F.linear(rms_norm(x, norm1.flatten()), into)
@@ -146,7 +152,7 @@ class FastForward:
 
     def _into_depth(self, hidden: torch.Tensor) -> torch.Tensor:
         """[dep_q, n, depformer dim] from hidden states [n, dim]."""
-        into = torch.cat([linear.weight for linear in self.lm.depformer_in]).to(torch.bfloat16)
+        into = torch.cat([linear.weight for linear in self.lm.depformer_in]).to(self.dtype)
         return F.linear(hidden, into).unflatten(-1, (self.lm.dep_q, -1)).transpose(0, 1)
 
     def _depth_layers(self) -> list[Layer]:
@@ -154,15 +160,14 @@ class FastForward:
             (
                 layer.norm1.alpha,
                 layer.norm2.alpha,
-                stacked(layer.self_attn.in_projs),
-                stacked(layer.self_attn.out_projs),
-                stacked([gate.linear_in for gate in layer.gating]),
-                stacked([gate.linear_out for gate in layer.gating]),
+                self._stacked(layer.self_attn.in_projs),
+                self._stacked(layer.self_attn.out_projs),
+                self._stacked([gate.linear_in for gate in layer.gating]),
+                self._stacked([gate.linear_out for gate in layer.gating]),
             )
             for layer in self.lm.depformer.layers
         ]
 
-
-def stacked(linears: list[torch.nn.Linear] | torch.nn.ModuleList) -> torch.Tensor:
-    """Weights of equal linear layers as bfloat16 [layers, out, in]."""
-    return torch.stack([linear.weight for linear in linears]).to(torch.bfloat16)
+    def _stacked(self, linears: list[torch.nn.Linear] | torch.nn.ModuleList) -> torch.Tensor:
+        """Weights of equal linear layers [layers, out, in]."""
+        return torch.stack([linear.weight for linear in linears]).to(self.dtype)

@@ -35,7 +35,7 @@ from .dialogue import (
 )
 from .fast import FastForward
 from .optimize import MuonAndAdam
-from .parallel import MEET_EVERY, agree, average_parameters
+from .parallel import MEET_EVERY, agree, average_parameters, pick_dtype
 from .tokenizer import PAD
 from .training_state import keep, resume
 
@@ -312,9 +312,9 @@ def train(
     """
     words, _ = corpus.vocabularies()
     model.to(device).train()
-    fast = FastForward(model.lm, compiled=device.type == "cuda")
+    fast = FastForward(model.lm, device.type == "cuda", pick_dtype(device))
     parameters = list(model.parameters())
-    optimizer = MuonAndAdam(model, plan.peak_rate)
+    optimizer = MuonAndAdam(model, plan.peak_rate, pick_dtype(device))
     mean = {}
     path = folder / "lm.pt"
     step, before = resume(path, model, optimizer)

@@ -24,6 +24,16 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """What that device multiplies fastest in: bfloat16, but float32 on processors without it.
+
+    There (AVX2 alone) bfloat16 is taken apart number by number, at a fifth of float32's speed.
+    """
+    if device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
 def launch(function: Callable[..., None], workers: int, meeting: Path, *arguments: object) -> None:
     """Run `function(rank, workers, *arguments)` in `workers` processes, or here if it is one."""
     if workers == 1:

@@ -21,7 +21,7 @@ from moshi.models.lm import LMModel
 from .dialogue import Material
 from .fast import FastForward
 from .optimize import MuonAndAdam
-from .parallel import MEET_EVERY, agree, average_parameters
+from .parallel import MEET_EVERY, agree, average_parameters, pick_dtype
 from .tokenizer import EPAD, PAD, transcript
 from .training_state import keep, resume
 
@@ -88,9 +88,9 @@ def train(
 ) -> None:  # fmt: skip
     """Train for `minutes`; resumes from and writes `folder/stt.pt`."""
     model.to(device).train()
-    fast = FastForward(model, compiled=device.type == "cuda")
+    fast = FastForward(model, device.type == "cuda", pick_dtype(device))
     parameters = list(model.parameters())
-    optimizer = MuonAndAdam(model, PEAK_RATE)
+    optimizer = MuonAndAdam(model, PEAK_RATE, pick_dtype(device))
     mean = {}
     path = folder / "stt.pt"
     step, before = resume(path, model, optimizer)

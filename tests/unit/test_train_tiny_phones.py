@@ -9,7 +9,7 @@ import torch
 
 from scripts.train_tiny.clips import Clip
 from scripts.train_tiny.lm import HIDDEN_AGENT, HIDDEN_USER, hide_codes
-from scripts.train_tiny.optimize import MuonAndAdam
+from scripts.train_tiny.optimize import Muon, MuonAndAdam
 from scripts.train_tiny.phones import Labels
 
 LEXICON = {"hi": [("hh", 0.5), ("ay", 1.0)], "oh": [("ow", 1.0)]}
@@ -94,3 +94,24 @@ def test_training_goes_on_after_a_resume_as_without_one() -> None:
     assert [step(again, resumed, x) for _ in range(3)] == [
         step(model, optimizer, x) for _ in range(3)
     ]
+
+
+def test_muon_moves_matrices_as_that_of_torch_does() -> None:
+    """torch's computes in bfloat16, which is what the two may differ by."""
+    torch.manual_seed(3)
+    shapes = [(24, 8), (8, 24), (24, 8), (12, 12)]
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(parameter.detach().clone()) for parameter in ours]
+    before = [parameter.detach().clone() for parameter in ours]
+    mine = Muon(ours, 0.01, 0.05, torch.float32)
+    peer = torch.optim.Muon(
+        theirs, 0.01, weight_decay=0.05, ns_steps=4, adjust_lr_fn="match_rms_adamw"
+    )
+    for _ in range(5):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        mine.step()
+        peer.step()
+    for one, other, old in zip(ours, theirs, before, strict=True):
+        assert (one - other).norm() < 0.02 * (one - old).norm()
