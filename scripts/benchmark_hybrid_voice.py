@@ -162,7 +162,8 @@ async def hold(talk: Conversation, voice: str, store: str, judge: Judge, typed: 
 def times_since(began: datetime) -> list[str]:
     """Give what may be said to be the time in a conversation that began then."""
     minutes = int((local_now() - began) / timedelta(minutes=1)) + 2
-    return [speakable(clock_time(began + timedelta(minutes=n))) for n in range(minutes)]
+    due = (clock_time(began + timedelta(minutes=n)) for n in range(minutes))
+    return [speakable(time_of_day.split()[0]) for time_of_day in due]  # hour and minute alone
 
 
 def is_right(wanted: list[str], forced: list[str], heard: str) -> bool:
@@ -185,8 +186,12 @@ def judged(folder: Path) -> Judge:
     numbers = [number.replace("-", " ") for number in NUMBERS]
     texts = ["hello how can i help you", "i do not know", "one moment please", *numbers * 2]
     minutes = [num2words(minute).replace("-", " ") for minute in range(1, 60)]
-    texts += [f"it is {hour} {minute}" for hour in numbers[1:13] for minute in minutes]
-    texts += [f"it is {hour} o'clock" for hour in numbers[1:13]]
+    minutes = ["o'clock", *(f"oh {minute}" for minute in minutes[:9]), *minutes[9:]]
+    parts = ["at night", "in the morning", "in the afternoon", "in the evening"]
+    texts += [
+        f"it is {hour} {minute} {part}"
+        for hour in numbers[1:13] for minute in minutes for part in parts
+    ]  # fmt: skip
     texts += ["a timer for two seconds is running", "your two seconds timer is done"] * 4
     texts += ["i will remember that", "nothing is remembered about that"] * 2
     texts += [f"the user likes {like}" for like in LIKES] * 2

@@ -52,7 +52,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Mix:
-    """What a conversation is made of (probabilities); `rest`: that nothing more happens in it."""
+    """What a conversation is made of (probabilities).
+
+    `rest`: that nothing more happens in it; `told`: that a question is a name or a thing told,
+    which only the ear can know, beyond what the domain's weights give.
+    """
 
     prompt: float = 0.68
     noise: float = 0.5
@@ -65,13 +69,13 @@ class Mix:
     backchannel: float = 0.16
     reference: float = 0.45
     kinds: tuple[str, ...] = tuple(corpus.WEIGHTS)
-    about_user: float = 0.35
+    told: float = 0.15
 
 
 COPYING = Mix(
     prompt=0.95, read=0.0, say=0.12, idle_backchannel=0.0, long_pause=0.0, rest=0.0,
     interrupt=0.0, backchannel=0.0,
-    kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"),
+    kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"), told=0.3,
 )  # fmt: skip
 
 
@@ -263,7 +267,10 @@ class Conversation:
         """The user asks, perhaps a fact arrives, the agent answers, perhaps is interrupted."""
         rng, material = self.rng, self.material
         kinds = self.mix.kinds
-        kind = rng.choices(kinds, [corpus.WEIGHTS[kind] for kind in kinds])[0]
+        if rng.random() < self.mix.told:
+            kind = rng.choice(("remember", "introduce"))
+        else:
+            kind = rng.choices(kinds, [corpus.WEIGHTS[kind] for kind in kinds])[0]
         if not material.by_kind[kind]:
             return
         index = rng.choice(material.by_kind[kind])

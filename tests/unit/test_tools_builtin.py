@@ -27,9 +27,12 @@ async def ask(registry, name, **arguments):
 
 
 async def test_time_and_date_here_and_elsewhere():
-    assert await ask(CLOCK, "get_time") == "It is 12:05 PM."
-    assert await ask(CLOCK, "get_time", place="tokyo") == "In Tokyo it is 8:05 PM on Saturday."
-    assert "6:05 AM" in await ask(CLOCK, "get_time", place="New York")
+    assert await ask(CLOCK, "get_time") == "It is 12:05 in the afternoon."
+    assert (
+        await ask(CLOCK, "get_time", place="tokyo")
+        == "In Tokyo it is 8:05 in the evening on Saturday."
+    )
+    assert "6:05 in the morning" in await ask(CLOCK, "get_time", place="New York")
     assert await ask(CLOCK, "get_date") == "Today is Saturday, 21 November 2026."
     assert "Sunday, 22" in await ask(CLOCK, "get_date", days_from_today=1)
     assert "Yesterday was Friday" in await ask(CLOCK, "get_date", days_from_today=-1)
@@ -108,7 +111,7 @@ async def test_timers_speak_up_in_order_and_can_be_cancelled():
     await ask(registry, "set_reminder", text="call Anna", in_seconds=0.02)
     await ask(registry, "set_timer", seconds=600, label="bread")
     five = await ask(registry, "set_reminder", text="leave", at_time="17:30")
-    assert five == "I will remind you at 5:30 PM: leave."
+    assert five == "I will remind you at 5:30 in the afternoon: leave."
     async with asyncio.timeout(10):
         first, second = await heard.get(), await heard.get()
     assert (first.text, first.scheduling) == ("You asked me to remind you: call Anna.", "when_idle")

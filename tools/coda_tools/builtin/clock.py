@@ -77,9 +77,17 @@ def local_now() -> datetime:
     return datetime.now(UTC).astimezone()
 
 
+_PARTS_OF_DAY = ((4, "at night"), (12, "in the morning"), (18, "in the afternoon"))
+"""The hour before which each ends, until the evening."""
+
+
 def clock_time(moment: datetime) -> str:
-    """Write a time of day as one says it: ``3:42 PM``."""
-    return f"{moment.hour % 12 or 12}:{moment.minute:02d} {'AM' if moment.hour < 12 else 'PM'}"
+    """Write a time of day as one says it: ``3:42 in the afternoon``.
+
+    Aloud, "P M" is two letters that are easily lost, and the hour with them.
+    """
+    part = next((part for end, part in _PARTS_OF_DAY if moment.hour < end), "in the evening")
+    return f"{moment.hour % 12 or 12}:{moment.minute:02d} {part}"
 
 
 def clock_tools(now: Now = local_now) -> list[Tool]:
