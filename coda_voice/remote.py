@@ -6,7 +6,7 @@ Sound is mono float32 at 24 kHz, in frames of 1920 samples, as everywhere here.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -102,13 +102,23 @@ def websocket_url(address: str, path: str, query: Mapping[str, str] | None = Non
 
 
 class RemoteConversation:
-    """One conversation on the other server, open while it is entered."""
+    """One conversation on the other server, open while it is entered.
+
+    ``on_position`` hears the place in the line while every slot is taken, where the query asks
+    to ``wait``.
+    """
 
     def __init__(
-        self, endpoint: str, token: str | None = None, query: Mapping[str, str] | None = None
+        self,
+        endpoint: str,
+        token: str | None = None,
+        query: Mapping[str, str] | None = None,
+        on_position: Callable[[int], None] | None = None,
     ) -> None:
+        self._endpoint, self._query = endpoint, dict(query or {})
         self._url = websocket_url(endpoint, STREAM_PATH, query)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._on_position = on_position
         self._socket: ClientConnection | None = None
         self.ready: RemoteMessage | None = None
         """The server's description of the conversation."""
@@ -118,23 +128,44 @@ class RemoteConversation:
 
         Raises MoshiConnectionError, SlotsFullError where the server has no room.
         """
+        await self._connect(self._url)
+        return self
+
+    async def resume(self) -> None:
+        """Take the conversation up again after its connection was lost.
+
+        The server keeps it for ``resume_seconds`` of ``ready``. Raises MoshiConnectionError, also
+        where the server no longer has it (code ``resume_unknown``).
+        """
+        token = self.ready.text("resume_token") if self.ready is not None else ""
+        if not token:
+            raise MoshiConnectionError("There is no conversation to take up again.", "closed")
+        await self.close()
+        query = {**self._query, "resume": token}
+        await self._connect(websocket_url(self._endpoint, STREAM_PATH, query))
+
+    async def _connect(self, url: str) -> None:
         try:
             self._socket = await connect(
-                self._url,
+                url,
                 additional_headers=self._headers,
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=CONNECT_SECONDS,
                 compression=None,
             )
             async for message in self.messages():
-                if isinstance(message, RemoteMessage) and message.text("status") == "ready":
+                if not isinstance(message, RemoteMessage):
+                    continue
+                if message.text("status") == "ready":
                     self.ready = message
-                    return self
+                    return
+                if message.text("status") == "waiting" and self._on_position is not None:
+                    self._on_position(int(message.number("position")))
         except InvalidStatus as error:
-            raise _refused(error.response.status_code, self._url) from error
+            raise _refused(error.response.status_code, url) from error
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
             raise MoshiConnectionError(
-                f"The voice server at {_shown(self._url)} cannot be reached "
+                f"The voice server at {_shown(url)} cannot be reached "
                 f"({error or type(error).__name__}); check the endpoint, and whether it runs.",
                 "unreachable",
             ) from error

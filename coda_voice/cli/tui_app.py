@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -15,26 +16,32 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer, Header, Input, RichLog, Sparkline, Static
 
-from coda_voice.errors import VoiceProcessingError
+from coda_voice.cli.tui_parts import Choice, Fields, thought
+from coda_voice.errors import MoshiConnectionError, VoiceProcessingError
 from coda_voice.moshi.frames import Pcm
 from coda_voice.remote import RemoteConversation, RemoteFrame, RemoteMessage
 from coda_voice.turns import level_dbfs
 
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.25, 4.0
+"""Between two tries to connect again; each is twice the one before."""
 LATENCIES = 60
 LINES = 2_000
 FLOOR_DBFS = -60.0
 METER_CELLS = 24
 NEXT_MODE = {"moshi_only": "hybrid", "hybrid": "adaptive", "adaptive": "moshi_only"}
-Fields = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation on a server, the user's sound into it, and where the agent's goes."""
+    """A conversation on a server, the user's sound into it, and where the agent's goes.
+
+    ``personalities``: the names of those whom the agent can be.
+    """
 
     remote: RemoteConversation
     microphone: AsyncIterator[Pcm]
     play: Callable[[Pcm], None]
+    personalities: list[str] = field(default_factory=list)
 
 
 class VoiceApp(App[None]):
@@ -55,6 +62,7 @@ class VoiceApp(App[None]):
         Binding("f2", "mute", "Mute"),
         Binding("f3", "interrupt", "Interrupt"),
         Binding("f4", "mode", "Mode"),
+        Binding("f5", "personality", "Personality"),
     ]
 
     def __init__(self, conversation: Conversation) -> None:
@@ -64,6 +72,8 @@ class VoiceApp(App[None]):
         self.frames = 0
         ready = conversation.remote.ready
         self.mode = ready.text("mode") if ready is not None else "moshi_only"
+        self.personality = ready.text("personality") if ready is not None else ""
+        self._over = False
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._sentence: list[str] = []
         self._levels = {"user": FLOOR_DBFS, "agent": FLOOR_DBFS}
@@ -102,21 +112,52 @@ class VoiceApp(App[None]):
             self._levels["user"] = level_dbfs(heard)
             try:
                 await self.talk.remote.send(heard)
-            except VoiceProcessingError:
-                return  # what went wrong is told by the one who listens
+            except MoshiConnectionError:
+                if self._over:  # otherwise what is said meanwhile goes unheard, as on any line
+                    return
 
     async def _listen(self) -> None:
         try:
-            async for message in self.talk.remote.messages():
-                if isinstance(message, RemoteFrame):
-                    self.frames += 1
-                    self._levels["agent"] = level_dbfs(message.pcm)
-                    self.talk.play(message.pcm)
-                else:
-                    self._show(message)
-            self.notify("The conversation has ended.")
+            while True:
+                try:
+                    await self._hear()
+                    self.notify("The conversation has ended.")
+                    return
+                except MoshiConnectionError as error:
+                    if error.error_code != "lost":
+                        raise
+                await self._take_up()
         except VoiceProcessingError as error:
             self.notify(error.message, severity="error", timeout=30)
+        finally:
+            self._over = True
+
+    async def _hear(self) -> None:
+        async for message in self.talk.remote.messages():
+            if isinstance(message, RemoteFrame):
+                self.frames += 1
+                self._levels["agent"] = level_dbfs(message.pcm)
+                self.talk.play(message.pcm)
+            else:
+                self._show(message)
+
+    async def _take_up(self) -> None:
+        """Connect to the conversation again, for as long as the server keeps it."""
+        remote, clock = self.talk.remote, asyncio.get_running_loop()
+        kept = remote.ready.number("resume_seconds") if remote.ready is not None else 0.0
+        self._line("thoughts", "connection", "lost; taking the conversation up again", "red")
+        until, pause = clock.time() + kept, FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await remote.resume()
+            except MoshiConnectionError as error:
+                if error.error_code == "resume_unknown" or clock.time() + pause > until:
+                    raise
+            else:
+                self._line("thoughts", "connection", "there again", "green")
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE_SECONDS)
 
     async def _tell(self, kind: str, **fields: object) -> None:
         try:
@@ -145,6 +186,17 @@ class VoiceApp(App[None]):
         """Go on in the next mode."""
         await self._tell("mode", mode=NEXT_MODE.get(self.mode, "moshi_only"))
 
+    def action_personality(self) -> None:
+        """Choose who the agent is."""
+        if self.talk.personalities:
+            self.push_screen(Choice("Who it is", self.talk.personalities), self._become)
+        else:
+            self.notify("This server has no personalities to choose from.")
+
+    def _become(self, name: str | None) -> None:
+        if name is not None:
+            self.run_worker(self._tell("personality", name=name))
+
     # ---- what is shown --------------------------------------------------------------------
 
     def _show(self, message: RemoteMessage) -> None:
@@ -154,6 +206,10 @@ class VoiceApp(App[None]):
             self._speaking[message.text("speaker")] = message.fields.get("speaking") is True
             if message.text("speaker") == "agent" and not message.fields.get("speaking"):
                 self._end_sentence()
+        elif message.text("status") == "personality":
+            who = message.fields.get("personality")
+            self.personality = str(who.get("name") or "") if isinstance(who, Mapping) else ""
+            self._show_mode()
         elif message.type == "error":
             self.notify(message.text("message"), severity="warning")
         elif message.type == "event":
@@ -208,7 +264,8 @@ class VoiceApp(App[None]):
         self.query_one("#partial", Static).update(Text(f"{who}: {text}…" if text else ""))
 
     def _show_mode(self) -> None:
-        self.sub_title = self.mode.replace("_", " ")
+        played = f" · {self.personality}" if self.personality else ""
+        self.sub_title = self.mode.replace("_", " ") + played
 
     def _show_meters(self) -> None:
         line = Text()
@@ -222,31 +279,3 @@ class VoiceApp(App[None]):
         # None while the screen is being taken down: the timer may fire once more.
         for meters in self.query("#meters").results(Static):
             meters.update(line)
-
-
-def thought(event: Fields) -> tuple[str, str, str] | None:
-    """Give who, what and its style for an event worth a line; None for the rest."""
-    match event.get("type"):
-        case "route_decided" if not event.get("partial"):
-            return "route", f"{event.get('target')}: {_listed(event.get('reasons'))}", "green"
-        case "reasoning_started":
-            return "asks", f"{event.get('llm')}", "blue"
-        case "sentence_ready":
-            return "says", f"{event.get('text')}", "blue"
-        case "tool_started":
-            return "tool", f"{event.get('tool')} {event.get('arguments')}", "magenta"
-        case "tool_ended":
-            return "tool", f"{event.get('tool')}: {event.get('outcome')}", "magenta"
-        case "memory" if event.get("injected"):
-            return "remembers", _listed(event.get("injected")), "yellow"
-        case "barge_in":
-            return "interrupted", "", "red"
-        case "mode_changed":
-            return "mode", f"{event.get('mode')}", "white"
-        case "attendant_failed" | "error" | "no_transcript":
-            return "fault", f"{event.get('message') or event.get('reason')}", "red"
-    return None
-
-
-def _listed(values: object) -> str:
-    return "; ".join(map(str, values)) if isinstance(values, (list, tuple)) else ""

@@ -36,6 +36,8 @@ class Relay:
 
     def close(self) -> None:
         """Listen no more."""
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # a thread that waits in accept() holds it
         self._listening.close()
         self.cut()
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, RichLog
+from textual.widgets import Input, OptionList, RichLog
 
-from coda_voice.cli.tui import silence
+from coda_voice.cli.local_server import local_server
+from coda_voice.cli.tui import personalities, silence
 from coda_voice.cli.tui_app import Conversation, VoiceApp
+from coda_voice.errors import VoiceInitializationError
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm
 from coda_voice.remote import RemoteConversation
+from tests.e2e.relay import relay
 from tests.integration.voice_server import RunningServer, voice_server
 
 TRIES = 2_400
+WISH = {"events": "true", "wait": "true"}  # the one slot is given back a moment after its use
 ANSWER = "391|ninety.one"
 
 
@@ -39,7 +44,7 @@ async def wait_until(pilot: Pilot[None], true: Callable[[], bool]) -> None:
 
 async def test_a_typed_question_is_routed_answered_and_read(server: RunningServer):
     played: list[Pcm] = []
-    async with RemoteConversation(server.ws, query={"events": "true"}) as remote:
+    async with RemoteConversation(server.ws, query=WISH) as remote:
         app = VoiceApp(Conversation(remote, silence(), played.append))
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("f4")
@@ -57,3 +62,83 @@ async def test_a_typed_question_is_routed_answered_and_read(server: RunningServe
             await wait_until(pilot, lambda: len(played) > 5)
     assert all(len(pcm) == FRAME_SAMPLES for pcm in played)
     assert app.frames == len(played)
+
+
+async def test_a_cable_that_is_pulled_costs_no_conversation(server: RunningServer):
+    with relay(server.port) as cable:
+        address = f"ws://127.0.0.1:{cable.port}"
+        async with RemoteConversation(address, query=WISH) as remote:
+            assert remote.ready is not None
+            before = remote.ready.text("conversation_id")
+            app = VoiceApp(Conversation(remote, silence(), lambda pcm: None))
+            async with app.run_test(size=(120, 40)) as pilot:
+                await wait_until(pilot, lambda: app.frames > 5)
+                cable.cut()
+                await wait_until(pilot, lambda: "there again" in lines(app, "thoughts"))
+                heard = app.frames
+                await wait_until(pilot, lambda: app.frames > heard + 5)
+                assert remote.ready.text("conversation_id") == before
+                assert remote.ready.fields["resumed"] is True
+
+
+async def test_a_server_that_is_gone_for_good_is_told_with_what_to_do(server: RunningServer):
+    with relay(server.port) as cable:
+        address = f"ws://127.0.0.1:{cable.port}"
+        async with RemoteConversation(address, query=WISH) as remote:
+            assert remote.ready is not None
+            remote.ready.fields["resume_seconds"] = 0.3  # type: ignore[index]
+            app = VoiceApp(Conversation(remote, silence(), lambda pcm: None))
+            async with app.run_test(size=(120, 40), notifications=True) as pilot:
+                cable.close()
+                await wait_until(pilot, lambda: bool(app._notifications))
+                (told,) = app._notifications
+                assert "cannot be reached" in told.message
+                assert "check the endpoint" in told.message
+
+
+async def test_another_personality_is_chosen_from_a_list(server: RunningServer):
+    names = await personalities(server.ws, None)
+    assert len(names) >= 5
+    async with RemoteConversation(server.ws, query=WISH) as remote:
+        app = VoiceApp(Conversation(remote, silence(), lambda pcm: None, names))
+        async with app.run_test(size=(120, 40)) as pilot:
+            await pilot.press("f5")
+            await wait_until(pilot, lambda: bool(app.screen.query(OptionList)))
+            await pilot.press("down", "enter")
+            await wait_until(pilot, lambda: bool(app.personality))
+            assert app.personality.lower() in app.sub_title.lower()
+            await pilot.press("f5", "escape")
+            await wait_until(pilot, lambda: not app.screen.query(OptionList))
+
+
+async def test_who_waits_in_line_is_told_the_place(server: RunningServer):
+    places: list[int] = []
+    in_line = asyncio.Event()
+
+    def place(now: int) -> None:
+        places.append(now)
+        in_line.set()
+
+    async with RemoteConversation(server.ws, query=WISH):
+        second = RemoteConversation(server.ws, query=WISH, on_position=place)
+        entering = asyncio.create_task(second.__aenter__())
+        await asyncio.wait_for(in_line.wait(), 60)
+    await asyncio.wait_for(entering, 60)
+    await second.close()
+    assert places[0] == 1
+
+
+async def test_a_server_for_one_program_ends_with_it():
+    async with local_server() as address, RemoteConversation(address) as remote:
+        assert remote.ready is not None
+        assert remote.ready.text("checkpoint")
+    with pytest.raises(Exception, match="cannot be reached"):
+        await RemoteConversation(address).__aenter__()
+
+
+async def test_a_server_that_does_not_start_says_why(tmp_path):
+    settings = tmp_path / "wrong.yaml"
+    settings.write_text("mode: thinking\n")
+    with pytest.raises(VoiceInitializationError, match="thinking"):
+        async with local_server(settings):
+            pass
