@@ -26,6 +26,7 @@ from lancedb.table import LanceTable
 
 from coda_memory.errors import LANCE_ERRORS, MemoryModelError, MemoryStoreError, store_error
 from coda_memory.owner import Owner
+from coda_memory.whole_files import back_to_now, committed_whole
 from coda_voice.errors import VoiceTimeoutError
 
 FORMAT = "1"
@@ -38,6 +39,8 @@ CONFLICTS = 5
 """So often a write gives way to those of other servers."""
 NOW = timedelta(milliseconds=1)
 """Versions older than this are removed; for zero LanceDB would warn each time."""
+ALL_VERSIONS = timedelta(days=365_000)
+"""Nothing is older."""
 _INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])
 
 
@@ -195,7 +198,12 @@ class Tables:
             # Under the lock, what is there without being a table is what a killed writer left.
             left = self.local is not None and name in self.names()
             mode = "overwrite" if replace or left else "create"
-            table = self._db.create_table(name, rows, schema=rows.schema, mode=mode)
+
+            def make() -> None:
+                self._db.create_table(name, rows, schema=rows.schema, mode=mode)
+
+            committed_whole(self.data_of(name), make, lambda: self._db.drop_table(name))
+            table = self._db.open_table(name)
             index_words(table)
         self._keep(name, table)
         return table
@@ -216,7 +224,12 @@ class Tables:
             self.drop(name)
             return
         with self._reading("removing old versions"):
-            table = self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
+
+            def replace() -> None:
+                self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
+
+            committed_whole(self.data_of(name), replace, back_to_now(old))
+            table = self._db.open_table(name)
             if self.local is None:
                 _follow(table, table.version - 1, seen)
             index_words(table)
@@ -318,8 +331,12 @@ def _follow(table: LanceTable, before: int, seen: pa.Table) -> None:
         table.delete("id IN ({})".format(", ".join(f"'{row}'" for row in gone)))
 
 
-def optimize(table: LanceTable, keep_versions: timedelta) -> None:
-    """Merge small files, take new rows into the indices, drop versions older than that."""
+def optimize(table: LanceTable, data: Path | None, keep_versions: timedelta) -> None:
+    """Merge small files, take new rows into the indices, drop versions older than that.
+
+    No version goes before the files that replace it, in ``data``, are known to be whole.
+    """
+    committed_whole(data, lambda: _clean(table, ALL_VERSIONS), back_to_now(table))
     _clean(table, keep_versions)
 
 

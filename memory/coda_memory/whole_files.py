@@ -18,20 +18,33 @@ _END = b"LANC"
 """The last bytes of every Lance file."""
 
 
-def committed_whole(table: LanceTable, data: Path | None, write: Callable[[], object]) -> None:
-    """Do ``write`` on ``table``, whose files are in ``data`` (None: not on this machine).
+def committed_whole(
+    data: Path | None, write: Callable[[], object], undo: Callable[[], object]
+) -> None:
+    """Do ``write`` on the table whose files are in ``data`` (None: not on this machine).
 
-    Raises OSError (no space left), with the table as it was before, if a file was cut off.
+    If a file was cut off, does ``undo``, and raises OSError (no space left).
     """
     if data is None:
         write()
         return
-    before, version = _files(data), table.version
+    before = _files(data)
     write()
     if all(_is_whole(path) for path in _files(data) - before):
         return
-    table.restore(version)
+    undo()
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def back_to_now(table: LanceTable) -> Callable[[], None]:
+    """Give what makes the present version of ``table`` the newest again."""
+    version = table.version
+
+    def restore() -> None:
+        table.checkout_latest()
+        table.restore(version)
+
+    return restore
 
 
 def _files(data: Path) -> set[Path]:

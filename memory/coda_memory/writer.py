@@ -25,7 +25,7 @@ from coda_memory.search import as_memory, as_rows
 from coda_memory.supersede import subjects_of, superseded
 from coda_memory.tables import FORMAT, Tables
 from coda_memory.upkeep import Upkeep
-from coda_memory.whole_files import committed_whole
+from coda_memory.whole_files import back_to_now, committed_whole
 from coda_voice.errors import VoiceProcessingError, VoiceTimeoutError
 
 WAITING = 1_024
@@ -197,7 +197,8 @@ class Writer:
             if changed:
                 final = [changed.get(memory.id, memory) for memory in memories]
                 rows = as_rows(owner.user_id, final, vectors, layout)
-            committed_whole(table, self._tables.data_of(name), lambda: table.add(rows))
+            data = self._tables.data_of(name)
+            committed_whole(data, lambda: table.add(rows), back_to_now(table))
         else:
             older = [as_memory(row) for row in known.to_pylist()]
             changed = superseded(older, memories)
@@ -209,7 +210,8 @@ class Writer:
                     rows = pa.concat_tables([rows, _with_end(row, changed[memory.id], layout)])
             # One commit for the new and the ended: never both valid, never both gone.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            committed_whole(table, self._tables.data_of(name), lambda: merge.execute(rows))
+            data = self._tables.data_of(name)
+            committed_whole(data, lambda: merge.execute(rows), back_to_now(table))
         self._upkeep.changed(name)
 
     def _announce(self, dimension: int) -> None:
