@@ -20,6 +20,7 @@ from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm, Sampling
 from coda_voice.moshi.generation import SlotGen
 from coda_voice.moshi.history import History
+from coda_voice.moshi.lean import make_lean
 from coda_voice.moshi.prefill import Prefill, Prefiller
 from coda_voice.moshi.prompt import PromptCodes, Steps
 from coda_voice.moshi.sampling import SlotSampler
@@ -98,6 +99,9 @@ class SlotBatch:
         with torch.no_grad():
             mimi.streaming_forever(slots)
             self._gen.streaming_forever(slots)
+        if self.device.type == "cpu":
+            for part in (lm, mimi):
+                make_lean(part)
         self._sums = torch.zeros(slots, 1, lm.dim, dtype=lm.dtype, device=self.device)
         self._gen._streaming_state.condition_sum = self._sums
         self._summed_rows: set[int] = set()

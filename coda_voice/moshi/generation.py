@@ -16,6 +16,7 @@ from moshi.models import LMGen, LMModel
 from moshi.utils.compile import no_compile
 from torch import nn
 
+from coda_voice.moshi.lean_depformer import LeanDepformer
 from coda_voice.moshi.sampling import SlotSampler
 
 Steering = Callable[[list[int]], list[int] | None]
@@ -45,6 +46,8 @@ class SlotGen(LMGen):  # type: ignore[misc]
         self._sampler = sampler
         self._steering = steering
         self._lean = isinstance(lm, LMModel) and _depformer_is_plain(lm)
+        fits = self._lean and LeanDepformer.fits(lm)
+        self._on_cpu = LeanDepformer(lm, sampler.draw) if fits else None
 
     def eager(self) -> AbstractContextManager[object]:
         """Keep the package from compiling kernels on a CPU: that takes seconds in the middle
@@ -89,6 +92,8 @@ class SlotGen(LMGen):  # type: ignore[misc]
                 text_token, transformer_out, self._sampler.draw
             )
             return spoken
+        if self._on_cpu is not None:
+            return self._on_cpu.codes(text_token, transformer_out)
         if self._lean:
             return self._lean_depformer_step(text_token, transformer_out)
         token, codes = text_token, []

@@ -111,10 +111,10 @@ class SlotSampler:
 
         ``stream`` 0 is the text, 1 and up the audio codebooks: each has its own noise.
         """
-        if self.all_greedy:
-            return logits.argmax(dim=-1)
         kind = min(stream, 1)
         k = min(self._width(kind), logits.shape[-1])
+        if k == 1:
+            return logits.argmax(dim=-1)
         values, tokens = logits.float().topk(k, dim=-1)
         start = self._seed * _GOLDEN + self._frame * _MIX_1 + _signed((stream + 1) * _STREAM)
         bits = _hash(_hash(start)[:, None] + tokens * _GOLDEN)

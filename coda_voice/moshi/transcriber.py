@@ -21,6 +21,7 @@ from moshi.models import LMModel
 from moshi.utils.compile import CUDAGraphed, no_compile
 
 from coda_voice.moshi.checkpoint import TranscriberModel
+from coda_voice.moshi.lean import make_lean
 from coda_voice.moshi.streaming_state import RowState, read_row, write_row
 
 _FLUSH_EXTRA = 6
@@ -54,6 +55,8 @@ class Transcriber:
         self._mask_tensor = torch.ones(slots, dtype=torch.bool, device=self._device)
         with torch.no_grad():
             self._lm.streaming_forever(slots)
+        if self._device.type == "cpu":
+            make_lean(self._lm)
         self._forward = CUDAGraphed(self._lm.forward_text, disable=self._device.type != "cuda")
         self._rest = self._at_rest()
         for row in range(slots):

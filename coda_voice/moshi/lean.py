@@ -1,0 +1,202 @@
+"""Steps of streaming models in few operations, for small models on a CPU.
+
+The moshi package's step is made for CUDA graphs, where an operation costs nothing to launch: each
+layer works out by itself where it is in the ring of keys, what it may see and how to rotate, some
+seventy operations. On a CPU each of them costs as much as the arithmetic of a small model. Here
+that is worked out once for all layers. States, weights and results are the package's own (the last
+bits aside); what this step was not made for goes the package's way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from moshi.modules.gating import ActivationGating
+from moshi.modules.seanet import SEANetDecoder, SEANetEncoder
+from moshi.modules.transformer import (
+    LayerScale,
+    RMSNorm,
+    StreamingTransformer,
+    StreamingTransformerLayer,
+)
+from torch import nn
+
+from coda_voice.moshi.lean_codec import LeanCodec, lean_codec
+
+MOST_FRAMES = 4
+"""More at once than this are prefills, whose arithmetic outweighs everything else."""
+
+
+def make_lean(model: nn.Module) -> int:
+    """Have the transformers and codecs inside a model that streams now take the short way.
+
+    For the states they have now: others (a prefill aside) go the package's way. Gives how many
+    were of a shape for that.
+    """
+    found = 0
+    for part in model.modules():
+        short: LeanStep | LeanCodec | None = None
+        if isinstance(part, StreamingTransformer) and _is_plain(part):
+            short = LeanStep(part)
+        elif isinstance(part, SEANetEncoder | SEANetDecoder) and part._streaming_state is not None:
+            short = lean_codec(part)
+        if short is not None:
+            part.forward = short
+            found += 1
+    return found
+
+
+def _is_plain(transformer: StreamingTransformer) -> bool:
+    if transformer.positional_embedding != "rope" or transformer._streaming_state is None:
+        return False
+    return all(_is_plain_layer(layer) for layer in transformer.layers)
+
+
+def _is_plain_layer(layer: StreamingTransformerLayer) -> bool:
+    attention = layer.self_attn
+    state = attention._streaming_state
+    linear = layer.gating.linear_in if layer.gating is not None else layer.linear1
+    return (
+        not layer.skip_self_attn
+        and layer.cross_attention is None
+        and not layer.weights_per_step
+        and attention.causal
+        and attention.kv_repeat == 1
+        and state is not None
+        and state.kv_cache is not None
+        and state.kv_cache.respect_exec_mask
+        and state.kv_cache.capacity == attention.context
+        and isinstance(layer.gating, ActivationGating | None)
+        # Exactly: quantized and adapted layers are another class with the same face.
+        and all(type(part) is nn.Linear for part in (attention.in_projs[0], linear))
+        and linear.weight.dtype == torch.float32
+        and linear.weight.device.type == "cpu"
+    )
+
+
+class LeanStep:
+    """The forward of one transformer over a batch of rows that stream independently.
+
+    Takes x float32 [rows, frames, dim]; rows outside the ``exec_mask`` of the states keep theirs.
+    """
+
+    def __init__(self, transformer: StreamingTransformer) -> None:
+        self._transformer = transformer
+        self._state = transformer._streaming_state
+        layers = transformer.layers
+        first = layers[0].self_attn
+        self._heads: int = first.num_heads
+        width = first.embed_dim // first.num_heads
+        self._capacity: int = first.context
+        self._layers = [_Layer(layer) for layer in layers]
+        steps = torch.arange(width // 2, dtype=torch.float32)
+        self._speed = torch.exp(steps * (-math.log(transformer.max_period) * 2 / width))
+        self._slots = torch.arange(self._capacity)
+        # Every layer counts for itself, all alike: one tensor of which theirs are rows.
+        rows = len(self._state.offsets)
+        self._counts = torch.zeros(1 + 2 * len(layers), rows, dtype=torch.long)
+        self._state.offsets = self._taken(0, self._state.offsets)
+        for index, layer in enumerate(layers):
+            state = layer.self_attn._streaming_state
+            state.offset = self._taken(2 * index + 1, state.offset)
+            state.kv_cache.end_offset = self._taken(2 * index + 2, state.kv_cache.end_offset)
+        # Where the keys (first half) and values of each row and head begin in a layer's ring.
+        heads = torch.arange(2 * rows * self._heads) * self._capacity
+        self._rings = heads.view(2, rows, self._heads, 1)
+
+    def _taken(self, row: int, counted: torch.Tensor) -> torch.Tensor:
+        self._counts[row] = counted
+        return self._counts[row]
+
+    def __call__(
+        self, x: torch.Tensor, cross_attention_src: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Go one step of a few frames, or the package's way where that is not what is asked."""
+        state, frames = self._transformer._streaming_state, x.shape[1]
+        if state is not self._state or frames > MOST_FRAMES or cross_attention_src is not None:
+            whole: torch.Tensor = StreamingTransformer.forward(
+                self._transformer, x, cross_attention_src=cross_attention_src
+            )
+            return whole
+        return self._step(x, frames)
+
+    def _step(self, x: torch.Tensor, frames: int) -> torch.Tensor:
+        rows, capacity = x.shape[0], self._capacity
+        now = self._counts[0][:, None] + torch.arange(frames)  # [rows, frames]
+        angle = now[..., None, None, None] * self._speed
+        turn = torch.polar(torch.ones_like(angle), angle)  # [rows, frames, 1, 1, width / 2]
+        at = now.remainder(capacity)
+        places = (self._rings + at[:, None]).flatten()
+        # The youngest position that each place of the ring can hold, and who may look at it.
+        last = now[:, -1:]
+        held = last - (last - self._slots).remainder(capacity)  # [rows, capacity]
+        seen = (held[:, None] <= now[..., None]) & (held >= 0)[:, None]
+        bias = torch.zeros(rows, 1, frames, capacity).masked_fill_(~seen[:, None], -math.inf)
+        for layer in self._layers:
+            x = layer.step(x, self._heads, turn, places, bias)
+        self._counts.add_(self._state.exec_mask, alpha=frames)
+        return x
+
+
+class _Layer:
+    """The weights of one layer, and its ring of keys and values."""
+
+    def __init__(self, layer: StreamingTransformerLayer) -> None:
+        attention = layer.self_attn
+        self._norm1, self._norm2 = _norm(layer.norm1), _norm(layer.norm2)
+        self._into, self._out = attention.in_projs[0], attention.out_projs[0]
+        self._scale1, self._scale2 = _scale(layer.layer_scale_1), _scale(layer.layer_scale_2)
+        self._gating, self._activation = layer.gating, layer.activation
+        self._linear1, self._linear2 = layer.linear1, layer.linear2
+        self._ring: torch.Tensor = attention._streaming_state.kv_cache.cache
+
+    def step(
+        self,
+        x: torch.Tensor,
+        heads: int,
+        turn: torch.Tensor,
+        places: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
+        """X [rows, frames, dim] to the same."""
+        rows, frames, _ = x.shape
+        made = F.linear(self._norm1(x), self._into.weight).view(rows, frames, 3, heads, -1)
+        pairs = torch.view_as_complex(made[:, :, :2].reshape(rows, frames, 2, heads, -1, 2))
+        q, k = (
+            torch.view_as_real(pairs * turn).flatten(-2).unbind(2)
+        )  # [rows, frames, heads, width]
+        kv = torch.stack([k, made[:, :, 2]]).transpose(2, 3)  # [2, rows, heads, frames, width]
+        width = kv.shape[-1]
+        self._ring.view(-1, width).index_copy_(0, places, kv.reshape(-1, width))
+        keys, values = self._ring.unbind(0)
+        mixed = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, bias)
+        update = F.linear(mixed.transpose(1, 2).flatten(2), self._out.weight)
+        x = x + (update if self._scale1 is None else self._scale1 * update)
+        inner = self._norm2(x)
+        if self._gating is not None:
+            gate, value = F.linear(inner, self._gating.linear_in.weight).chunk(2, -1)
+            inner = self._gating.activation(gate).mul_(value)
+            update = F.linear(inner, self._gating.linear_out.weight)
+        else:
+            inner = self._activation(F.linear(inner, self._linear1.weight))
+            update = F.linear(inner, self._linear2.weight)
+        return x + (update if self._scale2 is None else self._scale2 * update)
+
+
+def _norm(norm: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """RMSNorm or LayerNorm as a function of x [rows, frames, dim]."""
+    if not isinstance(norm, RMSNorm):
+        return norm
+    alpha, eps = norm.alpha.detach().view(-1), norm.eps
+    shape = alpha.shape
+    return lambda x: F.rms_norm(x, shape, alpha, eps)
+
+
+def _scale(scale: nn.Module) -> torch.Tensor | None:
+    if not isinstance(scale, LayerScale):
+        return None
+    factor: torch.Tensor = scale.scale
+    return factor

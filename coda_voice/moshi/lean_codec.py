@@ -1,0 +1,213 @@
+"""Mimi's convolutions as matrix products, for a CPU.
+
+The package's convolutions are [rows, channels, samples], one after the other with few channels and
+many samples, where a CPU's convolution is at its worst (a transposed one above all). With the
+channels last, each is one product: a convolution whose kernel is twice its stride takes whole
+blocks, one that narrows multiplies first and adds shifted results, one that widens takes windows.
+States, weights and results are the package's own, the last bits aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from moshi.modules.conv import StreamingConv1d, StreamingConvTranspose1d
+from moshi.modules.seanet import SEANetDecoder, SEANetEncoder, SEANetResnetBlock
+from moshi.modules.streaming import State
+from torch import nn
+
+Step = Callable[[torch.Tensor], torch.Tensor]
+"""float32 [rows, samples, channels] to the same with other samples and channels."""
+
+
+def lean_codec(net: SEANetEncoder | SEANetDecoder) -> LeanCodec | None:
+    """Give the short way for an encoder or decoder in the state in which it streams now.
+
+    None where it is of a shape that this was not made for.
+    """
+    steps = [_step_of(part) for part in net.model]
+    if any(step is None for step in steps):
+        return None
+    return LeanCodec(net, [step for step in steps if step is not None])
+
+
+class LeanCodec:
+    """The forward of one half of the codec: [rows, channels, samples] as in the package."""
+
+    def __init__(self, net: SEANetEncoder | SEANetDecoder, steps: list[Step]) -> None:
+        self._net = net
+        self._state = net._streaming_state
+        self._steps = steps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Go one step, or the package's way in another state than the one it was made for."""
+        if self._net._streaming_state is not self._state:
+            whole: torch.Tensor = type(self._net).forward(self._net, x)
+            return whole
+        x = x.transpose(1, 2).contiguous()
+        for step in self._steps:
+            x = step(x)
+        return x.transpose(1, 2)
+
+
+def elu(x: torch.Tensor) -> torch.Tensor:
+    """ELU as max(x, exp(x) - 1): a CPU is faster at exp than at expm1."""
+    out = x.clamp(max=0).exp_().sub_(1)
+    return torch.maximum(out, x, out=out)
+
+
+def _step_of(part: nn.Module) -> Step | None:
+    if isinstance(part, StreamingConv1d):
+        return _conv(part)
+    if isinstance(part, StreamingConvTranspose1d):
+        return _transposed(part)
+    if isinstance(part, nn.ELU) and part.alpha == 1.0:
+        return elu
+    if isinstance(part, SEANetResnetBlock) and isinstance(part.shortcut, nn.Identity):
+        inner = [_step_of(inside) for inside in part.block]
+        if all(step is not None for step in inner):
+            return _Residual([step for step in inner if step is not None])
+    return None
+
+
+class _Residual:
+    def __init__(self, steps: list[Step]) -> None:
+        self._steps = steps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        out = x
+        for step in self._steps:
+            out = step(out)
+        return out.add_(x)
+
+
+def _conv(part: StreamingConv1d) -> Step | None:
+    conv = part.conv.conv
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    if type(conv) is not nn.Conv1d or part.pad_mode != "constant" or not _is_plain(conv):
+        return None
+    if kernel == stride == 1:
+        weight = conv.weight[:, :, 0].detach().contiguous()
+        return lambda x: F.linear(x, weight, conv.bias)
+    if kernel == 2 * stride:
+        return _Blocks(part, conv)
+    if stride > 1:
+        return None
+    return _Windows(part, conv) if conv.out_channels > conv.in_channels else _Shifts(part, conv)
+
+
+def _transposed(part: StreamingConvTranspose1d) -> Step | None:
+    conv = part.convtr.convtr
+    if type(conv) is not nn.ConvTranspose1d or not _is_plain(conv):
+        return None
+    return _Spread(part, conv) if conv.kernel_size[0] == 2 * conv.stride[0] else None
+
+
+def _is_plain(conv: nn.Conv1d | nn.ConvTranspose1d) -> bool:
+    return (
+        conv.groups == 1
+        and conv.dilation[0] == 1
+        and conv.weight.dtype == torch.float32
+        and conv.weight.device.type == "cpu"
+    )
+
+
+class _Past:
+    """What a convolution keeps for its next step, with the channels last.
+
+    The package's own tensor becomes a view of it.
+    """
+
+    def __init__(self, state: State, name: str) -> None:
+        kept: torch.Tensor = getattr(state, name)
+        self.kept = kept.transpose(1, 2).contiguous()
+        self._state = state
+        setattr(state, name, self.kept.transpose(1, 2))
+
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        """X [rows, samples, channels] with what was kept before it; keeps its end."""
+        whole = torch.cat([self.kept, x], 1)
+        self.keep(whole[:, -self.kept.shape[1] :])
+        return whole
+
+    def keep(self, new: torch.Tensor) -> None:
+        """Keep something else in the rows that step."""
+        mask = self._state.exec_mask[:, None, None]
+        torch.where(mask, new, self.kept, out=self.kept)
+
+
+class _Blocks:
+    """Kernel twice the stride: each output is a product of two neighbouring blocks."""
+
+    def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
+        self._past = _Past(part._streaming_state, "previous")
+        self._stride, self._bias = conv.stride[0], conv.bias
+        out, channels, _ = conv.weight.shape
+        halves = conv.weight.detach().view(out, channels, 2, self._stride)
+        self._weight = halves.permute(2, 0, 3, 1).flatten(2).flatten(0, 1).contiguous()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        whole = self._past.before(x)
+        blocks = whole.view(len(x), -1, self._stride * x.shape[2])
+        earlier, later = F.linear(blocks, self._weight).chunk(2, -1)
+        out = earlier[:, :-1] + later[:, 1:]
+        return out if self._bias is None else out.add_(self._bias)
+
+
+class _Windows:
+    """Few channels to many: a product over each window."""
+
+    def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
+        self._past = _Past(part._streaming_state, "previous")
+        self._bias = conv.bias
+        self._kernel = conv.kernel_size[0]
+        self._weight = conv.weight.detach().transpose(1, 2).flatten(1).contiguous()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows, samples, channels = x.shape
+        whole = self._past.before(x)
+        window = self._kernel * channels
+        windows = whole.as_strided((rows, samples, window), (whole.stride(0), channels, 1))
+        return F.linear(windows, self._weight, self._bias)
+
+
+class _Shifts:
+    """Many channels to few: a product for each tap of the kernel, added up shifted."""
+
+    def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
+        self._past = _Past(part._streaming_state, "previous")
+        self._bias, self._out = conv.bias, conv.out_channels
+        self._kernel = conv.kernel_size[0]
+        self._weight = conv.weight.detach().permute(2, 0, 1).flatten(0, 1).contiguous()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows, samples, _ = x.shape
+        made = F.linear(self._past.before(x), self._weight)
+        taps = made.view(rows, -1, self._kernel, self._out)
+        if self._out == 1:
+            diagonal = (taps.stride(0), self._kernel, self._kernel + 1)
+            out = taps.as_strided((rows, samples, self._kernel), diagonal).sum(-1, keepdim=True)
+        else:
+            out = taps[:, :samples, 0] + taps[:, 1 : samples + 1, 1]
+            for tap in range(2, self._kernel):
+                out += taps[:, tap : samples + tap, tap]
+        return out if self._bias is None else out.add_(self._bias)
+
+
+class _Spread:
+    """A transposed convolution: each sample becomes two blocks, which overlap by one."""
+
+    def __init__(self, part: StreamingConvTranspose1d, conv: nn.ConvTranspose1d) -> None:
+        self._past = _Past(part._streaming_state, "partial")
+        self._stride, self._out, self._bias = conv.stride[0], conv.out_channels, conv.bias
+        self._weight = conv.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        rows, samples, _ = x.shape
+        first, second = F.linear(x, self._weight).chunk(2, -1)  # [rows, samples, stride * out]
+        before = torch.cat([self._past.kept.view(rows, 1, -1), second[:, :-1]], 1)
+        self._past.keep(second[:, -1].view(rows, self._stride, self._out))
+        out = (first + before).view(rows, samples * self._stride, self._out)
+        return out if self._bias is None else out.add_(self._bias)

@@ -1,0 +1,139 @@
+"""The short way through a model gives what the moshi package's own way gives."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from moshi.models import LMGen
+from moshi.modules.transformer import StreamingTransformer
+from moshi.utils.compile import no_compile
+
+from coda_voice.moshi.checkpoint import SpeechModels, load_models
+from coda_voice.moshi.generation import SlotGen
+from coda_voice.moshi.lean import LeanStep, make_lean
+from coda_voice.moshi.lean_depformer import LeanDepformer
+from coda_voice.moshi.sampling import SlotSampler
+from coda_voice.moshi.streaming_state import aside, read_row, side_states, write_row
+
+ROWS = 5
+MOSHI = {"norm": "rms_norm_f32", "gating": "silu"}
+MIMI = {"norm": "layer_norm", "gating": "none", "layer_scale": 0.3}
+
+
+@pytest.fixture(autouse=True)
+def eager() -> Iterator[None]:
+    with no_compile(), torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def models() -> SpeechModels:
+    return load_models("coda-tiny", device="cpu")
+
+
+def transformer(kind: dict[str, object]) -> StreamingTransformer:
+    torch.manual_seed(7)
+    net = StreamingTransformer(
+        d_model=64, num_heads=4, num_layers=3, dim_feedforward=256, causal=True, context=10,
+        positional_embedding="rope", **kind,
+    )  # fmt: skip
+    return net.eval()
+
+
+def both_stream(net: torch.nn.Module, rows: int = ROWS) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The package's way and the short way, streaming the same weights."""
+    short = copy.deepcopy(net)
+    net.streaming_forever(rows)
+    short.streaming_forever(rows)
+    assert make_lean(short)
+    return net, short
+
+
+@pytest.mark.parametrize(("kind", "frames"), [(MOSHI, 1), (MIMI, 2)], ids=["moshi", "mimi"])
+def test_a_transformer_says_the_same_for_rows_that_come_and_go(kind, frames):
+    own, short = both_stream(transformer(kind))
+    for step in range(40):  # four times round the ring of keys
+        stepping = torch.rand(ROWS) < 0.7
+        if step == 20:
+            for net in (own, short):
+                net.reset_streaming(torch.tensor([False, True, False, False, True]))
+        for net in (own, short):
+            net.set_exec_mask(stepping)
+        x = torch.randn(ROWS, frames, 64)
+        assert torch.allclose(own(x)[stepping], short(x)[stepping], atol=1e-5)
+
+
+def test_a_row_moves_between_the_two_ways():
+    own, short = both_stream(transformer(MOSHI))
+    for _ in range(15):
+        x = torch.randn(ROWS, 1, 64)
+        own(x), short(x)
+    write_row("net", own, ROWS, 3, read_row("net", short, ROWS, 1))
+    x = torch.randn(1, 1, 64).expand(ROWS, -1, -1).contiguous()
+    assert torch.allclose(own(x)[3], short(x)[1], atol=1e-5)
+
+
+def test_another_state_goes_the_package_s_way_and_leaves_the_live_one_alone():
+    own, short = both_stream(transformer(MOSHI))
+    side = side_states(short, 1)
+    x = torch.randn(ROWS, 1, 64)
+    own(x), short(x)
+    with aside(short, side):
+        prefill = torch.randn(1, 9, 64)
+        apart = transformer(MOSHI)
+        apart.streaming_forever(1)
+        assert torch.equal(short(prefill), apart(prefill))
+    x = torch.randn(ROWS, 1, 64)
+    assert torch.allclose(own(x), short(x), atol=1e-5)
+
+
+def test_a_row_s_last_bits_do_not_hang_on_its_neighbours():
+    _, short = both_stream(transformer(MOSHI))
+    same = torch.randn(30, 1, 64)
+    for step, x in enumerate(same):  # row 4 begins later than row 0, and hears the same
+        rows = torch.randn(ROWS, 1, 64)
+        rows[0] = x
+        rows[4] = same[max(0, step - 12)]
+        short.set_exec_mask(torch.tensor([True, True, step % 2 == 0, True, step >= 12]))
+        out = short(rows)
+        if step == 17:
+            early = out[0].clone()
+        if step == 29:
+            assert torch.equal(out[4], early)
+
+
+def test_what_it_was_not_made_for_is_left_as_it_is():
+    net = transformer(MOSHI).to(torch.bfloat16)
+    net.streaming_forever(ROWS)
+    assert not make_lean(net)
+    assert not isinstance(net.forward, LeanStep)
+
+
+def test_the_codec_hears_and_speaks_the_same(models: SpeechModels):
+    own, short = both_stream(copy.deepcopy(models.mimi))
+    torch.manual_seed(3)
+    for step in range(12):
+        stepping = torch.rand(ROWS) < 0.8
+        for net in (own, short):
+            if step == 6:
+                net.reset_streaming(torch.tensor([True, False, False, True, False]))
+            net.set_exec_mask(stepping)
+        sound = 0.1 * torch.randn(ROWS, 1, 1920)
+        for half in ("encoder", "decoder"):
+            x = sound if half == "encoder" else torch.randn(ROWS, 128, 2)
+            right, got = getattr(own, half)(x), getattr(short, half)(x)
+            assert torch.allclose(right[stepping], got[stepping], atol=1e-4)
+
+
+def test_the_depformer_draws_the_same_codes(models: SpeechModels):
+    sampler = SlotSampler(ROWS, torch.device("cpu"))
+    gen = SlotGen(models.lm, sampler, lambda tokens: None)
+    assert LeanDepformer.fits(models.lm)
+    torch.manual_seed(5)
+    text = torch.randint(0, 1200, (ROWS,))
+    hidden = torch.randn(ROWS, 1, 256)
+    package = LMGen(models.lm, use_sampling=False)
+    assert torch.equal(gen.depformer_step(text, hidden), package.depformer_step(text, hidden))
