@@ -20,7 +20,7 @@ from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm, Sampling
 from coda_voice.moshi.generation import SlotGen
 from coda_voice.moshi.history import History
-from coda_voice.moshi.lean import make_lean
+from coda_voice.moshi.lean import make_input_lean, make_lean
 from coda_voice.moshi.prefill import Prefill, Prefiller
 from coda_voice.moshi.prompt import PromptCodes, Steps
 from coda_voice.moshi.sampling import SlotSampler
@@ -95,6 +95,7 @@ class SlotBatch:
         self.device = models.device
         lm, mimi = models.lm, models.mimi
         self._sampler = SlotSampler(slots, self.device)
+        make_input_lean(lm)
         self._gen = SlotGen(lm, self._sampler, self._steer)
         with torch.no_grad():
             mimi.streaming_forever(slots)

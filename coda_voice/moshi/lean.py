@@ -25,6 +25,7 @@ from moshi.modules.transformer import (
 from torch import nn
 
 from coda_voice.moshi.lean_codec import LeanCodec, lean_codec
+from coda_voice.moshi.lean_tokens import LeanInput, LeanQuantizer
 
 MOST_FRAMES = 4
 """More at once than this are prefills, whose arithmetic outweighs everything else."""
@@ -33,8 +34,8 @@ MOST_FRAMES = 4
 def make_lean(model: nn.Module) -> int:
     """Have the transformers and codecs inside a model that streams now take the short way.
 
-    For the states they have now: others (a prefill aside) go the package's way. Gives how many
-    were of a shape for that.
+    For the states they have now: others (a prefill aside) go the package's way. What keeps no
+    state, embeddings and quantizer, takes it always. Gives how many were of a shape for that.
     """
     found = 0
     for part in model.modules():
@@ -43,10 +44,19 @@ def make_lean(model: nn.Module) -> int:
             short = LeanStep(part)
         elif isinstance(part, SEANetEncoder | SEANetDecoder) and part._streaming_state is not None:
             short = lean_codec(part)
+        elif LeanQuantizer.fits(part):
+            part.encode = LeanQuantizer(part).encode  # type: ignore[assignment]
+            found += 1
         if short is not None:
             part.forward = short
             found += 1
     return found
+
+
+def make_input_lean(lm: nn.Module) -> None:
+    """Have a language model look all its tokens up at once; before it streams."""
+    if LeanInput.fits(lm):
+        lm.forward_text = LeanInput(lm).forward_text  # type: ignore[assignment]
 
 
 def _is_plain(transformer: StreamingTransformer) -> bool:

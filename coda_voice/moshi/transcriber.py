@@ -21,7 +21,7 @@ from moshi.models import LMModel
 from moshi.utils.compile import CUDAGraphed, no_compile
 
 from coda_voice.moshi.checkpoint import TranscriberModel
-from coda_voice.moshi.lean import make_lean
+from coda_voice.moshi.lean import make_input_lean, make_lean
 from coda_voice.moshi.streaming_state import RowState, read_row, write_row
 
 _FLUSH_EXTRA = 6
@@ -53,6 +53,7 @@ class Transcriber:
         self._tokens = torch.full((slots,), self._lm.text_initial_token_id, device=self._device)
         self._mask: list[bool] = [True] * slots
         self._mask_tensor = torch.ones(slots, dtype=torch.bool, device=self._device)
+        make_input_lean(self._lm)
         with torch.no_grad():
             self._lm.streaming_forever(slots)
         if self._device.type == "cpu":

@@ -13,7 +13,7 @@ from moshi.utils.compile import no_compile
 
 from coda_voice.moshi.checkpoint import SpeechModels, load_models
 from coda_voice.moshi.generation import SlotGen
-from coda_voice.moshi.lean import LeanStep, make_lean
+from coda_voice.moshi.lean import LeanStep, make_input_lean, make_lean
 from coda_voice.moshi.lean_depformer import LeanDepformer
 from coda_voice.moshi.sampling import SlotSampler
 from coda_voice.moshi.streaming_state import aside, read_row, side_states, write_row
@@ -122,6 +122,8 @@ def test_the_codec_hears_and_speaks_the_same(models: SpeechModels):
                 net.reset_streaming(torch.tensor([True, False, False, True, False]))
             net.set_exec_mask(stepping)
         sound = 0.1 * torch.randn(ROWS, 1, 1920)
+        latent = torch.randn(ROWS, 128, 1)
+        assert torch.equal(own.quantizer.encode(latent), short.quantizer.encode(latent))
         for half in ("encoder", "decoder"):
             x = sound if half == "encoder" else torch.randn(ROWS, 128, 2)
             right, got = getattr(own, half)(x), getattr(short, half)(x)
@@ -137,3 +139,15 @@ def test_the_depformer_draws_the_same_codes(models: SpeechModels):
     hidden = torch.randn(ROWS, 1, 256)
     package = LMGen(models.lm, use_sampling=False)
     assert torch.equal(gen.depformer_step(text, hidden), package.depformer_step(text, hidden))
+
+
+def test_all_tokens_are_looked_up_at_once(models: SpeechModels):
+    own, short = copy.deepcopy(models.lm), copy.deepcopy(models.lm)
+    make_input_lean(short)
+    torch.manual_seed(9)
+    tokens = torch.randint(-1, 500, (ROWS, own.num_codebooks, 7))  # -1: nothing
+    told = torch.randn(ROWS, 7, own.dim)
+    for right, got in zip(
+        own.forward_text(tokens, told), short.forward_text(tokens, told), strict=True
+    ):
+        assert torch.allclose(right, got, atol=1e-4)

@@ -1,0 +1,100 @@
+"""Codes from vectors and vectors from codes in few operations, on a CPU (see ``lean``)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from moshi.models import LMModel
+from moshi.models.lm_utils import ScaledEmbedding
+from moshi.quantization.vq import ResidualVectorQuantizer, SplitResidualVectorQuantizer
+from torch import nn
+
+
+class LeanQuantizer:
+    """The codec's nearest codes; of vectors a, the squared distance less |a|² is enough."""
+
+    def __init__(self, quantizer: SplitResidualVectorQuantizer) -> None:
+        self._halves = [quantizer.rvq_first, quantizer.rvq_rest]
+        self._books = [
+            [_book(layer.embedding) for layer in half.vq.layers] for half in self._halves
+        ]
+
+    @staticmethod
+    def fits(quantizer: nn.Module) -> bool:
+        """Whether it is the codec's, with plain float32 codebooks on a CPU."""
+        if not isinstance(quantizer, SplitResidualVectorQuantizer):
+            return False
+        halves: list[ResidualVectorQuantizer] = [quantizer.rvq_first, quantizer.rvq_rest]
+        layers = [layer for half in halves for layer in half.vq.layers]
+        return all(type(half.input_proj) is nn.Conv1d for half in halves) and all(
+            isinstance(layer.project_in, nn.Identity)
+            and layer.embedding.dtype == torch.float32
+            and layer.embedding.device.type == "cpu"
+            for layer in layers
+        )
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Codes [rows, codebooks, T] of x [rows, channels, T]."""
+        across = x.transpose(1, 2)
+        codes = []
+        for half, books in zip(self._halves, self._books, strict=True):
+            left = F.linear(across, half.input_proj.weight[:, :, 0])
+            for vectors, twice, squares in books[: half.n_q]:
+                code = F.linear(left, twice, squares).argmin(-1)
+                codes.append(code)
+                left = left - F.embedding(code, vectors)
+        return torch.stack(codes, dim=1)
+
+
+def _book(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return vectors, -2 * vectors, vectors.square().sum(-1)
+
+
+class LeanInput:
+    """``forward_text`` of a language model whose tokens are all looked up in one table."""
+
+    def __init__(self, lm: LMModel) -> None:
+        self._lm = lm
+        tables = [lm.text_emb, *lm.emb]
+        sizes = torch.tensor([len(table.weight) for table in tables])
+        self._starts = (sizes.cumsum(0) - sizes)[:, None]
+        none = torch.zeros(1, lm.dim)
+        self._table = torch.cat([*(table.weight.detach() for table in tables), none])
+        at = 0
+        for table in tables:  # one copy of the weights serves both ways
+            rows = len(table.weight)
+            table.weight.data = self._table[at : at + rows]
+            at += rows
+
+    @staticmethod
+    def fits(lm: nn.Module) -> bool:
+        """Whether its embeddings are plain ones in float32 on a CPU."""
+        return isinstance(lm, LMModel) and all(
+            isinstance(table, ScaledEmbedding)
+            and table.norm is None
+            and table.low_rank is None
+            and not table.demux_second_stream
+            and table.weight.dtype == torch.float32
+            and table.weight.device.type == "cpu"
+            for table in (lm.text_emb, *lm.emb)
+        )
+
+    def forward_text(
+        self,
+        sequence: torch.Tensor,
+        sum_condition: torch.Tensor | None = None,
+        cross_attention_src: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states [rows, T, dim] and text logits [rows, 1, T, card] of tokens [rows, K, T].
+
+        A token of -1 counts for nothing.
+        """
+        lm = self._lm
+        places = torch.where(sequence < 0, len(self._table) - 1, sequence + self._starts)
+        x = F.embedding(places, self._table).sum(1)
+        if sum_condition is not None:
+            x = x + sum_condition.to(x)
+        hidden = lm.transformer(x, cross_attention_src=cross_attention_src)
+        if lm.out_norm:
+            hidden = lm.out_norm(hidden)
+        return hidden, lm.text_linear(hidden)[:, None]
