@@ -26,7 +26,7 @@ from lancedb.table import LanceTable
 
 from coda_memory.errors import LANCE_ERRORS, MemoryModelError, MemoryStoreError, store_error
 from coda_memory.owner import Owner
-from coda_memory.whole_files import back_to_now, committed_whole
+from coda_memory.whole_files import back_to_now, committed_whole, files_of
 from coda_voice.errors import VoiceTimeoutError
 
 FORMAT = "1"
@@ -39,6 +39,7 @@ CONFLICTS = 5
 """So often a write gives way to those of other servers."""
 NOW = timedelta(milliseconds=1)
 """Versions older than this are removed; for zero LanceDB would warn each time."""
+MERGES = 5
 ALL_VERSIONS = timedelta(days=365_000)
 """Nothing is older."""
 _INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])
@@ -106,9 +107,9 @@ class Tables:
                     raise store_error(error, self.uri, "opening the memory store") from error
         return {}
 
-    def data_of(self, name: str) -> Path | None:
-        """Give the folder of a table's data files; None where the store is remote."""
-        return None if self.local is None else self.local / f"{name}.lance" / "data"
+    def folder_of(self, name: str) -> Path | None:
+        """Give the folder of a table's files; None where the store is remote."""
+        return None if self.local is None else self.local / f"{name}.lance"
 
     def write_info(self, **values: str | None) -> None:
         """Set values; None removes the key."""
@@ -125,8 +126,16 @@ class Tables:
                 },
                 schema=_INFO_SCHEMA,
             )
-            table = self._db.create_table(INFO, data, schema=_INFO_SCHEMA, mode=mode)
-            _clean(table, NOW)
+
+            def write() -> None:
+                self._db.create_table(INFO, data, schema=_INFO_SCHEMA, mode=mode)
+
+            def drop() -> None:
+                self._db.drop_table(INFO)
+
+            undo = drop if mode == "create" else back_to_now(self._db.open_table(INFO))
+            committed_whole(self.folder_of(INFO), write, undo)
+            _clean(self._db.open_table(INFO), NOW)
 
     def use_model(self, model: str) -> None:
         """Work with the tables of ``model``. Raises MemoryModelError if it is another."""
@@ -200,11 +209,10 @@ class Tables:
             mode = "overwrite" if replace or left else "create"
 
             def make() -> None:
-                self._db.create_table(name, rows, schema=rows.schema, mode=mode)
+                index_words(self._db.create_table(name, rows, schema=rows.schema, mode=mode))
 
-            committed_whole(self.data_of(name), make, lambda: self._db.drop_table(name))
+            committed_whole(self.folder_of(name), make, lambda: self._db.drop_table(name))
             table = self._db.open_table(name)
-            index_words(table)
         self._keep(name, table)
         return table
 
@@ -226,13 +234,14 @@ class Tables:
         with self._reading("removing old versions"):
 
             def replace() -> None:
-                self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
+                made = self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
+                if self.local is None:
+                    _follow(made, made.version - 1, seen)
+                index_words(made)
 
-            committed_whole(self.data_of(name), replace, back_to_now(old))
+            committed_whole(self.folder_of(name), replace, back_to_now(old))
             table = self._db.open_table(name)
-            if self.local is None:
-                _follow(table, table.version - 1, seen)
-            index_words(table)
+            merge(table, self.folder_of(name))
             # Files of writers that were killed are nobody's: we hold the lock.
             _clean(table, NOW, everything=self.local is not None)
             if self.local is not None:
@@ -331,13 +340,25 @@ def _follow(table: LanceTable, before: int, seen: pa.Table) -> None:
         table.delete("id IN ({})".format(", ".join(f"'{row}'" for row in gone)))
 
 
-def optimize(table: LanceTable, data: Path | None, keep_versions: timedelta) -> None:
+def optimize(table: LanceTable, folder: Path | None, keep_versions: timedelta) -> None:
     """Merge small files, take new rows into the indices, drop versions older than that.
 
-    No version goes before the files that replace it, in ``data``, are known to be whole.
+    No version goes before the files that replace it, in ``folder``, are known to be whole.
     """
-    committed_whole(data, lambda: _clean(table, ALL_VERSIONS), back_to_now(table))
+    merge(table, folder)
     _clean(table, keep_versions)
+
+
+def merge(table: LanceTable, folder: Path | None) -> None:
+    """Merge and index until nothing is left to write, and every file is known to be whole.
+
+    LanceDB may find more to do the second time; what drops versions must find nothing.
+    """
+    for _ in range(MERGES):
+        before = None if folder is None else files_of(folder)
+        committed_whole(folder, lambda: _clean(table, ALL_VERSIONS), back_to_now(table))
+        if folder is None or files_of(folder) == before:
+            return
 
 
 def _clean(table: LanceTable, older_than: timedelta, everything: bool = False) -> None:

@@ -97,7 +97,7 @@ class Upkeep:
                     return
                 rows = table.count_rows()
             else:
-                optimize(table, self._tables.data_of(name), KEEP_VERSIONS)
+                optimize(table, self._tables.folder_of(name), KEEP_VERSIONS)
             self._index(table, rows)
         except LANCE_ERRORS as error:
             self._tables.forget_handle(name)

@@ -197,8 +197,8 @@ class Writer:
             if changed:
                 final = [changed.get(memory.id, memory) for memory in memories]
                 rows = as_rows(owner.user_id, final, vectors, layout)
-            data = self._tables.data_of(name)
-            committed_whole(data, lambda: table.add(rows), back_to_now(table))
+            folder = self._tables.folder_of(name)
+            committed_whole(folder, lambda: table.add(rows), back_to_now(table))
         else:
             older = [as_memory(row) for row in known.to_pylist()]
             changed = superseded(older, memories)
@@ -210,8 +210,8 @@ class Writer:
                     rows = pa.concat_tables([rows, _with_end(row, changed[memory.id], layout)])
             # One commit for the new and the ended: never both valid, never both gone.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            data = self._tables.data_of(name)
-            committed_whole(data, lambda: merge.execute(rows), back_to_now(table))
+            folder = self._tables.folder_of(name)
+            committed_whole(folder, lambda: merge.execute(rows), back_to_now(table))
         self._upkeep.changed(name)
 
     def _announce(self, dimension: int) -> None:

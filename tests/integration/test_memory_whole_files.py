@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ from coda_memory import tables as tables_module
 from coda_memory.errors import MemoryStoreError
 from coda_memory.tables import Tables
 from coda_memory.upkeep import KEEP_VERSIONS
-from coda_memory.whole_files import back_to_now, committed_whole
+from coda_memory.whole_files import back_to_now, committed_whole, files_of
 from lancedb.table import LanceTable
 
 A_LITTLE = pa.table({"id": ["a", "b", "c"], "text": ["chess", "tea", "milk"]})
 
 
-def cut(data: Path, known: set[Path]) -> None:
-    """What a full disk does to a file that was just written."""
-    (new,) = {path for path in data.iterdir() if path.suffix == ".lance"} - known
-    os.truncate(new, new.stat().st_size // 2)
+def cut(folder: Path, known: set[Path], part: str = "data") -> None:
+    """What a full disk does to files that were just written."""
+    new = {path for path in files_of(folder) - known if part in path.parts}
+    assert new
+    for path in new:
+        os.truncate(path, path.stat().st_size // 2)
 
 
 class FullDisk:
@@ -32,10 +35,10 @@ class FullDisk:
         self._db, self._folder = db, folder
 
     def create_table(self, name: str, *arguments: Any, **rest: Any) -> LanceTable:
-        data = self._folder / f"{name}.lance" / "data"
-        known = set(data.iterdir()) if data.is_dir() else set()
+        folder = self._folder / f"{name}.lance"
+        known = files_of(folder)
         table = self._db.create_table(name, *arguments, **rest)
-        cut(data, known)
+        cut(folder, known)
         return table
 
     def __getattr__(self, name: str) -> Any:
@@ -50,18 +53,18 @@ def texts(tables: Tables) -> set[str]:
 
 def test_a_commit_with_half_a_file_is_no_commit(tmp_path: Path):
     table = lancedb.connect(tmp_path).create_table("memories", [{"id": "a", "text": "chess"}])
-    data = tmp_path / "memories.lance" / "data"
+    folder = tmp_path / "memories.lance"
 
     def cut_off() -> None:
-        known = set(data.iterdir())
+        known = files_of(folder)
         table.add([{"id": "b", "text": "tea"}])
-        cut(data, known)
+        cut(folder, known)
 
     with pytest.raises(OSError, match="No space left"):
-        committed_whole(data, cut_off, back_to_now(table))
+        committed_whole(folder, cut_off, back_to_now(table))
     assert [row["id"] for row in table.search().to_list()] == ["a"]
     add = [{"id": "c", "text": "milk"}]
-    committed_whole(data, lambda: table.add(add), back_to_now(table))
+    committed_whole(folder, lambda: table.add(add), back_to_now(table))
     assert {row["id"] for row in table.search().to_list()} == {"a", "c"}
 
 
@@ -88,24 +91,50 @@ def test_a_rewrite_that_is_cut_off_loses_nothing(tmp_path, monkeypatch):
     assert texts(tables) == {"chess", "tea"}
 
 
-def test_upkeep_drops_no_version_for_a_file_that_is_cut_off(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("part", ["data", "_indices"])
+def test_upkeep_drops_no_version_for_a_file_that_is_cut_off(tmp_path, monkeypatch, call, part):
     tables = Tables(str(tmp_path))
     table = tables.create("memories", A_LITTLE)
+    folder = tables.folder_of("memories")
+    assert folder is not None
     for number in range(3):
         table.add(pa.table({"id": [f"d{number}"], "text": [f"cake {number}"]}))
-    before, data = texts(tables), tables.data_of("memories")
-    assert data is not None
-    clean = tables_module._clean
+    before, clean, calls = texts(tables), tables_module._clean, 0
 
     def merge_on_a_full_disk(table: LanceTable, *arguments: Any) -> None:
-        known = set(data.iterdir())
+        nonlocal calls
+        calls += 1
+        known = files_of(folder)
         clean(table, *arguments)
-        cut(data, known)
+        if calls == call and any(part in path.parts for path in files_of(folder) - known):
+            cut(folder, known, part)
 
     with monkeypatch.context() as full:
         full.setattr(tables_module, "_clean", merge_on_a_full_disk)
-        with pytest.raises(OSError, match="No space left"):
-            tables_module.optimize(table, data, KEEP_VERSIONS)
+        try:
+            tables_module.optimize(table, folder, KEEP_VERSIONS)
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+        else:
+            assert call == 2  # the first always has something to write
     assert texts(tables) == before
-    tables_module.optimize(table, data, KEEP_VERSIONS)
+    tables_module.optimize(table, folder, KEEP_VERSIONS)
     assert texts(tables) == before
+    found = table.search("cake", query_type="fts").to_list()
+    assert {row["text"] for row in found} == {f"cake {number}" for number in range(3)}
+
+
+def test_what_the_store_says_of_itself_survives_a_full_disk(tmp_path, monkeypatch):
+    tables = Tables(str(tmp_path))
+    with monkeypatch.context() as full:
+        full.setattr(tables, "_db", FullDisk(tables._db, tmp_path))
+        with pytest.raises(MemoryStoreError, match="space"):
+            tables.write_info(format="1", model="one")
+    assert tables.info() == {}
+    tables.write_info(format="1", model="one")
+    with monkeypatch.context() as full:
+        full.setattr(tables, "_db", FullDisk(tables._db, tmp_path))
+        with pytest.raises(MemoryStoreError, match="space"):
+            tables.write_info(purge="somebody")
+    assert tables.info() == {"format": "1", "model": "one"}
