@@ -17,6 +17,7 @@ from coda_voice.cli.local_server import local_server
 from coda_voice.cli.soundcard import Duplex, choose_rate, open_sound
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
 
+HERE = "ws://127.0.0.1:8998"
 PERSONALITIES_PATH = "/v1/personalities"
 HTTP_SECONDS = 5.0
 Sound = Annotated[str | None, typer.Option(help="Its name, part of it, or its number.")]
@@ -24,8 +25,8 @@ Sound = Annotated[str | None, typer.Option(help="Its name, part of it, or its nu
 
 def tui(
     address: Annotated[
-        str, typer.Argument(metavar="[URL]", help="ws://HOST:PORT or wss://HOST.")
-    ] = "ws://127.0.0.1:8998",
+        str | None, typer.Argument(metavar="[URL]", help="ws://HOST:PORT or wss://HOST.")
+    ] = None,
     token: Annotated[
         str | None,
         typer.Option("--token", envvar="CODA_VOICE_TOKEN", help="A key or token, if it wants one."),
@@ -47,10 +48,14 @@ def tui(
     """Talk with a server in the terminal: both transcripts, routing, tools, latencies."""
     if config is not None and not local:
         raise typer.BadParameter("it is for the server that --local starts", param_hint="--config")
+    if address is not None and local:
+        raise typer.BadParameter(
+            "it is for a server that runs; leave it or --local", param_hint="URL"
+        )
     wishes = {"mode": mode, "prompt": prompt}
     query = {name: wish for name, wish in wishes.items() if wish is not None}
     sound = None if silent else (microphone, speakers)
-    asyncio.run(_run(None if local else address, config, token, query, sound))
+    asyncio.run(_run(None if local else address or HERE, config, token, query, sound))
 
 
 async def _run(
@@ -70,13 +75,14 @@ async def _run(
     async with AsyncExitStack() as open_until_the_end:
         enter = open_until_the_end.enter_async_context
         with Console(stderr=True).status("connecting…") as status:
+            ears, mouth = (_device(name) for name in sound or (None, None))
+            duplex = Duplex(choose_rate(ears, mouth)) if sound is not None else None
             if address is None:
                 status.update("starting a server of this machine…")
                 address = await enter(local_server(config))
-            ears, mouth = (_device(name) for name in sound or (None, None))
-            duplex = Duplex(choose_rate(ears, mouth)) if sound is not None else None
             if duplex is not None:
                 wish["sample_rate"] = str(duplex.rate)
+            names = await personalities(address, token)  # before: nothing said is to be missed
             remote = RemoteConversation(
                 address, token, wish, lambda place: status.update(_in_line(place))
             )
@@ -87,7 +93,6 @@ async def _run(
             open_until_the_end.callback(duplex.close)
             open_until_the_end.enter_context(open_sound(duplex, ears, mouth))
             microphone, play = _blocks(duplex), _into(duplex)
-        names = await personalities(address, token)
         await VoiceApp(Conversation(remote, microphone, play, names)).run_async()
 
 

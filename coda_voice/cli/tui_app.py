@@ -74,6 +74,7 @@ class VoiceApp(App[None]):
         self.mode = ready.text("mode") if ready is not None else "moshi_only"
         self.personality = ready.text("personality") if ready is not None else ""
         self._over = False
+        self._ended = ""
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._sentence: list[str] = []
         self._levels = {"user": FLOOR_DBFS, "agent": FLOOR_DBFS}
@@ -121,9 +122,13 @@ class VoiceApp(App[None]):
             while True:
                 try:
                     await self._hear()
-                    self.notify("The conversation has ended.")
+                    why = f": {self._ended}" if self._ended else ""
+                    self.notify(f"The conversation has ended{why}.")
                     return
                 except MoshiConnectionError as error:
+                    if self._ended:  # and the server has hung up
+                        self.notify(f"The conversation has ended: {self._ended}.")
+                        return
                     if error.error_code != "lost":
                         raise
                 await self._take_up()
@@ -150,7 +155,7 @@ class VoiceApp(App[None]):
         while True:
             try:
                 await remote.resume()
-            except MoshiConnectionError as error:
+            except VoiceProcessingError as error:  # one of them: no room for a moment
                 if error.error_code == "resume_unknown" or clock.time() + pause > until:
                     raise
             else:
@@ -206,6 +211,8 @@ class VoiceApp(App[None]):
             self._speaking[message.text("speaker")] = message.fields.get("speaking") is True
             if message.text("speaker") == "agent" and not message.fields.get("speaking"):
                 self._end_sentence()
+        elif message.text("status") == "ended":
+            self._ended = message.text("reason").replace("_", " ") or "by the server"
         elif message.text("status") == "personality":
             who = message.fields.get("personality")
             self.personality = str(who.get("name") or "") if isinstance(who, Mapping) else ""

@@ -34,7 +34,7 @@ class Choice(ModalScreen[str | None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Give the chosen one back."""
-        self.dismiss(str(event.option.prompt))
+        self.dismiss(self._names[event.option_index])
 
 
 def thought(event: Fields) -> tuple[str, str, str] | None:

@@ -66,13 +66,13 @@ def _is_plain(transformer: StreamingTransformer) -> bool:
 
 
 def _is_plain_layer(layer: StreamingTransformerLayer) -> bool:
+    if layer.skip_self_attn or layer.weights_per_step:
+        return False
     attention = layer.self_attn
     state = attention._streaming_state
     linear = layer.gating.linear_in if layer.gating is not None else layer.linear1
     return (
-        not layer.skip_self_attn
-        and layer.cross_attention is None
-        and not layer.weights_per_step
+        layer.cross_attention is None
         and attention.causal
         and attention.kv_repeat == 1
         and state is not None

@@ -91,7 +91,7 @@ class LeanDepformer:
                 gate, value = F.linear(F.rms_norm(x, *norm2), gate_in).chunk(2, -1)
                 x = x + F.linear(activation(gate).mul_(value), gate_out)
             norm, head = self._last[step]
-            token = self._draw(F.linear(norm(x), head), step + 1)
+            token = self._draw(F.linear(norm(x[:, None])[:, 0], head), step + 1)
             codes.append(token)
         return torch.stack(codes, dim=1)
 

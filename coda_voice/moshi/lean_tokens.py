@@ -11,7 +11,7 @@ from torch import nn
 
 
 class LeanQuantizer:
-    """The codec's nearest codes; of vectors a, the squared distance less |a|² is enough."""
+    """The codec's nearest codes: of all vectors b, the one with the largest a·b - |b|²/2."""
 
     def __init__(self, quantizer: SplitResidualVectorQuantizer) -> None:
         self._halves = [quantizer.rvq_first, quantizer.rvq_rest]
@@ -39,15 +39,15 @@ class LeanQuantizer:
         codes = []
         for half, books in zip(self._halves, self._books, strict=True):
             left = F.linear(across, half.input_proj.weight[:, :, 0])
-            for vectors, twice, squares in books[: half.n_q]:
-                code = F.linear(left, twice, squares).argmin(-1)
+            for vectors, half_squares in books[: half.n_q]:
+                code = F.linear(left, vectors, half_squares).argmax(-1)
                 codes.append(code)
                 left = left - F.embedding(code, vectors)
         return torch.stack(codes, dim=1)
 
 
-def _book(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return vectors, -2 * vectors, vectors.square().sum(-1)
+def _book(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return vectors, vectors.square().sum(-1) / -2
 
 
 class LeanInput:

@@ -29,9 +29,10 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 
     There (AVX2 alone) bfloat16 is taken apart number by number, at a fifth of float32's speed.
     """
-    if device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device.type == "cuda":
         return torch.bfloat16
-    return torch.float32
+    has_it = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if has_it else torch.float32
 
 
 def launch(function: Callable[..., None], workers: int, meeting: Path, *arguments: object) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -134,6 +136,20 @@ async def test_a_server_for_one_program_ends_with_it():
         assert remote.ready.text("checkpoint")
     with pytest.raises(Exception, match="cannot be reached"):
         await RemoteConversation(address).__aenter__()
+
+
+def test_a_local_server_is_not_left_over_when_its_program_is_killed(tmp_path):
+    settings = tmp_path / "everywhere.yaml"
+    settings.write_text("server:\n  host: 0.0.0.0\n")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "coda_voice.cli.local_server", "--config", str(settings)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert server.stdin is not None and server.stdout is not None
+    assert b"http://127.0.0.1:" in server.stdout.readline()  # and nowhere else
+    server.stdin.close()  # as the kernel does for a program that is killed
+    assert server.wait(60) == 0
+    server.stdout.close()
 
 
 async def test_a_server_that_does_not_start_says_why(tmp_path):
