@@ -61,7 +61,7 @@ export class Connection extends EventTarget {
   }
 
   sendAudio(pcm) {
-    if (this.state !== "live" || !this.#heard()) return false;
+    if (!this.#open() || !this.#heard()) return false;
     if (this.#socket.bufferedAmount > UNSENT_BYTES) {
       this.dropped += 1;
       return false;
@@ -71,7 +71,12 @@ export class Connection extends EventTarget {
   }
 
   send(message) {
-    if (this.state === "live") this.#socket.send(JSON.stringify(message));
+    if (this.#open()) this.#socket.send(JSON.stringify(message));
+  }
+
+  /** Whether anything can be sent: the server may be hanging up before it has said so. */
+  #open() {
+    return this.state === "live" && this.#socket.readyState === WebSocket.OPEN;
   }
 
   /** End the conversation, here and on the server. */
