@@ -85,7 +85,7 @@ def test_another_state_goes_the_package_s_way_and_leaves_the_live_one_alone():
         prefill = torch.randn(1, 9, 64)
         apart = transformer(MOSHI)
         apart.streaming_forever(1)
-        assert torch.equal(short(prefill), apart(prefill))
+        assert torch.allclose(short(prefill), apart(prefill), atol=1e-5)
     x = torch.randn(ROWS, 1, 64)
     assert torch.allclose(own(x), short(x), atol=1e-5)
 
