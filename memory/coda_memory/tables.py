@@ -40,6 +40,7 @@ CONFLICTS = 5
 NOW = timedelta(milliseconds=1)
 """Versions older than this are removed; for zero LanceDB would warn each time."""
 MERGES = 5
+"""At most so many in a row; the second has found nothing to do so far, or the third."""
 ALL_VERSIONS = timedelta(days=365_000)
 """Nothing is older."""
 _INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])

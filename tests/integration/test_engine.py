@@ -25,8 +25,6 @@ from tests.integration.speech import Talk, audio, silence, spoken, words
 
 GREEDY = Sampling.greedy()
 PROMPT = Prompt("your name is nova. the user is anna. the user likes chess")
-ROUNDING = 1e-4
-"""Of full scale: what rows of one product may differ by in their last bits."""
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +182,8 @@ def test_references_change_the_model_and_only_of_the_slot_they_were_given_to(
     repeated = again.feed(question)
     again.close()
     assert [frame.text_token for frame in one] == [frame.text_token for frame in repeated]
-    assert np.allclose(audio(one), audio(repeated), atol=ROUNDING)
-    assert not np.allclose(audio(one), audio(other), atol=ROUNDING)
+    assert np.array_equal(audio(one), audio(repeated))
+    assert not np.array_equal(audio(one), audio(other))
 
 
 def test_a_muted_agent_is_silent_until_it_is_unmuted(engine: Engine) -> None:
@@ -300,7 +298,7 @@ def test_references_of_an_older_turn_die_with_it(engine: Engine) -> None:
     told.slot.reference(20 * vectors)
     told.slot.next_generation()
     question = spoken("what_do_i_like")[:15]
-    assert np.allclose(audio(plain.feed(question)), audio(told.feed(question)), atol=ROUNDING)
+    assert np.array_equal(audio(plain.feed(question)), audio(told.feed(question)))
     plain.close()
     told.close()
 
@@ -327,7 +325,7 @@ def test_a_frame_that_is_none_is_refused_and_the_neighbour_notices_nothing(
     assert len(bad.feed(silence(2))) == 2, "a refused frame does not end the conversation"
     good.close()
     bad.close()
-    assert np.allclose(audio(out), audio(expected), atol=ROUNDING)
+    assert np.array_equal(audio(out), audio(expected))
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_before_anything_starts(engine: Engine) -> None:
