@@ -77,9 +77,13 @@ class Connection:
         taken = asyncio.create_task(self._taken.wait())
         try:
             await asyncio.wait({writer, reader, taken}, return_when=asyncio.FIRST_COMPLETED)
+            if _is_gone(writer) and not taken.done():
+                # The socket was shut while we wrote. Whether that was a goodbye, which ends the
+                # conversation, stands in what has been received and not yet been read.
+                await asyncio.wait({reader}, timeout=CLOSE_SECONDS)
             if taken.done():
                 await self._close(TAKEN_OVER)
-            elif reader.done() and not writer.done():
+            elif reader.done() and (not writer.done() or _is_gone(writer)):
                 await self._after_reading(reader, writer, on_taken)
             elif writer.done():
                 await self._after_writing(writer, on_taken)
@@ -191,6 +195,11 @@ class Connection:
 
     async def _close(self, code: int) -> None:
         await close(self._websocket, code)
+
+
+def _is_gone(writer: asyncio.Task[None]) -> bool:
+    """Whether writing failed because the client has shut the socket."""
+    return writer.done() and isinstance(writer.exception(), WebSocketDisconnect)
 
 
 async def send_all(websocket: WebSocket, codec: Codec, output: Output) -> None:

@@ -50,6 +50,7 @@ class PageUser:
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.problems: list[str] = []
         self.sent: list[bytes] = []
+        self.socket: WebSocket | None = None
         self.page: Page = context.new_page()
         self.page.set_default_timeout(SECONDS)
         self.page.on("console", self._console)
@@ -64,6 +65,7 @@ class PageUser:
             self.problems.append(f"{kind}: {text}")
 
     def _websocket(self, websocket: WebSocket) -> None:
+        self.socket = websocket
         websocket.on("framesent", self._note_sent)
 
     def _note_sent(self, payload: bytes | str) -> None:
@@ -76,8 +78,10 @@ class PageUser:
         self.page.wait_for_selector("html[data-state=live]")
 
     def end(self) -> None:
+        """Press the button; who closes the browser before its goodbye is out has said none."""
         self.page.click("#talk")
         self.page.wait_for_selector("html[data-state=idle]")
+        self.wait_until(lambda: self.socket is None or self.socket.is_closed())
 
     @property
     def frames(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -196,6 +197,25 @@ async def test_a_lost_socket_gets_its_conversation_back(server: RunningServer, s
         error = await client.until("error")
         assert error["code"] == "resume_unknown"
         assert await client.closed() == 4404
+
+
+@pytest.mark.parametrize("moment", range(5))
+async def test_a_goodbye_counts_however_busy_the_server_is(server: RunningServer, moment: int):
+    """It is not read yet when sending the next frame finds the socket shut."""
+    async with stream(server) as client:
+        ready = await client.ready()
+        (session,) = [s for s in server.front.sessions.all() if s.token == ready["resume_token"]]
+        for _ in range(5):
+            await client.socket.send(bytes(FRAME_BYTES))
+        for _ in range(moment):  # the server is between other frames each time
+            await client.receive()
+        assert session._task is not None
+        session._task.get_loop().call_soon_threadsafe(time.sleep, 0.3)
+        await client.tell("close")
+    while session.ended is None:
+        assert session.detached_since is None, "it waits for one who said goodbye"
+        await asyncio.sleep(0.01)
+    assert session.ended == "ended"
 
 
 async def test_a_second_connection_takes_over(server: RunningServer):
