@@ -44,8 +44,10 @@ def thought(event: Fields) -> tuple[str, str, str] | None:
             return "route", f"{event.get('target')}: {_listed(event.get('reasons'))}", "green"
         case "reasoning_started":
             return "asks", f"{event.get('llm')}", "blue"
+        case "reasoning_ended" if event.get("code"):
+            return _reasoning_failed(event)
         case "sentence_ready":
-            return "says", f"{event.get('text')}", "blue"
+            return "says", f"{event.get('text')}{_offline(event)}", "blue"
         case "tool_started":
             return "tool", f"{event.get('tool')} {event.get('arguments')}", "magenta"
         case "tool_ended":
@@ -59,6 +61,17 @@ def thought(event: Fields) -> tuple[str, str, str] | None:
         case "attendant_failed" | "error" | "no_transcript":
             return "fault", f"{event.get('message') or event.get('reason')}", "red"
     return None
+
+
+def _reasoning_failed(event: Fields) -> tuple[str, str, str]:
+    """Whom was asked first could not answer: who did in its place, if anybody, and why."""
+    if event.get("outcome") == "failed":
+        return "fault", f"{event.get('llm')}: {event.get('detail')}", "red"
+    return "answers", f"{event.get('llm')} instead: {event.get('detail')}", "yellow"
+
+
+def _offline(event: Fields) -> str:
+    return " (offline)" if event.get("offline") else ""
 
 
 def _listed(values: object) -> str:

@@ -58,6 +58,8 @@ async def test_a_typed_question_is_routed_answered_and_read(server: RunningServe
             await wait_until(pilot, lambda: re.search(ANSWER, lines(app, "thoughts")) is not None)
             assert "llm" in lines(app, "thoughts")
             assert "tool" in lines(app, "thoughts")
+            assert "(offline)" in lines(app, "thoughts")
+            await wait_until(pilot, lambda: "offline/rules instead" in lines(app, "thoughts"))
             await pilot.press("f3")
             await pilot.press("f2")
             assert app.muted
