@@ -50,7 +50,7 @@ from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.figures import EngineStats
 from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
-from coda_voice.moshi.spelling import speller
+from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
 from coda_voice.protocols import REQUIRED_METHODS, ToolHouse
 from coda_voice.scripted_voice import ScriptedVoice
@@ -257,7 +257,7 @@ class VoiceManager(Answering):
         )
         conversation.mode = self.mode
         voice = ScriptedVoice(
-            engine.models.capabilities, speller(engine.models.tokenizer), self._synthesizer
+            engine.models.capabilities, Speller(engine.models.tokenizer), self._synthesizer
         )
         made: list[Attendant | None] = [voice]
         if self.mode != "moshi_only":

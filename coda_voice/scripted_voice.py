@@ -21,7 +21,8 @@ from coda_voice.heard import Heard
 from coda_voice.hybrid.speakable import speakable
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS
-from coda_voice.moshi.speaking import Encode, Manners, Script, ScriptState, Speaker
+from coda_voice.moshi.speaking import Manners, Script, ScriptState, Speaker
+from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
 from coda_voice.moshi.voice_over import VoiceOver
 from coda_voice.protocols import Announcement, Scheduling
@@ -64,10 +65,10 @@ class ScriptedVoice(Attendant):
     name: ClassVar[str] = "voice"
 
     def __init__(
-        self, capabilities: Capabilities, encode: Encode, synthesizer: Synthesizer | None = None
+        self, capabilities: Capabilities, speller: Speller, synthesizer: Synthesizer | None = None
     ) -> None:
         self._can = capabilities
-        self._encode = encode
+        self._speller = speller
         self._synthesizer = synthesizer
         self._open: deque[Spoken] = deque(maxlen=8)
         self._waiting: deque[Announcement] = deque(maxlen=MAX_WAITING)
@@ -84,7 +85,7 @@ class ScriptedVoice(Attendant):
     def begin(self, conversation: Conversation) -> None:
         """Steer the slot from its first frame, so that steps and frames count alike."""
         super().begin(conversation)
-        can, slot = self._can, conversation.slot
+        can, slot, spell = self._can, conversation.slot, self._speller
         manners = Manners(
             quiet_before=4,
             patience=3,
@@ -93,14 +94,15 @@ class ScriptedVoice(Attendant):
         )
         tokens = (can.pad_token, can.epad_token)
         if self._synthesizer is None:
-            self.speaker = Speaker(self._encode, *tokens, manners, mute=slot.mute)
+            self.speaker = Speaker(spell.pieces, *tokens, manners, slot.mute, spell.words)
         else:
             self.speaker = reader = VoiceOver(
                 self._synthesizer,
-                self._encode,
+                spell.pieces,
                 *tokens,
                 manners,
-                mute=slot.mute,
+                slot.mute,
+                spell.words,
                 forced_speech=can.speaking,
             )
             slot.voice_over(reader.sound)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 Encode = Callable[[str], Sequence[int]]
+Words = Callable[[str], list[str]]
 _MAX_WORDS = 2_048
 SOUNDING_FRAMES = 3
 """From a word's first token to where one can tell by ear which word it is."""
@@ -125,9 +126,11 @@ class Speaker:
         epad: int = 0,
         manners: Manners | None = None,
         mute: Callable[[bool], None] | None = None,
+        words: Words = str.split,
     ) -> None:
         self.manners = manners or Manners()
         self._encode = encode
+        self._split = words
         self._pad, self._epad = pad, epad
         self._lock = threading.Lock()
         self._script: Script | None = None
@@ -172,7 +175,7 @@ class Speaker:
         with self._lock:
             if script.over:
                 return False
-            script._words.extend(text.split())
+            script._words.extend(self._split(text))
             script.complete = script.complete or complete
             return True
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
+
+_BETWEEN = re.compile(r"(?<=\w)[-\u2010\u2011](?=\w)")
+"""A hyphen inside a word."""
 
 
 class Tokenizer(Protocol):
@@ -17,23 +21,37 @@ class Tokenizer(Protocol):
         """Give the piece that stands for what there is no piece for."""
 
 
-def speller(tokenizer: Tokenizer) -> Callable[[str], Sequence[int]]:
-    """Make the function that gives a word's pieces; none for what has no sound.
+class Speller:
+    """Cuts a text into words and a word into pieces, as the vocabulary allows."""
 
-    A small vocabulary may lack capitals, accents or punctuation: these are given up, one
-    after the other, until the word can be written.
-    """
-    unknown = tokenizer.unk_id()
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._unknown = tokenizer.unk_id()
+        self._hyphens = self._unknown not in tokenizer.encode("-")
 
-    def spell(word: str) -> Sequence[int]:
+    def words(self, text: str) -> list[str]:
+        """Give the words of ``text``, each to be forced by itself.
+
+        Where the vocabulary has no hyphen, "twenty-three" is two words: as one it would be
+        "twentythree", in pieces that stand for no number.
+        """
+        words = text.split()
+        if self._hyphens:
+            return words
+        return [part for word in words for part in _BETWEEN.split(word)]
+
+    def pieces(self, word: str) -> Sequence[int]:
+        """Give a word's pieces; none for what has no sound.
+
+        A small vocabulary may lack capitals, accents or punctuation: these are given up, one
+        after the other, until the word can be written.
+        """
         for attempt in _attempts(word):
-            pieces = tokenizer.encode(attempt)
-            if pieces and unknown not in pieces:
+            pieces = self._tokenizer.encode(attempt)
+            if pieces and self._unknown not in pieces:
                 return pieces
-        known = [piece for piece in tokenizer.encode(_letters(word)) if piece != unknown]
+        known = [p for p in self._tokenizer.encode(_letters(word)) if p != self._unknown]
         return known if any(c.isalnum() for c in word) else ()
-
-    return spell
 
 
 def _attempts(word: str) -> list[str]:

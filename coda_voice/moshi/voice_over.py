@@ -26,6 +26,7 @@ from coda_voice.moshi.speaking import (
     Script,
     ScriptState,
     Speaker,
+    Words,
 )
 from coda_voice.moshi.synthesizer import Synthesizer, Utterance
 
@@ -59,10 +60,11 @@ class VoiceOver(Speaker):
         epad: int = 0,
         manners: Manners | None = None,
         mute: Callable[[bool], None] | None = None,
+        words: Words = str.split,
         *,
         forced_speech: bool = True,
     ) -> None:
-        super().__init__(encode, pad, epad, manners, mute)
+        super().__init__(encode, pad, epad, manners, mute, words)
         self._synthesizer = synthesizer
         self._forced_speech = forced_speech
         self._utterance: Utterance | None = None
@@ -93,7 +95,7 @@ class VoiceOver(Speaker):
         with self._lock:
             if script is self._script and self._with_sound(script):
                 assert self._utterance is not None
-                self._utterance.add(text.split())
+                self._utterance.add(self._split(text))
         return True
 
     def _with_sound(self, script: Script) -> bool:

@@ -18,6 +18,7 @@ from coda_voice.hybrid.llm import LlmClient
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.prompt import Prompt
+from coda_voice.moshi.spelling import Speller
 from coda_voice.protocols import ToolBox
 from coda_voice.scripted_voice import ScriptedVoice
 
@@ -106,7 +107,7 @@ def voice_of(conversation: Conversation) -> ScriptedVoice:
         if isinstance(attendant, ScriptedVoice):
             return attendant
     models = conversation.slot.models
-    voice = ScriptedVoice(models.capabilities, models.encode_text)
+    voice = ScriptedVoice(models.capabilities, Speller(models.tokenizer))
     conversation.attendants.add(voice)
     return voice
 
