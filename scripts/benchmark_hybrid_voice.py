@@ -33,6 +33,7 @@ from coda_voice import VoiceManager
 from coda_voice.events import Event, ScriptEnded, Transcript
 from coda_voice.hybrid.speakable import speakable
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
+from scripts.benchmark_memory_voice import known_words
 from scripts.benchmarks.report import Report, bar, print_rows
 from scripts.benchmarks.users import VOICES, spoken
 from scripts.train_tiny.judge import Judge, write_language_model
@@ -182,20 +183,29 @@ def _words(text: str) -> str:
 
 
 def judged(folder: Path) -> Judge:
-    """A recogniser whose language model covers the answers, wrong ones as well."""
+    """A recogniser whose language model covers the answers, wrong ones as well.
+
+    Every kind of answer is as likely as another: there are three thousand times of day.
+    """
     numbers = [number.replace("-", " ") for number in NUMBERS]
-    texts = ["hello how can i help you", "i do not know", "one moment please", *numbers * 2]
     minutes = [num2words(minute).replace("-", " ") for minute in range(1, 60)]
     minutes = ["o'clock", *(f"oh {minute}" for minute in minutes[:9]), *minutes[9:]]
     parts = ["at night", "in the morning", "in the afternoon", "in the evening"]
-    texts += [
-        f"it is {hour} {minute} {part}"
-        for hour in numbers[1:13] for minute in minutes for part in parts
+    likes = sorted({*LIKES, *known_words()[0]})
+    kinds = [
+        numbers,
+        [
+            f"it is {hour} {minute} {part}"
+            for hour in numbers[1:13] for minute in minutes for part in parts
+        ],
+        [f"a timer for {number} seconds is running" for number in numbers[1:]],
+        [f"your {number} seconds timer is done" for number in numbers[1:]],
+        [f"you like {like}" for like in likes],
+        ["i will remember that", "nothing is remembered about that"],
+        ["hello how can i help you", "i do not know", "one moment please"],
     ]  # fmt: skip
-    texts += ["a timer for two seconds is running", "your two seconds timer is done"] * 4
-    texts += ["i will remember that", "nothing is remembered about that"] * 2
-    texts += [f"the user likes {like}" for like in LIKES] * 2
-    texts += [f"the user said i like {like}" for like in LIKES] * 2
+    most = max(map(len, kinds))
+    texts = [line for kind in kinds for line in kind * (most // len(kind))]
     write_language_model(folder / "answers.arpa", texts)
     return Judge(folder / "answers.arpa")
 

@@ -172,23 +172,38 @@ async def unexchanged(manager: VoiceManager, voice: str, name: str, judge: Judge
     return outcome(UNEXCHANGED, voice, name, f"your name is {name}", prompt, said, judge)
 
 
-def judged(folder: Path, items: list[str], names: list[str]) -> Judge:
-    """A recogniser whose language model covers the answers, wrong ones as well."""
-    texts = ["hello how can i help you", "i do not know what you like", "i do not know your name"]
-    texts += ["i am fine thank you", "sorry i did not understand", *corpus.LEADS]
-    texts += [text for item in items for text in (f"you like {item}",) * 2]
-    texts += [f"i will remember that you like {item}" for item in items]
-    texts += [f"{lead} {name}" for name in names for lead in ("your name is", "nice to meet you")]
+def judged(folder: Path) -> Judge:
+    """A recogniser whose language model covers the answers, wrong ones as well.
+
+    Of all things and names of the domain, not of those asked for alone: else a mumble would be
+    heard as what is wanted.
+    """
+    likes, names = known_words()
+    kinds = [
+        ["i do not know what you like", "i do not know your name"],
+        ["i am fine thank you", "hello how can i help you", "sorry i did not understand"],
+        list(corpus.LEADS),
+        [f"you like {like}" for like in likes],
+        [f"i will remember that you like {like}" for like in likes],
+        [f"{lead} {name}" for name in names for lead in ("your name is", "nice to meet you")],
+    ]
+    most = max(map(len, kinds))
+    texts = [line for kind in kinds for line in kind * (most // len(kind))]
     write_language_model(folder / "answers.arpa", texts)
     return Judge(folder / "answers.arpa")
 
 
-def chosen(count: int) -> tuple[list[tuple[str, str]], list[str]]:
-    """Things that can be liked and names, both known to the recogniser, and voices."""
-    known, dice = pronounced(), random.Random(12)
+def known_words() -> tuple[list[str], list[str]]:
+    """Things that can be liked and names that the recogniser knows."""
+    known = pronounced()
     words, _ = corpus.vocabularies()
     likes = [word for word in words.likes[:150] if word in known]
-    names = [word for word in words.names[:300] if word in known]
+    return likes, [word for word in words.names[:300] if word in known]
+
+
+def chosen(count: int) -> tuple[list[tuple[str, str]], list[str]]:
+    """Things that can be liked and names, both known to the recogniser, and voices."""
+    dice, (likes, names) = random.Random(12), known_words()
     items = dice.sample(likes, count)
     return [(item, VOICES[i % len(VOICES)]) for i, item in enumerate(items)], dice.sample(
         names, count
@@ -258,7 +273,7 @@ def measure(step: str, folder: Path, pairs: int, typed: bool) -> None:
     if step == "say":
         asyncio.run(say(store, items, typed))
         return
-    judge = judged(folder, [item for item, _ in items], names)
+    judge = judged(folder)
     outcomes: list[Outcome] = []
     swaps: list[Exchange] = []
     if step == "live":

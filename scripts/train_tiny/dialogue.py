@@ -65,8 +65,8 @@ class Mix:
     idle_backchannel: float = 0.05
     long_pause: float = 0.22
     rest: float = 0.04
-    interrupt: float = 0.12
-    backchannel: float = 0.16
+    interrupt: float = 0.2
+    backchannel: float = 0.17
     reference: float = 0.45
     kinds: tuple[str, ...] = tuple(corpus.WEIGHTS)
     told: float = 0.15

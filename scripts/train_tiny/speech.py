@@ -1,7 +1,7 @@
 """Speech synthesis with word times: flite and espeak-ng through their libraries, Pico, festival.
 
 Debian packages: `flite` (libflite1), `libespeak-ng1`, `festival` with `festvox-us-slt-hts`; Pico
-comes with its voices from PyPI (`ttspico`, Apache 2.0), the vocoder WORLD as `pyworld-prebuilt`.
+comes with its voices from PyPI (`ttspico`, Apache 2.0). RHVoice is in rhvoice.py.
 Every function returns float32 PCM at 24 kHz and word times in seconds.
 """
 
@@ -267,39 +267,6 @@ class Pico:
             (w, float(a), float(b)) for w, a, b in zip(text.split(), times, times[1:], strict=False)
         ]
         return Speech(to_24k(pcm, self.RATE), words)
-
-
-WORLD_RATE, WORLD_MS = 16_000, 10.0
-
-
-def revoice(spoken: Speech, mean_hz: float, formants: float) -> Speech:
-    """The same words at the same times by somebody else: pitch and formants moved apart.
-
-    By the vocoder WORLD (Morise et al. 2016), whose buzz is also that of statistical synthesizers.
-    `mean_hz` is the pitch the voice shall have; `formants` moves them up by that factor.
-    """
-    import pyworld  # only the recipe has it
-
-    low = resample_poly(spoken.pcm, 2, 3).astype(np.float64)
-    pitch, times = pyworld.dio(low, WORLD_RATE, frame_period=WORLD_MS)
-    pitch = pyworld.stonemask(low, pitch, times, WORLD_RATE)
-    voiced = pitch > 0
-    if not voiced.any():
-        return spoken
-    envelope = pyworld.cheaptrick(low, pitch, times, WORLD_RATE)
-    breath = pyworld.d4c(low, pitch, times, WORLD_RATE)
-    bins = envelope.shape[1]
-    source = np.minimum(np.arange(bins) / formants, bins - 1)
-    below, share = source.astype(int), source % 1
-    above = np.minimum(below + 1, bins - 1)
-    warped = [
-        np.ascontiguousarray(rows[:, below] * (1 - share) + rows[:, above] * share)
-        for rows in (envelope, breath)
-    ]
-    pitch = pitch * (mean_hz / pitch[voiced].mean())
-    made = pyworld.synthesize(pitch, *warped, WORLD_RATE, WORLD_MS)[: len(low)]
-    pcm = resample_poly(made, 3, 2).astype(np.float32)
-    return Speech(np.pad(pcm, (0, max(0, len(spoken.pcm) - len(pcm)))), spoken.words)
 
 
 def sounding(pcm: np.ndarray) -> tuple[int, int]:

@@ -3,9 +3,8 @@
 The agent is flite's slt, a little slower than its own pace and put on the frame grid. Users are
 flite's awb, rms and kal16 (men), Pico's two women and espeak-ng's variants, each spoken at its own
 speed and then resampled, which moves pitch and formants together: many speakers out of few. Of the
-kind of synthesizer that learns from recordings, Debian has no other woman than the one that is kept
-for the evaluation: the men stand in, raised as a whole, or by a vocoder that moves their pitch far
-and their formants a little, as women's are.
+synthesizers that learn from recordings, RHVoice has the one woman, clb, besides the one that is
+kept for the evaluation; two of flite's men, raised as a whole, stand in for others.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from scipy.signal import resample_poly
 from . import corpus, speech
 from .clips import Clip, write_clips
 from .grid import align_to_frames
+from .rhvoice import rhvoice
 from .tokenizer import load_tokenizer
 
 FLITE_USERS = ("awb", "rms", "kal16")
 RAISED_USERS = ("awb", "rms")  # the same men, raised until they pass for women
-REVOICED_USERS = ("world:awb", "world:rms", "world:kal16")
+RHVOICE_USERS = ("rhvoice:clb", "rhvoice:clb", "rhvoice:bdl")
 PICO_USERS = ("pico:en-US", "pico:en-GB")
 ESPEAK_ACCENTS = (
     "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029",
@@ -52,10 +52,9 @@ USERS: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (RAISED_USERS, 1.15, 1.42),
     (PICO_USERS, 0.85, 1.18),
     (ESPEAK_USERS, 0.92, 1.1),
-    (REVOICED_USERS, 1.05, 1.25),
+    (RHVOICE_USERS, 0.92, 1.12),
 )
 USER_SHARES = (0.17, 0.17, 0.2, 0.22, 0.24)
-REVOICED_HZ = (165, 2)  # and so much more for each step of a line's pitch of 25...75
 HELD_OUT_USERS = ("festival:cmu_us_slt_arctic_hts", "en-us+f5", "en-gb-x-rp+m8")
 AGENT_STRETCH = 1.12
 Job = TypeVar("Job")
@@ -126,17 +125,18 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
 
 def speak_user(line: UserLine) -> speech.Speech:
     """Synthesize one user's line (not festival, which works in bulk)."""
-    if line.voice in REVOICED_USERS:
-        as_he = speech.flite_voice(line.voice.removeprefix("world:"))
-        low, step = REVOICED_HZ
-        return speech.revoice(
-            as_he.speak(line.text, 165 / line.rate), low + step * (line.pitch - 25), line.resample
-        )
     if line.voice in FLITE_USERS:
         spoken = speech.flite_voice(line.voice).speak(line.text, 165 / line.rate * line.resample)
     elif line.voice in PICO_USERS:
         spoken = speech.pico(line.voice.removeprefix("pico:")).speak(
             line.text, round(100 * line.rate / 165 / line.resample), 75 + line.pitch // 2 + 1
+        )
+    elif line.voice in RHVOICE_USERS:
+        spoken = rhvoice().speak(
+            line.text,
+            line.voice.removeprefix("rhvoice:"),
+            line.rate / 165 / line.resample,
+            0.85 + 0.3 * (line.pitch - 25) / 50,
         )
     else:
         spoken = speech.espeak().speak(
