@@ -73,8 +73,8 @@ class ScriptedVoice(Attendant):
         self._open: deque[Spoken] = deque(maxlen=8)
         self._waiting: deque[Announcement] = deque(maxlen=MAX_WAITING)
         self._urgent: deque[Announcement] = deque(maxlen=MAX_WAITING)
-        self.announced: Callable[[Announcement], None] | None = None
-        """Told of every announcement, silent ones included, when it is due."""
+        self.noted: Callable[[Announcement], None] | None = None
+        """Told of the announcements that are not said aloud."""
         self.ended: Callable[[Spoken], None] | None = None
         """Told of every script that is over, with what was heard of it."""
         self.busy: Callable[[], bool] = lambda: False
@@ -160,8 +160,8 @@ class ScriptedVoice(Attendant):
     def announce(self, announcement: Announcement) -> None:
         """Say what came by itself: at once, in the next pause of both, or not aloud."""
         if announcement.scheduling == "silent":
-            if self.announced is not None:
-                self.announced(announcement)
+            if self.noted is not None:
+                self.noted(announcement)
         elif announcement.scheduling == "interrupt":
             # Moshi's own talk is interrupted, an answer is not: it would be lost.
             if self.idle:
@@ -276,8 +276,6 @@ class ScriptedVoice(Attendant):
         self._urgent.clear()
 
     def _say_announcement(self, announcement: Announcement) -> None:
-        if self.announced is not None:
-            self.announced(announcement)
         spoken = self.say(announcement.text, origin="announcement", stale_after=ANNOUNCEMENT_STALE)
         spoken.announcement = announcement
 
@@ -293,7 +291,7 @@ class ScriptedVoice(Attendant):
                     "origin": spoken.origin,
                     "outcome": outcome,
                     "heard": " ".join(spoken.heard),
-                    "unsaid": len(spoken.text.split()) - len(spoken.heard),
+                    "unsaid": len(self._speller.words(spoken.text)) - len(spoken.heard),
                     "detail": detail,
                 }
             )

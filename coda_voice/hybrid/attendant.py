@@ -103,7 +103,7 @@ class HybridAttendant(Attendant):
         self._reasoner = self._make_reasoner(self._tell)
         self.router.resources.add(self._reasoner)
         self._timer = AnswerTimer(conversation, self.voice)
-        self.voice.announced = self._announced
+        self.voice.noted = self._note
         self.voice.ended = self._spoken
         self.voice.busy = lambda: self.thinking
         self._apply_mode()
@@ -316,10 +316,9 @@ class HybridAttendant(Attendant):
             self._unanswered = None
         self._settle()
 
-    def _announced(self, announcement: Announcement) -> None:
-        if announcement.scheduling == "silent":
-            told = f"{announcement.tool_name or 'something'} reported: {announcement.text}"
-            self.history.note(self.conversation.generation, told)
+    def _note(self, announcement: Announcement) -> None:
+        told = f"{announcement.tool_name or 'something'} reported: {announcement.text}"
+        self.history.note(self.conversation.generation, told)
 
     def _spoken(self, spoken: Spoken) -> None:
         """Note what was heard of a script that is no answer: the user may ask about it."""

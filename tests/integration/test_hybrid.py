@@ -221,14 +221,15 @@ async def test_greeting_and_say_work_in_moshi_only(engine):
     config = {"hybrid": {"greeting": "welcome back"}}
     async with talking(engine, "moshi_only", **config) as talk:
         await talk.until(lambda: finished(talk))
-        talk.manager.say(talk.conversation.id, "it is late", "when_idle")
+        talk.manager.say(talk.conversation.id, "it is 21", "when_idle")
         await talk.until(lambda: len(talk.of(ScriptEnded)) == 2)
         with pytest.raises(ConversationError):
             talk.manager.say("nobody", "hello")
     assert [(e.origin, e.outcome, e.heard) for e in talk.of(ScriptEnded)] == [
         ("greeting", "done", "welcome back"),
-        ("announcement", "done", "it is late"),
+        ("announcement", "done", "it is twenty one"),
     ]
+    assert [e.unsaid for e in talk.of(ScriptEnded)] == [0, 0]
 
 
 async def test_the_mode_changes_while_a_conversation_runs(engine):
