@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 COMMAND = Path(sys.executable).parent / "coda-voice"
 
@@ -44,6 +46,16 @@ def coda_voice(*words: str, folder: Path, **more: str) -> Done:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """`coda-voice demo`, as in the README, in an empty folder."""
-    return coda_voice("demo", folder=tmp_path_factory.mktemp("demo"))
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Done:
+    """`coda-voice demo`, as in the README, in an empty folder; once for all workers."""
+    if worker_id == "master":  # there are no others
+        return coda_voice("demo", folder=tmp_path_factory.mktemp("demo"))
+    common = tmp_path_factory.getbasetemp().parent
+    kept, folder = common / "demo.json", common / "demo"
+    with FileLock(f"{kept}.lock"):
+        if not kept.exists():
+            folder.mkdir()
+            done = asdict(coda_voice("demo", folder=folder))
+            kept.write_text(json.dumps({**done, "folder": str(folder)}))
+    found = json.loads(kept.read_text())
+    return Done(**{**found, "folder": folder})

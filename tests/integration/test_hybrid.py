@@ -116,7 +116,7 @@ async def test_a_turn_may_be_typed(engine):
     assert [(t.text, t.typed, t.final) for t in talk.of(Transcript)] == [
         ("what is six times seven", True, True)
     ]
-    assert talk.of(ScriptEnded)[0].heard == "forty-two"
+    assert talk.of(ScriptEnded)[0].heard == "forty two"
 
 
 async def test_thinking_begins_while_the_user_still_speaks(engine, spoken: Spoken):

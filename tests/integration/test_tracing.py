@@ -88,7 +88,8 @@ async def test_a_question_answered_with_a_tool_is_a_turn_in_the_collector():
         assert turn.start_time_unix_nano <= part.start_time_unix_nano
         assert part.start_time_unix_nano <= part.end_time_unix_nano <= turn.end_time_unix_nano
     assert named["tool calculate"].end_time_unix_nano <= named["reasoning"].end_time_unix_nano
-    assert b"17" not in b"".join(span.SerializeToString() for span in spans if span.attributes)
+    sent = b"".join(span.SerializeToString() for span in spans)
+    assert b"times 23" not in sent and b"17*23" not in sent, "what was said is nobody else's"
 
 
 def traced(*events: Event) -> dict[str, tuple[float, float]]:
