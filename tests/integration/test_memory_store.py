@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -480,6 +481,13 @@ def test_a_large_store_gets_an_index_that_finds_the_same_and_never_falls_to_piec
             right += len(best & {hit.memory.id for hit in hits})
         assert right >= 0.98 * 500
         assert ada.search("write 117", 1)[0].memory.text == "write 117"
+        plan = store.read(
+            name, lambda table: table.search(vectors[0]).nprobes(2).limit(10).analyze_plan()
+        )
+        compared = re.search(r"index_comparisons=([\d.]+)( K)?", plan or "")
+        assert compared is not None
+        rows = float(compared[1]) * (1_000 if compared[2] else 1)
+        assert rows < 0.5 * 5_000, "after all that upkeep it still looks at a part of the store"
 
 
 def test_after_forgetting_a_large_store_has_its_index_again(tmp_path, monkeypatch):
