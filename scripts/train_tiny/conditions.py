@@ -1,4 +1,4 @@
-"""Recording conditions for the user's voice: level, room, noise, telephone band.
+"""Recording conditions for the user's voice: level, tilt, room, noise, telephone band.
 
 All functions take and return float32 mono PCM at 24 kHz, -1...1, and draw from the NumPy
 generator they are given, so that a seed fixes the result.
@@ -15,7 +15,10 @@ SAMPLE_RATE = 24_000
 
 @dataclass(frozen=True)
 class Conditions:
-    """How hard the conditions may be; probabilities 0...1, signal-to-noise ratios in dB."""
+    """How hard the conditions may be; probabilities 0...1, signal-to-noise ratios in dB.
+
+    `tilt_db`: what an octave more or less may weigh.
+    """
 
     noise: float = 0.5
     room: float = 0.3
@@ -23,6 +26,8 @@ class Conditions:
     bright: float = 0.4
     snr_db: tuple[float, float] = (8.0, 30.0)
     gain_db: tuple[float, float] = (-12.0, 6.0)
+    tilt: float = 0.0
+    tilt_db: tuple[float, float] = (-5.0, 3.0)
 
 
 LOUDNESS_DB = -20.0  # of full scale; people's microphones are at -15 to -37
@@ -107,6 +112,18 @@ def brighten(rng: np.random.Generator, pcm: np.ndarray) -> np.ndarray:
     return (pcm + level * np.fft.irfft(added, len(pcm))).astype(np.float32)
 
 
+def tilted(pcm: np.ndarray, db: float) -> np.ndarray:
+    """Raise or lower each octave by `db` more than the one below it, as loud as before.
+
+    Voices and microphones differ by that more than by anything else: a synthesizer's whole
+    spectrum may fall by 3 dB an octave more than another's.
+    """
+    spectrum = np.fft.rfft(pcm)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(pcm), 1 / SAMPLE_RATE), 60.0) / 1_000)
+    out = np.fft.irfft(spectrum * 10 ** (db * octaves / 20), len(pcm))
+    return (out * (pcm.std() / (out.std() + 1e-9))).astype(np.float32)
+
+
 def telephone(pcm: np.ndarray) -> np.ndarray:
     """Limit to the telephone band (300-3400 Hz) and quantise with 8-bit mu-law."""
     spectrum = np.fft.rfft(pcm)
@@ -125,6 +142,8 @@ def apply(
 ) -> np.ndarray:
     """Put one recording into a random room, noise, band and level."""
     out = brighten(rng, pcm) if rng.random() < conditions.bright else pcm
+    if conditions.tilt and rng.random() < conditions.tilt:
+        out = tilted(out, rng.uniform(*conditions.tilt_db))
     if rng.random() < conditions.room:
         out = room(rng, out)
     if rng.random() < conditions.noise:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from moshi.models.compression import MimiModel
+from scipy.signal import resample_poly
 
 from . import conditions
 from .clips import ClipStore
@@ -26,6 +27,7 @@ PIECE = 32  # frames that go through the convolutions at once
 USER_BEFORE, USER_AFTER = 5, 6  # frames of background kept around a user's clip
 CLEAN = conditions.Conditions(noise=0, room=0, telephone=0, gain_db=(-10, 6))
 LEVELS_DB = (-17.0, 10.0)  # around `conditions.LOUDNESS_DB`
+TILT, SPEEDS = 0.7, (0.88, 1.15)  # of a varied copy of the users
 SINE_HZ, SINE_AMPLITUDE = 440, 0.5
 
 
@@ -51,6 +53,15 @@ class Codes:
     def save(self, path: Path) -> None:
         """Write to one file."""
         torch.save(dict(flat=self.flat, start=self.start, texts=self.texts, words=self.words), path)
+
+    def and_then(self, others: Codes) -> Codes:
+        """Give these clips and `others`, in this order."""
+        return Codes(
+            torch.cat([self.flat, others.flat], 1),
+            [*self.start, *(self.start[-1] + at for at in others.start[1:])],
+            self.texts + others.texts,
+            self.words + others.words,
+        )
 
     @staticmethod
     def load(path: Path) -> Codes:
@@ -83,16 +94,22 @@ def encode_agent(mimi: MimiModel, store: ClipStore) -> Codes:
     return encode_clips(mimi, store, None, 0, 0, seed=0, label="agent")
 
 
-def encode_user(mimi: MimiModel, store: ClipStore, seed: int, level: bool = False) -> Codes:
+def encode_user(
+    mimi: MimiModel, store: ClipStore, seed: int, level: bool = False, varied: bool = False
+) -> Codes:
     """Encode the users' clips in random recording conditions; 35 % of the streams stay clean.
 
     `level`: all voices equally loud before the stream's gain is drawn from `LEVELS_DB`; otherwise
-    each is as loud as it comes, and the gain one of a few dB.
+    each is as loud as it comes, and the gain one of a few dB. `varied`: each at its own speed and
+    pitch (Ko et al. 2015, "Audio Augmentation for Speech Recognition"), most streams tilted.
     """
     how = conditions.Conditions(noise=0.6)
     if level:
         how = replace(how, gain_db=LEVELS_DB)
-    return encode_clips(mimi, store, how, USER_BEFORE, USER_AFTER, seed, "user", level)
+    if varied:
+        how = replace(how, tilt=TILT)
+    speeds = SPEEDS if varied else (1.0, 1.0)
+    return encode_clips(mimi, store, how, USER_BEFORE, USER_AFTER, seed, "user", level, speeds)
 
 
 def encode_clips(
@@ -104,6 +121,7 @@ def encode_clips(
     seed: int,
     label: str,
     level: bool = False,
+    speeds: tuple[float, float] = (1.0, 1.0),
 ) -> Codes:
     """String clips into streams, put each stream into its conditions, encode and cut apart."""
     rng = np.random.default_rng(seed)
@@ -115,10 +133,14 @@ def encode_clips(
         while index < len(store) and (frames < STREAM or not parts):
             gap = float(rng.uniform(0, 1)) if before else 0.0  # random phase against the frames
             pcm = conditions.levelled(store.pcm(index)) if level else store.pcm(index)
+            longer = 1.0
+            if speeds[0] != speeds[1]:
+                steps = round(100 / rng.uniform(*speeds))
+                pcm, longer = resample_poly(pcm, steps, 100).astype(np.float32), steps / 100
             pcm = frames_of(np.pad(pcm, (int((before + gap) * FRAME), after * FRAME)))
-            shift = before + gap
+            shift, rate = before + gap, 12.5 * longer
             clip = store.clips[index]
-            words.append([(w, a * 12.5 + shift, b * 12.5 + shift) for w, a, b in clip.words])
+            words.append([(w, a * rate + shift, b * rate + shift) for w, a, b in clip.words])
             parts.append(pcm)
             lengths.append(len(pcm) // FRAME)
             frames += lengths[-1]
@@ -128,7 +150,7 @@ def encode_clips(
             stream = conditions.apply(rng, stream, how)
         elif how is not None:
             clean = replace(CLEAN, gain_db=how.gain_db) if level else CLEAN
-            stream = conditions.apply(rng, stream, clean)
+            stream = conditions.apply(rng, stream, replace(clean, tilt=how.tilt))
         codes = encode_stream(mimi, np.clip(stream, -1, 1))
         pieces += list(codes.split(lengths, dim=1))
         spent = time.monotonic() - begun

@@ -39,7 +39,7 @@ def material(work: Path) -> Material:
         user,
         encode.Codes.load(work / "noise.codes"),
         encode.Codes.load(work / "quiet.codes"),
-        lines[: len(user)],
+        [lines[index % len(lines)] for index in range(len(user))],  # every copy's
         np.array(constants["silence_codes"]),
         np.array(constants["sine_codes"]),
         load_tokenizer(work),
@@ -91,7 +91,9 @@ def encode_clips(name: str, options: argparse.Namespace) -> None:
     elif name == "quiet":
         codes = encode.encode_quiet(mimi, clips.ClipStore(work, "user"), 100, seed=6)
     elif name == "user":
-        codes = encode.encode_user(mimi, clips.ClipStore(work, name), seed=4, level=True)
+        store = clips.ClipStore(work, name)
+        codes = encode.encode_user(mimi, store, seed=4, level=True)
+        codes = codes.and_then(encode.encode_user(mimi, store, seed=24, level=True, varied=True))
     else:
         codes = encode.encode_agent(mimi, clips.ClipStore(work, name))
     codes.save(work / f"{name}.codes")
