@@ -17,6 +17,7 @@ import json
 import queue
 import re
 import secrets
+import shutil
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -172,6 +173,10 @@ class Recorder:
         self._queue.put(None)
         self._thread.join(CLOSE_SECONDS)
         return self.folder
+
+    def discard(self) -> None:
+        """Stop, and leave no folder behind. Blocks: call it in a thread."""
+        shutil.rmtree(self.close(), ignore_errors=True)
 
     # ---- the writing thread ------------------------------------------------------------
 

@@ -154,10 +154,14 @@ class Sessions:
                 checkpoint=self.manager.config.moshi.checkpoint,
             )
 
+        opening = asyncio.ensure_future(asyncio.to_thread(begin))
         try:
-            return await asyncio.to_thread(begin)
+            return await asyncio.shield(opening)
         except ConfigurationError:
             await self.end(session, "cannot_record")
+            raise
+        except asyncio.CancelledError:  # the client has gone; the thread has not
+            opening.add_done_callback(_discard)
             raise
 
     def resume(self, caller: Caller, token: str) -> Session:
@@ -337,3 +341,9 @@ class Sessions:
         for task in list(self._kept):
             await asyncio.wait([task])
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _discard(opening: asyncio.Future[Recorder]) -> None:
+    """Leave nothing of a recording whose conversation never began."""
+    if not opening.cancelled() and opening.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, opening.result().discard)

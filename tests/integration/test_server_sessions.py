@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +20,7 @@ from coda_voice.events import MemoryInjected
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
 from coda_voice.server.access import USUAL_SCOPES, Caller
+from coda_voice.server.recording import Recorder
 from coda_voice.server.session import Wish
 from coda_voice.server.sessions import Sessions
 
@@ -97,3 +100,39 @@ async def test_what_happens_before_there_is_a_session_is_recorded_once_and_in_or
         session = await sessions.open(ADA, Wish(record="by a test"))
         await sessions.end(session, "ended")
     assert recorded(tmp_path) == ["conversation_started", "memory", "conversation_ended"]
+
+
+async def test_a_client_that_goes_while_its_recording_is_begun_leaves_none(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    begun, go_on, made = threading.Event(), threading.Event(), threading.Event()
+
+    class OnASlowDisk(Recorder):
+        def __init__(self, recordings: Path, conversation_id: str, **about: str) -> None:
+            begun.set()
+            assert go_on.wait(60)
+            super().__init__(recordings, conversation_id, **about)
+            made.set()
+
+    monkeypatch.setattr("coda_voice.server.sessions.Recorder", OnASlowDisk)
+    recalls = Recalls()
+    recalls.recalled.set()
+    async with opening(engine, recalls, tmp_path) as sessions:
+        leaving = asyncio.create_task(sessions.open(ADA, Wish(record="by a test")))
+        await asyncio.to_thread(begun.wait, 60)
+        leaving.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert not sessions.all()
+        await asyncio.to_thread(made.wait, 60)
+        await asyncio.to_thread(wait_until_nothing_is_left, tmp_path)
+
+
+def wait_until_nothing_is_left(folder: Path) -> None:
+    for _ in range(1_000):
+        threads = [thread.name for thread in threading.enumerate()]
+        if "coda-recording" not in threads and not list(folder.iterdir()):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"left over: {list(folder.iterdir())}, {threads}")
