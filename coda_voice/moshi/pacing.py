@@ -1,7 +1,9 @@
 """When the engine steps: at once, or a little later together with those still to come.
 
 A batch costs nearly the same for one slot as for all, so it pays to wait for sessions
-whose frame is about to arrive, but never longer than the frame that waits can afford.
+whose frame is about to arrive, but never longer than the frame that waits can afford, and no
+longer than it takes to have the engine idle for two fifths of the time: where ticks are short,
+waiting would only make answers late.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from coda_voice.moshi.slot import Slot, SlotState
 
 _MARGIN = 1.5
 """A tick may take this much longer than the ticks before it."""
+_PATIENCE = 2 / 3
+"""A frame waits at most this share of a tick."""
 _STALLED = 3 * FRAME_SECONDS
 """A session that sent nothing for so long is not waited for."""
 
@@ -43,7 +47,8 @@ class Pacer:
                 oldest = frame.arrived if oldest is None else min(oldest, frame.arrived)
         if oldest is None:
             return 0.0  # files only: as fast as the machine allows
-        deadline = oldest + max(0.0, FRAME_SECONDS - _MARGIN * self._tick)
+        affordable = FRAME_SECONDS - _MARGIN * self._tick
+        deadline = oldest + max(0.0, min(affordable, _PATIENCE * self._tick))
         if any(self._expected(slot, now, deadline) for slot in slots):
             return deadline - now
         return 0.0
