@@ -23,13 +23,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from scripts.benchmarks.memories import console
 from scripts.benchmarks.memory_quality import quality
-from scripts.benchmarks.memory_search import isolation, measure, single_adds
+from scripts.benchmarks.memory_search import FEWEST_UPKEEPS, isolation, measure, single_adds
 from scripts.benchmarks.report import Report, Row, bar, print_rows, shortly
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("quality", "isolation", "single", "search")
-FEWEST_UPKEEPS = 3
-"""While searching, or upkeep was not running."""
 
 
 def search_bars(row: Row) -> list[Row]:

@@ -26,7 +26,7 @@ from coda_memory.record import COLUMNS, Memory
 from coda_memory.timespan import timespan
 
 Ranking = Literal["hybrid", "vector", "words"]
-CANDIDATES = 40
+CANDIDATES = 24
 """Rows taken from each ranking before they are fused."""
 RRF_K = 10
 WORDS_SHARE = 0.5

@@ -36,7 +36,7 @@ ID_INDEX_ROWS = 10_000
 VECTOR_INDEX_ROWS = 10_000
 """Of one user. Below, comparing with every vector is cheap (some 1.2 µs each), and exact."""
 PARTITION_ROWS = 500
-PROBES_SHARE = 0.25
+PROBES_SHARE = 0.12
 """Of an index's partitions: recall before speed."""
 FEWEST_PROBES, MOST_PROBES = 12, 240
 SEGMENTS = 16
