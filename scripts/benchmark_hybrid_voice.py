@@ -33,10 +33,10 @@ from coda_voice import VoiceManager
 from coda_voice.events import Event, ScriptEnded, Transcript
 from coda_voice.hybrid.speakable import speakable
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
-from scripts.benchmark_memory_voice import known_words
+from scripts.benchmarks.judges import judge_of, known_words
 from scripts.benchmarks.report import Report, bar, print_rows
 from scripts.benchmarks.users import VOICES, spoken
-from scripts.train_tiny.judge import Judge, write_language_model
+from scripts.train_tiny.judge import Judge
 
 ROOT = Path(__file__).parent.parent
 NUMBERS = [num2words(number) for number in range(41)]
@@ -207,10 +207,7 @@ def judged(folder: Path) -> Judge:
         ["i will remember that", "nothing is remembered about that"],
         ["hello how can i help you", "i do not know", "one moment please"],
     ]  # fmt: skip
-    most = max(map(len, kinds))
-    texts = [line for kind in kinds for line in kind * (most // len(kind))]
-    write_language_model(folder / "answers.arpa", texts)
-    return Judge(folder / "answers.arpa")
+    return judge_of(folder, kinds)
 
 
 async def measure(report: Report, count: int, typed: bool) -> list[Outcome]:

@@ -40,10 +40,11 @@ from coda_voice.moshi.conditioning import Conditioner, Injection
 from coda_voice.moshi.frames import FRAME_SAMPLES, SAMPLE_RATE, Pcm
 from coda_voice.remembering import Remembering
 from scripts.benchmarks.exchange import Exchange, around, stream
+from scripts.benchmarks.judges import judge_of, known_words
 from scripts.benchmarks.report import Report, Row, bar
 from scripts.benchmarks.users import VOICES, spoken, wav
 from scripts.train_tiny import corpus
-from scripts.train_tiny.judge import Judge, pronounced, write_language_model
+from scripts.train_tiny.judge import Judge
 
 ROOT = Path(__file__).parent.parent
 STEPS = ("say", "ask", "control", "live")
@@ -187,18 +188,7 @@ def judged(folder: Path) -> Judge:
         [f"i will remember that you like {like}" for like in likes],
         [f"{lead} {name}" for name in names for lead in ("your name is", "nice to meet you")],
     ]
-    most = max(map(len, kinds))
-    texts = [line for kind in kinds for line in kind * (most // len(kind))]
-    write_language_model(folder / "answers.arpa", texts)
-    return Judge(folder / "answers.arpa")
-
-
-def known_words() -> tuple[list[str], list[str]]:
-    """Things that can be liked and names that the recogniser knows."""
-    known = pronounced()
-    words, _ = corpus.vocabularies()
-    likes = [word for word in words.likes[:150] if word in known]
-    return likes, [word for word in words.names[:300] if word in known]
+    return judge_of(folder, kinds)
 
 
 def chosen(count: int) -> tuple[list[tuple[str, str]], list[str]]:

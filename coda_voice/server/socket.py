@@ -77,13 +77,14 @@ class Connection:
         taken = asyncio.create_task(self._taken.wait())
         try:
             await asyncio.wait({writer, reader, taken}, return_when=asyncio.FIRST_COMPLETED)
-            if _is_gone(writer) and not taken.done():
+            gone = _is_gone(writer)
+            if gone and not taken.done():
                 # The socket was shut while we wrote. Whether that was a goodbye, which ends the
                 # conversation, stands in what has been received and not yet been read.
                 await asyncio.wait({reader}, timeout=CLOSE_SECONDS)
             if taken.done():
                 await self._close(TAKEN_OVER)
-            elif reader.done() and (not writer.done() or _is_gone(writer)):
+            elif reader.done() and (gone or not writer.done()):
                 await self._after_reading(reader, writer, on_taken)
             elif writer.done():
                 await self._after_writing(writer, on_taken)

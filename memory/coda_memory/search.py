@@ -169,9 +169,8 @@ def as_rows(
 
 def _rows(found: pa.Table) -> list[dict[str, object]]:
     """Rows as mappings; vectors as arrays, for as lists of numbers they take most of the time."""
-    rows: list[dict[str, object]] = found.drop_columns(
-        [name for name in ("vector",) if name in found.column_names]
-    ).to_pylist()
+    plain = [name for name in found.column_names if name != "vector"]
+    rows: list[dict[str, object]] = found.select(plain).to_pylist()
     if rows and "vector" in found.column_names:
         flat = found["vector"].combine_chunks().flatten().to_numpy()
         for row, vector in zip(rows, flat.reshape(len(rows), -1), strict=True):
