@@ -36,6 +36,7 @@ from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
 from scripts.benchmarks.judges import judge_of, known_words
 from scripts.benchmarks.report import Report, bar, print_rows
 from scripts.benchmarks.users import VOICES, spoken
+from scripts.train_tiny import corpus
 from scripts.train_tiny.judge import Judge
 
 ROOT = Path(__file__).parent.parent
@@ -186,28 +187,23 @@ def _words(text: str) -> str:
 
 
 def judged(folder: Path) -> Judge:
-    """A recogniser whose language model covers the answers, wrong ones as well.
-
-    Every kind of answer is as likely as another: there are three thousand times of day.
-    """
+    """A recogniser of the answers, wrong ones as well: any number, time of day, thing."""
     numbers = [number.replace("-", " ") for number in NUMBERS]
     minutes = [num2words(minute).replace("-", " ") for minute in range(1, 60)]
-    minutes = ["o'clock", *(f"oh {minute}" for minute in minutes[:9]), *minutes[9:]]
-    parts = ["at night", "in the morning", "in the afternoon", "in the evening"]
-    likes = sorted({*LIKES, *known_words()[0]})
-    kinds = [
-        numbers,
-        [
-            f"it is {hour} {minute} {part}"
-            for hour in numbers[1:13] for minute in minutes for part in parts
-        ],
-        [f"a timer for {number} seconds is running" for number in numbers[1:]],
-        [f"your {number} seconds timer is done" for number in numbers[1:]],
-        [f"you like {like}" for like in likes],
-        ["i will remember that", "nothing is remembered about that"],
-        ["hello how can i help you", "i do not know", "one moment please"],
+    sentences = [
+        "<number>", "it is <hour> <minute> <part>", "a timer for <number> seconds is running",
+        "your <number> seconds timer is done", "you like <like>", "i will remember that",
+        "nothing is remembered about that", "hello how can i help you", "i do not know",
+        *corpus.LEADS,
     ]  # fmt: skip
-    return judge_of(folder, kinds)
+    slots = {
+        "number": numbers,
+        "hour": numbers[1:13],
+        "minute": ["o'clock", *(f"oh {minute}" for minute in minutes[:9]), *minutes[9:]],
+        "part": ["at night", "in the morning", "in the afternoon", "in the evening"],
+        "like": sorted({*LIKES, *known_words()[0]}),
+    }
+    return judge_of(folder, sentences, slots)
 
 
 async def measure(report: Report, count: int, typed: bool) -> list[Outcome]:

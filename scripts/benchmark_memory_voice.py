@@ -174,21 +174,19 @@ async def unexchanged(manager: VoiceManager, voice: str, name: str, judge: Judge
 
 
 def judged(folder: Path) -> Judge:
-    """A recogniser whose language model covers the answers, wrong ones as well.
+    """A recogniser of the answers, wrong ones as well.
 
     Of all things and names of the domain, not of those asked for alone: else a mumble would be
     heard as what is wanted.
     """
     likes, names = known_words()
-    kinds = [
-        ["i do not know what you like", "i do not know your name"],
-        ["i am fine thank you", "hello how can i help you", "sorry i did not understand"],
-        list(corpus.LEADS),
-        [f"you like {like}" for like in likes],
-        [f"i will remember that you like {like}" for like in likes],
-        [f"{lead} {name}" for name in names for lead in ("your name is", "nice to meet you")],
-    ]
-    return judge_of(folder, kinds)
+    sentences = [
+        "i do not know what you like", "i do not know your name", "i am fine thank you",
+        "hello how can i help you", "sorry i did not understand", "you like <like>",
+        "i will remember that you like <like>", "your name is <name>", "nice to meet you <name>",
+        *corpus.LEADS,
+    ]  # fmt: skip
+    return judge_of(folder, sentences, {"like": likes, "name": names})
 
 
 def chosen(count: int) -> tuple[list[tuple[str, str]], list[str]]:

@@ -1,4 +1,4 @@
-"""The independent recogniser: PocketSphinx with an n-gram model of the domain.
+"""The independent recogniser: PocketSphinx with an n-gram model or a grammar of the domain.
 
 It has never seen a synthetic voice of this recipe. Always give its word error rate on the
 original speech beside the one that is measured: it errs on the originals too.
@@ -7,6 +7,9 @@ original speech beside the one that is measured: it errs on the originals too.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +58,48 @@ def write_language_model(path: Path, sentences: list[str]) -> None:
     model.write_file(str(path))
 
 
+def write_grammar(
+    path: Path,
+    sentences: Sequence[str],
+    slots: Mapping[str, Sequence[str]],
+    several: bool = False,
+) -> None:
+    """Write a JSGF grammar: one of `sentences`, or `several`, `<slot>` being any of that slot's.
+
+    What the recogniser cannot pronounce is left out of the slots.
+    """
+    known = pronounced()
+    rules = {
+        name: [text for text in dict.fromkeys(texts) if all(w in known for w in text.split())]
+        for name, texts in slots.items()
+    }
+    lines = ["#JSGF V1.0;", f"grammar {path.stem};"]
+    lines += [f"<{name}> = {' | '.join(texts)};" for name, texts in rules.items()]
+    lines.append(f"<sentence> = {' | '.join(sentences)};")
+    lines.append(f"public <speech> = <sentence>{'+' if several else ''};")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@lru_cache
+def pronunciations() -> dict[str, frozenset[str]]:
+    """How the recogniser pronounces each word, in its own phones."""
+    found: dict[str, set[str]] = defaultdict(set)
+    with Path(DICTIONARY).open() as lines:
+        for line in lines:
+            word, _, phones = line.strip().partition(" ")
+            found[word.split("(")[0]].add(phones)
+    return {word: frozenset(ways) for word, ways in found.items()}
+
+
+def sound_alike(one: str, other: str) -> bool:
+    """Whether two texts are the same words to the ear: "brian" and "bryan" are."""
+    left, right, ways = one.split(), other.split(), pronunciations()
+    return len(left) == len(right) and all(
+        a == b or ways.get(a, frozenset()) & ways.get(b, frozenset())
+        for a, b in zip(left, right, strict=True)
+    )
+
+
 def to_16k_bytes(pcm: np.ndarray) -> bytes:
     """Float PCM at 24 kHz to 16 kHz int16 bytes, with 0.3 s of silence on both sides."""
     padded = np.pad(pcm, (7200, 7200))
@@ -65,11 +110,14 @@ def to_16k_bytes(pcm: np.ndarray) -> bytes:
 class Judge:
     """Recognises and aligns speech; not thread-safe."""
 
-    def __init__(self, language_model: Path | None = None) -> None:
+    def __init__(self, language_model: Path | None = None, grammar: Path | None = None) -> None:
         options = dict(samprate=16000, loglevel="FATAL", dict=DICTIONARY)
-        self._decoder = (
-            Decoder(lm=str(language_model), **options) if language_model else Decoder(**options)
-        )
+        if grammar:
+            self._decoder = Decoder(jsgf=str(grammar), lm=None, **options)
+        elif language_model:
+            self._decoder = Decoder(lm=str(language_model), **options)
+        else:
+            self._decoder = Decoder(**options)
         self._options = options
 
     def recognise(self, pcm: np.ndarray) -> str:

@@ -54,7 +54,9 @@ def stage_corpus(options: argparse.Namespace) -> None:
 
 def stage_synthesis(options: argparse.Namespace) -> None:
     """All recordings."""
-    synthesis.synthesize(options.work, options.sentences, options.users, options.workers)
+    synthesis.synthesize(
+        options.work, options.sentences, options.users, options.workers, options.user_seed
+    )
 
 
 def stage_codec(options: argparse.Namespace) -> None:
@@ -226,6 +228,9 @@ def parse() -> argparse.Namespace:
         "--sentences", type=int, default=12_000, help="sentences that the agent reads"
     )
     parser.add_argument("--users", type=int, default=32_000, help="utterances of users")
+    parser.add_argument(
+        "--user-seed", type=int, default=12, help="another one: other utterances of users"
+    )
     parser.add_argument(
         "--codec-minutes",
         type=float,

@@ -189,14 +189,16 @@ def in_parallel(
             yield result
 
 
-def synthesize(folder: Path, sentences: int, users: int, workers: int = 2) -> None:
+def synthesize(
+    folder: Path, sentences: int, users: int, workers: int = 2, user_seed: int = 12
+) -> None:
     """Write `agent.*` and `user.*` clips and `user_lines.jsonl` unless they are there already."""
     words, _ = corpus.vocabularies()
     if not (folder / "agent.jsonl").exists():
         jobs = [(folder, text) for text in agent_texts(words, sentences)]
         write_clips(folder, "agent", in_parallel(make_agent, jobs, workers, "agent"))
     if not (folder / "user.jsonl").exists():
-        lines = user_lines(words, users)
+        lines = user_lines(words, users, user_seed)
         write_clips(folder, "user", in_parallel(make_user, lines, workers, "user"))
         with (folder / "user_lines.jsonl").open("w") as out:
             out.writelines(json.dumps(asdict(line)) + "\n" for line in lines)
