@@ -44,8 +44,6 @@ NUMBERS = [num2words(number) for number in range(41)]
 SUMS = ((3, 4), (2, 5), (8, 1), (6, 6), (9, 2), (7, 7), (4, 5), (1, 2))
 LIKES = ("chess", "music", "swimming", "cooking")
 THINGS = ("memory", "timer", "time", "sum", "sum")
-QUIET_FRAMES = 8
-"""Before the first word, as from any microphone: the codec hears badly in its very first frames."""
 ENOUGH_WORDS = 0.6
 """Share of a longer answer's words that must be recognised."""
 
@@ -122,7 +120,6 @@ async def hold(talk: Conversation, voice: str, store: str, judge: Judge, typed: 
 
     last_from = 0
     sounds = [np.zeros(0, np.float32) if typed else speech(text, voice) for text, _ in talk.turns]
-    sounds[0] = np.pad(sounds[0], (QUIET_FRAMES * FRAME_SAMPLES, 0))
     began = local_now()
 
     async with VoiceManager(config) as manager:

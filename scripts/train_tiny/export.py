@@ -106,7 +106,7 @@ def export_stt(model: LMModel, out: Path) -> None:
             lm_gen_config={"temp": 0.0, "temp_text": 0.0, "top_k": 1, "top_k_text": 1},
             stt_config={
                 "audio_delay_seconds": HEARD_AFTER / 12.5,
-                "audio_silence_prefix_seconds": 0.0,
+                "audio_silence_prefix_seconds": 0.48,  # every clip it learnt from had some before
             },
             model_id={"name": "coda-tiny-stt", "version": VERSION},
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,24 @@ def test_silence_and_noise_give_no_words_but_speech_after_them_does(
     assert transcript.utterance.words
     raw = len(user_words(frames))
     assert raw == len(transcript.utterance.words) + transcript.silence_dropped
+
+
+def test_a_user_who_speaks_from_the_first_frame_on_is_understood(
+    engine: Engine, spoken: Spoken
+) -> None:
+    said, understood = [], []
+    for name in (
+        "hello", "what_is_your_name", "what_do_i_like", "thank_you", "stop", "goodbye",
+    ):  # fmt: skip
+        pcm = spoken.pcm(name)[int(spoken.facts[name]["onset"] * 24_000) :]
+        talk, transcript = Listened(engine), UserTranscript()
+        for frame in talk.hear(with_silence(pcm, 1.0)):
+            transcript.push(frame)
+        talk.close()
+        said += str(spoken.facts[name]["text"]).split()
+        understood += transcript.utterance.text.split()
+    matching = SequenceMatcher(None, said, understood, autojunk=False).get_matching_blocks()
+    assert sum(block.size for block in matching) >= 0.9 * len(said), understood
 
 
 def test_pause_heads_are_probabilities_and_tell_silence_from_speech(
