@@ -18,7 +18,6 @@ import websockets
 
 from coda_voice.server import doorstep
 from coda_voice.server.session import Session
-from tests.integration.visitors import receive_visitors
 from tests.integration.voice_server import FRAME_BYTES, RunningServer, StreamClient, voice_server
 
 GOOD = 8
@@ -327,10 +326,3 @@ async def test_a_thousand_connects_are_mostly_refused_and_cost_little(server: Ru
         async with httpx.AsyncClient(base_url=server.http, timeout=120) as http:
             assert (await http.get("/health")).status_code == 200, "the balancer still gets in"
     await settled(server)
-
-
-@pytest.mark.timeout(600)
-async def test_coming_and_going_leaves_nothing_behind():
-    """Some forty seconds of short visits on a process of its own; `make soak-server`: hours."""
-    soak = await receive_visitors(0.6, wave_seconds=5, longest=24)
-    soak.check()

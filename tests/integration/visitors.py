@@ -22,8 +22,8 @@ from matplotlib import pyplot as plt
 AT_ONCE = 8
 COMPLAINTS = re.compile(r"never awaited|never retrieved|destroyed but|Traceback")
 """What Python says of tasks that nobody finished."""
-PAUSE = 0.03
-"""Between frames: a server takes no more than one and a half times what a microphone makes."""
+PAUSE = 0.065
+"""From an answer to the next frame: with the answer's own time about a microphone's pace."""
 MAY_GROW = {"rss_mib": 32.0, "files": 3.0, "threads": 2.0, "tasks": 3.0}
 """From one quiet moment to a later one."""
 
