@@ -51,9 +51,8 @@ soak-server: $(STAMP)  ## eight conversations coming and going on a server (MINU
 test-llm: $(STAMP)  ## against a real LLM: CODA_REAL_LLM=ollama/qwen3:8b, CODA_REAL_LLM_ENDPOINT=URL
 	$(BIN)/python -m pytest -m real_llm tests/real_llm
 
-fuzz: $(STAMP)  ## a million inputs for every codec (hours)
-	CODA_FUZZ_INPUTS=1000000 $(BIN)/python -m pytest --timeout 0 \
-	  tests/unit/test_server_codecs.py tests/unit/test_edge_codecs_fuzz.py
+fuzz: $(STAMP)  ## a million inputs for every codec (an hour)
+	$(BIN)/python -m scripts.fuzz_properties
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python scripts/fuzz_codecs.py --inputs 1000000
 

@@ -3,11 +3,12 @@
     python -m scripts.fuzz_properties                     # every property, a million inputs each
     python -m scripts.fuzz_properties twilio live --inputs 20000
 
-The properties are hypothesis tests; here their strategies read random bytes
-(``fuzz_one_input``), without hypothesis' search and bookkeeping, which take ten times as long as
-the codecs do. A list of messages counts as so many inputs. An exception ends it with the input,
-as does one that takes 20 s, or memory that grows after the first half. Writes
-benchmarks/fuzz.json after each property; with ``--resume`` those that are in there are left out.
+The properties are hypothesis tests. Here hypothesis draws little more than a seed, from random
+bytes (``fuzz_one_input``), and messages are made of it (``tests/unit/seeded_messages.py``): its
+own search takes a hundred times as long as the codecs do. A list of messages counts as so many
+inputs. An exception ends it with the input, as does one that takes 20 s, or memory that grows
+after the first half. Writes benchmarks/fuzz.json after each property; with ``--resume`` those that
+are in there are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import faulthandler
 import json
 import multiprocessing
+import os
 import random
 import sys
 import time
@@ -34,8 +36,8 @@ from scripts.benchmarks.report import Report, bar, print_rows
 ROOT = Path(__file__).parent.parent
 MODULES = ("tests.unit.test_server_codecs", "tests.unit.test_edge_codecs_fuzz")
 MILLION = 1_000_000
-BYTES = (20, 1_500)
-"""Length of what a strategy reads; one that runs out of it is no input."""
+BYTES = 64
+"""What a strategy reads; where it needs more, there is no input."""
 LONGEST_SECONDS = 20
 GROWTH_MB = 32
 """What a process of this size may gain by fragmentation in half a million inputs."""
@@ -44,6 +46,7 @@ STEP = 1_000
 
 def properties() -> dict[str, tuple[str, str]]:
     """Name every property: module and test."""
+    os.environ["CODA_FUZZ_SEEDED"] = "1"  # here and in the processes to come
     found = {}
     for module in MODULES:
         for name, value in vars(import_module(module)).items():
@@ -70,7 +73,7 @@ def fuzz(place: tuple[str, str], inputs: int, seed: int) -> Iterator[dict[str, A
     one, rng, process = test.hypothesis.fuzz_one_input, random.Random(seed), psutil.Process()
     began, half, told = time.monotonic(), 0, 0
     while count < inputs:
-        data = rng.randbytes(rng.randint(*BYTES))
+        data = rng.randbytes(BYTES)
         faulthandler.dump_traceback_later(LONGEST_SECONDS, exit=True)
         try:
             one(data)

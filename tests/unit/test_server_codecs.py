@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +35,7 @@ from coda_voice.server.outputs import (
     Ready,
     Waiting,
 )
+from tests.unit import seeded_messages
 
 INPUTS = int(os.environ.get("CODA_FUZZ_INPUTS", "300"))
 """Of each fuzz test; `make fuzz` asks for a million."""
@@ -52,7 +55,15 @@ FIELDS = ["sample_rate", "events", "muted", "mode", "name", "traits", "text", "i
 MESSAGES = st.fixed_dictionaries(
     {"type": st.sampled_from(KINDS)}, optional={name: JSON for name in FIELDS}
 ).map(json.dumps)
+OURS: list[dict[str, Any]] = [
+    {"type": kind, "sample_rate": 16_000, "events": True, "muted": True, "mode": "hybrid",
+     "traits": {"humor": 1}, "text": "hi", "id": "x", "voice": "v"}
+    for kind in KINDS
+]  # fmt: skip
 ANYTHING = st.text(max_size=300) | st.binary(max_size=300) | JSON.map(json.dumps) | MESSAGES
+TALKS = st.lists(ANYTHING, max_size=4)
+if seeded_messages.SEEDED:
+    TALKS = seeded_messages.several(OURS)
 
 
 def audio() -> AgentAudio:
@@ -78,7 +89,7 @@ OUTPUTS: list[Output] = [
 
 
 @fuzz
-@given(st.lists(ANYTHING, max_size=4))
+@given(TALKS)
 def test_stream_takes_anything(messages: list[str | bytes]):
     codec = StreamCodec()
     for message in messages:
@@ -91,17 +102,18 @@ def test_stream_takes_anything(messages: list[str | bytes]):
 
 
 @fuzz
-@given(ANYTHING, ANYTHING)
-def test_speech_to_speech_takes_anything(first: str | bytes, second: str | bytes):
-    try:
-        config = read_config(first)
-    except ProtocolError as error:
-        assert error.context["fatal"]
-        config = SpeechConfig(type="config")
-    try:
-        SpeechCodec(config).receive(second)
-    except ProtocolError as error:
-        assert error.message
+@given(TALKS)
+def test_speech_to_speech_takes_anything(messages: list[str | bytes]):
+    codec = SpeechCodec(SpeechConfig(type="config"))
+    for message in messages:
+        try:
+            codec = SpeechCodec(read_config(message))
+        except ProtocolError as error:
+            assert error.context["fatal"]
+        try:
+            codec.receive(message)
+        except ProtocolError as error:
+            assert error.message
 
 
 WRITER = sphn.OpusStreamWriter(24_000)
@@ -111,19 +123,31 @@ OPUS = b"".join(
 )
 
 
-@fuzz
-@given(
-    st.lists(
-        st.binary(max_size=200)
-        | st.binary(max_size=200).map(lambda data: b"\x01" + data)
-        | st.tuples(st.integers(0, len(OPUS)), st.integers(0, 400), st.binary(max_size=3)).map(
-            lambda cut: b"\x01" + OPUS[cut[0] : cut[0] + cut[1]] + cut[2]
-        ),
-        max_size=4,
+PAGES = st.lists(
+    st.binary(max_size=200)
+    | st.binary(max_size=200).map(lambda data: b"\x01" + data)
+    | st.tuples(st.integers(0, len(OPUS)), st.integers(0, 400), st.binary(max_size=3)).map(
+        lambda cut: b"\x01" + OPUS[cut[0] : cut[0] + cut[1]] + cut[2]
     ),
-    st.integers(0, len(OPUS)),
-    st.integers(0, 255),
+    max_size=4,
 )
+
+
+def pages(rng: random.Random) -> list[bytes]:
+    made = []
+    for _ in range(rng.randint(0, 60)):
+        at, noise = rng.randint(0, len(OPUS)), rng.randbytes(rng.randint(0, 200))
+        piece = OPUS[at : at + rng.randint(0, 400)] + noise[:3]
+        made.append(rng.choice((noise, b"\x01" + noise, b"\x01" + piece)))
+    return made
+
+
+if seeded_messages.SEEDED:
+    PAGES = seeded_messages.seeded(pages)
+
+
+@fuzz
+@given(PAGES, st.integers(0, len(OPUS)), st.integers(0, 255))
 def test_kyutai_takes_anything(messages: list[bytes], at: int, byte: int):
     codec = KyutaiCodec()
     damaged = OPUS[:at] + bytes((byte,)) + OPUS[at + 1 :]
@@ -134,25 +158,47 @@ def test_kyutai_takes_anything(messages: list[bytes], at: int, byte: int):
                 assert np.isfinite(command.chunk).all()
         except ProtocolError as error:
             assert error.context["fatal"]
-            return
+            codec = KyutaiCodec()
+
+
+PARAMETERS = [
+    "seed", "text_seed", "text_topk", "audio_temperature", "text_prompt", "voice_prompt",
+]  # fmt: skip
+QUERIES = st.lists(
+    st.dictionaries(
+        st.sampled_from(PARAMETERS),
+        st.text(max_size=30) | st.integers().map(str) | st.floats().map(str),
+    ),
+    max_size=3,
+)
+
+
+def queries(rng: random.Random) -> list[dict[str, str]]:
+    return [
+        {
+            rng.choice(PARAMETERS): rng.choice(
+                (seeded_messages.text(rng, 30), str(seeded_messages.value(rng)))
+            )
+            for _ in range(rng.randint(0, 5))
+        }
+        for _ in range(rng.randint(1, 60))
+    ]
+
+
+if seeded_messages.SEEDED:
+    QUERIES = seeded_messages.seeded(queries)
 
 
 @fuzz
-@given(
-    st.dictionaries(
-        st.sampled_from(
-            ["seed", "text_seed", "text_topk", "audio_temperature", "text_prompt", "voice_prompt"]
-        ),
-        st.text(max_size=30) | st.integers().map(str) | st.floats().map(str),
-    )
-)
-def test_kyutais_query_takes_anything(query: dict[str, str]):
-    try:
-        wish = wish_of(query)
-    except ProtocolError as error:
-        assert error.context["fatal"]
-    else:
-        assert wish.seed is None or 0 <= wish.seed < 2**31
+@given(QUERIES)
+def test_kyutais_query_takes_anything(queries: list[dict[str, str]]):
+    for query in queries:
+        try:
+            wish = wish_of(query)
+        except ProtocolError as error:
+            assert error.context["fatal"]
+        else:
+            assert wish.seed is None or 0 <= wish.seed < 2**31
 
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: type(output).__name__)
