@@ -71,7 +71,7 @@ async def _run(
     from coda_voice.cli.tui_app import Conversation, VoiceApp
     from coda_voice.remote import RemoteConversation
 
-    wish = {"events": "true", "wait": "true", **query}
+    wish = {"events": "true", "wait": "true", "transcripts": "true", **query}
     async with AsyncExitStack() as open_until_the_end:
         enter = open_until_the_end.enter_async_context
         with Console(stderr=True).status("connecting…") as status:

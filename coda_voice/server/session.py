@@ -63,6 +63,8 @@ class Wish:
     """How the user agreed to being recorded; None: not recorded."""
     wait: bool = False
     """Wait in line when every slot is taken."""
+    transcribe: bool = False
+    """Write down what the user says also where nothing else asks for it, as in moshi_only."""
 
 
 def checked_rate(rate: int) -> int:
@@ -115,6 +117,8 @@ class Session:
 
     async def begin(self) -> None:
         """Take the conversation up; from now on it can be heard and spoken to."""
+        if self.wish.transcribe:
+            self.conversation.transcribe()
         self._task = asyncio.create_task(self._listen(), name=f"session {self.conversation.id}")
         await self._listening.wait()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,7 @@ class PageUser:
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.problems: list[str] = []
         self.sent: list[bytes] = []
+        self.received: deque[bytes] = deque(maxlen=250)
         self.socket: WebSocket | None = None
         self.page: Page = context.new_page()
         self.page.set_default_timeout(SECONDS)
@@ -67,11 +69,16 @@ class PageUser:
     def _websocket(self, websocket: WebSocket) -> None:
         self.socket = websocket
         websocket.on("framesent", self._note_sent)
+        websocket.on("framereceived", self._note_received)
 
     def _note_sent(self, payload: bytes | str) -> None:
         if isinstance(payload, bytes):
             self.sent.append(payload)
             del self.sent[:-50]
+
+    def _note_received(self, payload: bytes | str) -> None:
+        if isinstance(payload, bytes):
+            self.received.append(payload)
 
     def begin(self) -> None:
         self.page.click("#talk")
@@ -103,6 +110,10 @@ class PageUser:
     def write(self, text: str) -> None:
         self.page.fill("#text", text)
         self.page.press("#text", "Enter")
+
+    def sound_received(self) -> NDArray[np.float32]:
+        """The agent's last frames, at most 20 s."""
+        return np.frombuffer(b"".join(self.received), dtype="<i2").astype(np.float32) / 32_768
 
     def samples_sent(self, frames: int) -> NDArray[np.int16]:
         """The last ``frames`` that the browser sent."""

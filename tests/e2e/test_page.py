@@ -17,6 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, TimeoutError
 
 from tests.conftest import Spoken
+from tests.ear import recognised
 from tests.e2e.browser import PageUser, browser
 from tests.e2e.relay import relay
 from tests.integration.voice_server import RunningServer, voice_server
@@ -87,6 +88,9 @@ def test_it_talks_and_the_user_sees_both_voices(talker: PageUser):
     page = talker.page
     page.wait_for_selector("#who-user.speaking")
     assert np.abs(talker.samples_sent(50)).max() > 1000, "the recording is what is sent"
+    page.wait_for_selector(".turn.user >> text=what is your name")
+    page.wait_for_selector(".turn.agent >> text=my name is")
+    talker.wait_until(lambda: "my name is" in recognised(talker.sound_received()))
     assert page.inner_text("#model-name") == "coda-tiny"
     assert page.inner_text("#round-trip") != "–"
     assert page.inner_text("#buffer") != "–"

@@ -42,6 +42,7 @@ class StreamQuery(BaseModel):
     voice: str | None = Field(default=None, max_length=80)
     seed: int | None = Field(default=None, ge=0, lt=2**31)
     record: Flag = False
+    transcripts: Flag = False
 
     def wish(self) -> Wish:
         """Give what the conversation should be like."""
@@ -53,6 +54,7 @@ class StreamQuery(BaseModel):
             seed=self.seed,
             wait=self.wait,
             record="the client asked for it (record=true)" if self.record else None,
+            transcribe=self.transcripts,
         )
 
 
@@ -89,7 +91,12 @@ def routes(front: Front) -> APIRouter:
         except ProtocolError as error:
             await refuse(websocket, SpeechCodec(SpeechConfig(type="config")), error)
             return
-        wish = Wish(sample_rate=config.sample_rate, prompt=config.system_prompt, voice=config.voice)
+        wish = Wish(
+            sample_rate=config.sample_rate,
+            prompt=config.system_prompt,
+            voice=config.voice,
+            transcribe=True,  # its ``transcript`` has a speaker: the user is one of them
+        )
         await _talk(front, websocket, caller, SpeechCodec(config), wish)
 
     @router.websocket("/api/chat")

@@ -87,7 +87,7 @@ export class Connection extends EventTarget {
   }
 
   #connect(state) {
-    const query = new URLSearchParams({ events: "true", wait: "true", ...this.#wish });
+    const query = new URLSearchParams({ events: "true", wait: "true", transcripts: "true", ...this.#wish });
     if (this.#resume) query.set("resume", this.#resume.token);
     const url = new URL(`/v1/stream?${query}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
