@@ -37,6 +37,7 @@ from coda_voice.server.outputs import (
     Ended,
     Failed,
     Happened,
+    Lost,
     Outbox,
     Output,
     Ready,
@@ -80,7 +81,8 @@ def checked_rate(rate: int) -> int:
 class Session:
     """A conversation in the hands of a client.
 
-    ``token`` lets the client come back; ``outbox`` holds what it has not read.
+    ``token`` lets the client come back; ``outbox`` holds what it has not read; ``lost`` is told
+    what it could not be sent, or what of it could not be heard.
     """
 
     conversation: Conversation
@@ -88,10 +90,11 @@ class Session:
     caller: Caller
     pool: Executor
     wish: Wish = field(default_factory=Wish)
+    lost: Lost = lambda where, frames: None
 
     def __post_init__(self) -> None:
         self.token = secrets.token_urlsafe(24)
-        self.outbox = Outbox()
+        self.outbox = Outbox(lost=self.lost)
         self.frames_out = 0
         self.compute = Mean()
         """Seconds the models took for a frame."""
@@ -106,7 +109,7 @@ class Session:
         self._on_taken: Callable[[], None] | None = None
         self._was_attached = False
         self.hearing = Hearing(
-            self.conversation, self.manager.config, self.pool, self._offered, self._lost
+            self.conversation, self.manager.config, self.pool, self._offered, self._unheard
         )
         self._resampler = Resampler(SAMPLE_RATE, self.sample_rate)
         self._spoken: deque[Pcm] = deque(maxlen=ECHO_FRAMES)
@@ -210,7 +213,8 @@ class Session:
         if self.recorder is not None:
             self.recorder.user(pcm)
 
-    def _lost(self, frames: int) -> None:
+    def _unheard(self, frames: int) -> None:
+        self.lost("input", frames)
         self.outbox.put(Dropped("input", frames))
 
     def _reference(self) -> Pcm | None:

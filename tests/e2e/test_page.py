@@ -17,9 +17,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, TimeoutError
 
 from tests.conftest import Spoken
-from tests.ear import recognised
 from tests.e2e.browser import PageUser, browser
 from tests.e2e.relay import relay
+from tests.ear import recognised
 from tests.integration.voice_server import RunningServer, voice_server
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
