@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from coda_memory.store import MemoryStore
     from coda_memory.user import UserMemories
 
-PERSONALITY_FOLDER = "personality"
-"""Beside the memories: what users made of the characters."""
-
 
 class MemorySetup:
     """The memory and the character that a manager's conversations share.
@@ -82,16 +79,15 @@ class MemorySetup:
             return
         from coda_memory.personality import PersonalityStates
 
-        if "://" not in wanted.memory_store:
-            folder = Path(wanted.memory_store).expanduser()
-            self._states = PersonalityStates(folder / PERSONALITY_FOLDER)
+        where = wanted.memory_store
+        where = where if "://" in where else str(Path(where).expanduser())
+        if wanted.personality_enabled:
+            self._states = PersonalityStates.beside(where)
         if wanted.memory_enabled and self._store is None:
             from coda_memory.embedding import DEFAULT_MODEL
             from coda_memory.store import MemoryStore
             from coda_memory.tables import held_model
 
-            where = wanted.memory_store
-            where = where if "://" in where else str(Path(where).expanduser())
             self._store = MemoryStore(where, held_model(where) or DEFAULT_MODEL)
             self._store.warm()
 

@@ -1,8 +1,8 @@
 """Change the embedding model of a store: every text is embedded anew.
 
 Each user gets a second table under the new model's name; only when all are there does the
-store change over and the old tables go. Cut short, the store still works with the old model,
-and the next attempt starts afresh.
+store change over and the old tables go. Cut short, the store works with the one model or the
+other; the copies of the other go at the next opening or attempt, and with each forgetting.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ def reembed(
     if not info:
         raise MemoryStoreError(f"there is no memory store in {where}.", "memory_store")
     if info["model"] == model:
+        tables.use_model(model)
+        _drop_strays(tables)
         return 0
     embedder = EmbedWorker(model, load_model)
     try:
         dimension = embedder.warm()
         with tables.lock():
             tables.use_model(info["model"])
+            _drop_strays(tables)
             old = tables.users()
             total = sum(_count(tables, name) for name in old)
             done = 0
@@ -59,6 +62,13 @@ def reembed(
     finally:
         embedder.close()
         tables.close()
+
+
+def _drop_strays(tables: Tables) -> None:
+    """Remove the copies that an attempt before this one left: they may hold what was forgotten."""
+    with tables.lock():
+        for name in tables.strays():
+            tables.drop(name)
 
 
 def _count(tables: Tables, name: str) -> int:

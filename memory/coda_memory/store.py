@@ -27,12 +27,13 @@ from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import DEFAULT_MODEL, load_model
 from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
 from coda_memory.owner import Owner
+from coda_memory.personality.state import PersonalityStates
 from coda_memory.record import Memory, utc_now
 from coda_memory.tables import Tables
 from coda_memory.upkeep import Upkeep
 from coda_memory.user import UserMemories
 from coda_memory.writer import Writer, quoted
-from coda_voice.errors import ValidationError
+from coda_voice.errors import ValidationError, VoiceProcessingError
 
 T = TypeVar("T")
 MAX_MEMORIES = 100_000
@@ -40,6 +41,7 @@ MAX_MEMORIES = 100_000
 SEARCHERS = 4
 """Searches by words that run at once, each beside the one by vector."""
 _PURGE = "purge "
+_EVERYTHING = "everything"
 
 
 class MemoryStore:
@@ -65,6 +67,8 @@ class MemoryStore:
         self.now = now
         self.tables = Tables(str(where), storage_options)
         self.tables.use_model(model)
+        self.states = PersonalityStates.beside(str(where), storage_options, now)
+        """What users made of the characters: forgotten with their memories."""
         self.embedder = EmbedWorker(model, load_model)
         self.upkeep = Upkeep(self.tables, max_memories, now)
         self.writer = Writer(self.tables, self.embedder, self.upkeep)
@@ -72,8 +76,9 @@ class MemoryStore:
         self.searchers = ThreadPoolExecutor(SEARCHERS, "memory-search")
         self._closing = threading.Lock()
         self._closed = False
-        if any(key.startswith(_PURGE) for key in self.tables.info()):
-            self.writer.call(self._finish_purges)
+        left = self.tables.local is not None and bool(self.tables.strays())
+        if left or any(key.startswith(_PURGE) for key in self.tables.info()):
+            self.writer.call(self._finish_what_was_cut_short)
 
     def user(self, user_id: str) -> UserMemories:
         """Memories of one user. Raises ValidationError for an id that is none."""
@@ -143,45 +148,101 @@ class MemoryStore:
         """Write memories of a user."""
         return self.writer.append(owner, memories)
 
-    def forget(self, owner: Owner, ids: Iterable[str] | None) -> int:
-        """Remove memories (None: all of them) from every file; gives how many.
+    def forget(self, owner: Owner, ids: Iterable[str] | None, holding: str = "") -> int:
+        """Remove memories (None: all that is kept of the user) from every file; gives how many.
 
-        The marker makes sure that a forgetting cut short is finished at the next opening.
+        ``holding``: words that the personality is to forget as well. The marker makes sure that
+        a forgetting cut short is finished at the next opening.
         """
-        name = self.tables.name_of(owner)
         chosen = None if ids is None else sorted(set(ids))
 
         def run() -> int:
             with self.tables.lock():
-                table = self.tables.open(name)
-                if table is None or chosen == []:
-                    return 0
-                before = int(table.count_rows())
-                self.tables.write_info(**{_PURGE + name: "1"})
+                self.tables.use_model(self.embedder.name)  # or has it been re-embedded?
                 if chosen is None:
-                    self.tables.drop(name)
-                    gone = before
-                else:
-                    for start in range(0, len(chosen), 500):
-                        listed = ", ".join(quoted(one) for one in chosen[start : start + 500])
-                        table.delete(f"id IN ({listed})")
-                    gone = before - int(table.count_rows())
-                    self.tables.rewrite(name, _all)
-                    self.upkeep.rewritten(name)
-                self.tables.write_info(**{_PURGE + name: None})
-                return gone
+                    return self._forget_everything(owner)
+                return self._forget_some(owner, chosen, holding)
 
         result = self.writer.call(run).result()
         return int(str(result))
 
-    def _finish_purges(self) -> None:
+    def _forget_everything(self, owner: Owner) -> int:
+        name = self.tables.name_of(owner)
+        table = self.tables.open(name)
+        gone = 0 if table is None else int(table.count_rows())
+        self.tables.write_info(**{_PURGE + name: _EVERYTHING})
+        self._drop_all(owner.key)
+        self.tables.write_info(**{_PURGE + name: None})
+        return gone
+
+    def _forget_some(self, owner: Owner, ids: Sequence[str], holding: str) -> int:
+        name = self.tables.name_of(owner)
+        lists = [", ".join(map(quoted, ids[at : at + 500])) for at in range(0, len(ids), 500)]
+        table, failed = self.tables.open(name), None
+        try:
+            self.states.forget_words(owner, _texts(table, lists), holding)
+        except VoiceProcessingError as error:  # it does not keep the memories
+            failed = error
+        gone = 0
+        if table is not None and lists:
+            self.tables.write_info(**{_PURGE + name: "1"})
+            for one in self.tables.of_user(owner.key):
+                gone = self._delete(one, lists)  # at last of the one in use
+            self.upkeep.rewritten(name)
+            self.tables.write_info(**{_PURGE + name: None})
+        if failed is not None:
+            raise failed
+        return gone
+
+    def _delete(self, name: str, lists: Sequence[str]) -> int:
+        """Delete rows by lists of quoted ids, and what files and versions hold of them."""
+        table = self.tables.open(name)
+        if table is None:
+            return 0
+        before = int(table.count_rows())
+        for listed in lists:
+            table.delete(f"id IN ({listed})")
+        gone = before - int(table.count_rows())
+        self.tables.rewrite(name, _all)
+        return gone
+
+    def _drop_all(self, key: str) -> None:
+        for name in self.tables.of_user(key):
+            self.tables.drop(name)
+        self.states.forget(key)
+
+    # ---- at the opening ----------------------------------------------------------------
+
+    def _finish_what_was_cut_short(self) -> None:
         with self.tables.lock():
-            for key in self.tables.info():
-                if key.startswith(_PURGE):
-                    name = key.removeprefix(_PURGE)
-                    self.tables.rewrite(name, _all)
+            self.tables.use_model(self.embedder.name)
+            for key, what in self.tables.info().items():
+                if not key.startswith(_PURGE):
+                    continue
+                name = key.removeprefix(_PURGE)
+                owner_key = name[1:].partition("_")[0]
+                if what == _EVERYTHING:
+                    self._drop_all(owner_key)
+                else:
+                    for one in self.tables.of_user(owner_key):
+                        self.tables.rewrite(one, _all)
                     self.upkeep.rewritten(name)
-                    self.tables.write_info(**{key: None})
+                self.tables.write_info(**{key: None})
+            if self.tables.local is not None:
+                # We hold the lock, so nobody is changing the model: these are nobody's.
+                for name in self.tables.strays():
+                    self.tables.drop(name)
+
+
+def _texts(table: LanceTable | None, lists: Sequence[str]) -> list[str]:
+    """Texts of the rows with ids in ``lists``."""
+    texts: list[str] = []
+    if table is None:
+        return texts
+    for listed in lists:
+        rows = table.search().where(f"id IN ({listed})").select(["text"]).to_arrow()
+        texts += rows["text"].to_pylist()
+    return texts
 
 
 def _all(rows: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
     <store>/coda_memory_info.lance     key, value: format, model, dimension, unfinished purges
     <store>/u<hash of user>_<hash of model>.lance
+    <store>/p<hash of user>.lance      on object storage: what the user made of the characters
 
 The model's hash is in a table's name: vectors of two models cannot meet in one table. Every
 method that writes must be called under ``lock()``, which other processes respect as well; on
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +45,7 @@ MERGES = 5
 """At most so many in a row; the second has found nothing to do so far, or the third."""
 ALL_VERSIONS = timedelta(days=365_000)
 """Nothing is older."""
+_OF_A_USER = re.compile(r"u[0-9a-f]{32}_[0-9a-f]{8}")
 _INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])
 
 
@@ -177,6 +180,18 @@ class Tables:
         with self._reading("listing the users"):
             return [n for n in self.names() if n.startswith("u") and n.endswith(f"_{self._tag}")]
 
+    def of_user(self, key: str) -> list[str]:
+        """Tables of one user (``Owner.key``), also of other models: the one in use comes last."""
+        with self._reading("listing the users"):
+            found = [name for name in self.names() if name.startswith(f"u{key}_")]
+        return sorted(found, key=lambda name: name.endswith(f"_{self._tag}"))
+
+    def strays(self) -> list[str]:
+        """Users' tables of other models: copies that a change of the model, cut short, left."""
+        with self._reading("listing the users"):
+            tables = [name for name in self.names() if _OF_A_USER.fullmatch(name)]
+            return [name for name in tables if not name.endswith(f"_{self._tag}")]
+
     def name_of(self, owner: Owner, model: str | None = None) -> str:
         """Name of a user's table."""
         return f"u{owner.key}_{model_tag(model) if model else self._tag}"
@@ -248,6 +263,21 @@ class Tables:
             if self.local is not None:
                 for left in (self.local / f"{name}.lance").rglob(".tmp*"):
                     left.unlink()  # a file half written; LanceDB does not know of it
+        self._keep(name, table)
+
+    def rows_of(self, name: str) -> pa.Table | None:
+        """Give all rows of a table, or None where there is none."""
+        table = self.open(name)
+        if table is None:
+            return None
+        with self._reading("reading from the store"):
+            return table.search().to_arrow()
+
+    def replace(self, name: str, rows: pa.Table) -> None:
+        """Have a table hold ``rows`` alone, and no older version."""
+        with self._reading("writing to the store"):
+            table = self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
+            _clean(table, NOW)
         self._keep(name, table)
 
     def drop(self, name: str) -> None:

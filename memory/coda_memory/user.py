@@ -192,10 +192,10 @@ class UserMemories:
         """Forget every memory that holds ``text`` (case does not matter), as ``forget``."""
         wanted = " ".join(_checked(text).split()).casefold()
         ids = {m.id for m in self.list() if wanted in " ".join(m.text.split()).casefold()}
-        return self._store.forget(self._owner, self._with_sources(ids))
+        return self._store.forget(self._owner, self._with_sources(ids), wanted)
 
     def forget_everything(self) -> int:
-        """Forget this user altogether."""
+        """Forget this user altogether, with what was made of the characters."""
         return self._store.forget(self._owner, None)
 
     def _with_sources(self, ids: set[str]) -> set[str]:

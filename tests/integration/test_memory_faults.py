@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from coda_memory import MemoryStore, MemoryStoreError
 from coda_memory.embedding import HASHED_WORDS
+from coda_memory.personality import Personality, load_character
 
 WRITES = """
 import sys
@@ -255,4 +256,18 @@ def test_a_forgetting_cut_short_is_finished_at_the_next_opening(tmp_path):
         store.user("ada").remember(f"At {datetime.now(UTC)}.")
         assert store.user("ada").count() == 3
     held = [p for p in tmp_path.rglob("*") if p.is_file() and b"zebrafinch" in p.read_bytes()]
+    assert held == []
+
+
+def test_forgetting_a_user_cut_short_is_finished_at_the_next_opening(tmp_path):
+    """As if killed after the promise, before anything was removed."""
+    coda = load_character("coda")
+    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+        store.user("quokka-7").remember("I like zebrafinches.")
+        Personality(coda, "quokka-7", store.states).feedback("Shorter, please.")
+        store.tables.write_info(**{"purge " + store.tables.users()[0]: "everything"})
+    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+        store.user("ada").remember("I like rowing.")
+        assert list(store.users()) == ["ada"]
+    held = [p for p in tmp_path.rglob("*") if p.is_file() and b"quokka-7" in p.read_bytes()]
     assert held == []

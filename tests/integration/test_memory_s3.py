@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from coda_memory import MemoryStore
 from coda_memory.embedding import HASHED_WORDS
+from coda_memory.personality import Personality, PersonalityStates, load_character
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import FileSelector, FileType, S3FileSystem
 
@@ -82,6 +83,23 @@ def test_memories_are_kept_superseded_and_forgotten_on_object_storage(s3):
         assert ada.count() == 2 and list(store.users()) == ["ada"]
     found, held = objects_with(s3, "house/memory", b"Zanzibar")
     assert found > 3 and held == []
+
+
+def test_a_character_s_changes_are_kept_and_forgotten_on_object_storage(s3):
+    coda = load_character("coda")
+    store = "s3://house/characters"
+    Personality(coda, "ada", PersonalityStates.beside(store)).feedback("Shorter, please.")
+    again = Personality(coda, "ada", PersonalityStates.beside(store))
+    assert again.traits["verbosity"] < coda.default("verbosity")
+    assert "Shorter, please." in again.explain()[0]
+    assert Personality(coda, "ben", PersonalityStates.beside(store)).explain() == []
+    assert objects_with(s3, "house/characters", b"Shorter")[1]
+    with MemoryStore(store, HASHED_WORDS) as memories:
+        assert memories.user("ada").forget_matching("shorter") == 0
+        assert objects_with(s3, "house/characters", b"Shorter")[1] == []
+        assert Personality(coda, "ada", memories.states).traits == again.traits
+        memories.user("ada").forget_everything()
+        assert Personality(coda, "ada", memories.states).explain() == []
 
 
 def test_processes_that_begin_at_once_lose_nothing_they_acknowledged(s3):

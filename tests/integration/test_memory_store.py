@@ -15,8 +15,10 @@ from coda_memory import MemoryModelError, MemoryStore, MemoryStoreError, upkeep
 from coda_memory.coda import CodaMemory, CodaSource
 from coda_memory.embedding import HASHED_WORDS, HashedWords, unit
 from coda_memory.owner import Owner
+from coda_memory.personality import Personality, load_character
 from coda_memory.record import Memory, new_id
 from coda_memory.reembed import reembed
+from coda_memory.tables import Tables
 from coda_memory.transfer import export_lines, import_lines
 from typer.testing import CliRunner
 
@@ -192,6 +194,45 @@ def test_forgetting_a_fact_forgets_the_turn_it_came_from(tmp_path):
         assert ada.forget("no-such-id") == 0
 
 
+def test_forgetting_takes_what_the_user_made_of_the_characters(tmp_path):
+    character = load_character("coda")
+    with opened(tmp_path) as store:
+        ada = store.user("quokka-7")
+        coda = Personality(character, "quokka-7", store.states)
+        for said in ("Stop joking, please.", "Shorter, please."):
+            ada.remember(said)
+            assert coda.feedback(said)
+        moved = coda.traits
+        assert bytes_with(tmp_path, "stop joking")
+        assert ada.forget_matching("stop JOKING") == 1
+        assert bytes_with(tmp_path, "joking") == []
+        after = Personality(character, "quokka-7", store.states)
+        assert after.traits == moved, "what was asked for holds, the words are gone"
+        assert "Shorter, please." in "\n".join(after.explain())
+        (turn,) = ada.list(kinds=["turn"])
+        assert ada.forget(turn.id) == 1
+        assert bytes_with(tmp_path, "shorter") == []
+        assert bytes_with(tmp_path, "quokka-7")
+        # What a writer leaves that is killed in the middle of its file.
+        key = Owner.of("quokka-7").key
+        (tmp_path / "personality" / f".{key}.abc.tmp").write_text("quokka-7, half", "utf-8")
+        assert ada.forget_everything() == 0
+        assert bytes_with(tmp_path, "quokka-7") == []
+        assert Personality(character, "quokka-7", store.states).explain() == []
+
+
+def test_a_damaged_personality_keeps_no_memory_from_being_forgotten(tmp_path):
+    with opened(tmp_path) as store:
+        ada = store.user("ada")
+        ada.remember("I'm allergic to walnuts.")
+        Personality(load_character("coda"), "ada", store.states).feedback("Shorter, please.")
+        (file,) = (tmp_path / "personality").glob("*.json")
+        file.write_text("{")
+        with pytest.raises(MemoryStoreError, match="Delete the file"):
+            ada.forget_matching("walnuts")
+        assert ada.count() == 0 and bytes_with(tmp_path, "walnut") == []
+
+
 def test_only_the_user_s_words_become_facts_about_the_user(store):
     manager = CodaMemory(store.user("ada"), "c1")
     manager.add_turn("user", "I like tea.")
@@ -286,6 +327,61 @@ def test_changing_the_model_embeds_everything_anew(tmp_path):
         assert list(export_lines(store)) == before
         assert "chess" in store.user("ben").search("board games I enjoy")[0].memory.text
         assert len(store.tables.names()) == 3
+
+
+class CutShort(BaseException):
+    """Stands for a kill."""
+
+
+def cut_short(*_):
+    raise CutShort
+
+
+def test_a_change_of_the_model_cut_short_leaves_nothing_of_what_is_forgotten(tmp_path):
+    with opened(tmp_path) as store:
+        for name in ("ada", "quokka-7"):
+            store.user(name).remember("I like zebrafinches.")
+        with pytest.raises(CutShort):  # when the first of the two has her copy
+            reembed(
+                str(tmp_path),
+                "all-MiniLM-L6-v2",
+                lambda done, _: cut_short() if done > 2 else None,
+            )
+        assert len(store.tables.names()) > 3
+        # the one who has the store open, and does not know
+        assert store.user("ada").forget_matching("zebra") == 2
+        assert store.user("quokka-7").forget_everything() == 2
+        assert bytes_with(tmp_path, "zebrafinch", "quokka-7") == []
+        assert reembed(str(tmp_path), "all-MiniLM-L6-v2") == 0
+
+
+def test_copies_of_a_change_cut_short_go_at_the_next_opening(tmp_path, monkeypatch):
+    """After the store has changed over; what is forgotten later must not come back either."""
+    with opened(tmp_path) as store:
+        store.user("ada").remember("I like zebrafinches.")
+    with monkeypatch.context() as patched, pytest.raises(CutShort):
+        patched.setattr(Tables, "drop", cut_short)
+        reembed(str(tmp_path), "all-MiniLM-L6-v2")
+    with MemoryStore(tmp_path) as store:
+        assert store.user("ada").search("zebrafinches")
+        store.user("ada").remember("I like rowing.")
+        assert len(store.tables.names()) == 2
+        store.user("ada").forget_matching("zebra")
+        assert bytes_with(tmp_path, "zebrafinch") == []
+    reembed(str(tmp_path), HASHED_WORDS)
+    with opened(tmp_path) as store:
+        assert {m.text for m in store.user("ada").list()} == {
+            "I like rowing.",
+            "The user likes rowing.",
+        }
+
+
+def test_who_opened_the_store_before_the_model_changed_is_told_when_forgetting(tmp_path):
+    with opened(tmp_path) as store:
+        store.user("ada").remember("I like zebrafinches.")
+        reembed(str(tmp_path), "all-MiniLM-L6-v2")
+        with pytest.raises(MemoryModelError):
+            store.user("ada").forget_everything()
 
 
 def test_export_and_import_give_the_same_memories(tmp_path):

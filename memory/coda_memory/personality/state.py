@@ -1,34 +1,31 @@
-"""How a character has adapted to one user, kept on disk.
+"""How a character has adapted to one user, and that it is kept.
 
-One small JSON file per user, named by a hash of the user id, written whole and moved into
-place: a process that dies leaves the old one. Raises MemoryStoreError for a file that cannot
-be read or written.
+One small JSON text per user (``state_files`` says where). Raises MemoryStoreError for one that
+cannot be read or written.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from coda_memory.errors import MemoryStoreError, store_error
+from coda_memory.errors import MemoryStoreError
 from coda_memory.owner import Owner
 from coda_memory.personality.character import Character
 from coda_memory.personality.feedback import Wish
+from coda_memory.personality.state_files import FOLDER, StateFiles, StatePlace, place_of
 from coda_memory.personality.traits import TRAITS
 from coda_memory.record import utc_now
-from coda_voice.errors import VoiceTimeoutError
 
 KEPT = 200
 """Adjustments remembered for each character and user; older ones only in their sum."""
-LOCK_TIMEOUT = 5.0
+FORGOTTEN = "(forgotten)"
+"""In place of the user's words, where the trait stays as they moved it."""
 
 
 class Adjustment(BaseModel):
@@ -94,6 +91,17 @@ class Adapted(BaseModel):
             adjustments=tuple(a for a in self.adjustments if trait not in (None, a.trait)),
         )
 
+    def without_words(self, said: Callable[[str], bool]) -> Adapted:
+        """Forget the words that moved a trait, of those for which ``said`` is true."""
+        return self.model_copy(
+            update={
+                "adjustments": tuple(
+                    a.model_copy(update={"because": FORGOTTEN}) if said(a.because) else a
+                    for a in self.adjustments
+                )
+            }
+        )
+
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -104,11 +112,27 @@ class _File(BaseModel):
 
 
 class PersonalityStates:
-    """The adapted characters of all users, in one folder."""
+    """The adapted characters of all users, in one place: by default files in ``folder``."""
 
-    def __init__(self, folder: str | PathLike[str], now: Callable[[], datetime] = utc_now) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | PathLike[str] | StatePlace, now: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._place: StatePlace
+        if isinstance(folder, str | PathLike):
+            self._place = StateFiles(Path(folder))
+        else:
+            self._place = folder
         self._now = now
+
+    @classmethod
+    def beside(
+        cls,
+        store: str,
+        storage_options: Mapping[str, str] | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> PersonalityStates:
+        """Give the characters that belong to a memory store, a folder or a URI."""
+        return cls(place_of(store, storage_options), now)
 
     def load(self, owner: Owner, character: Character) -> Adapted:
         """Give what the user has made of the character; nothing, at first."""
@@ -118,7 +142,7 @@ class PersonalityStates:
         self, owner: Owner, character: Character, wishes: Sequence[Wish]
     ) -> tuple[Adapted, list[Adjustment]]:
         """Do what was wished for, within bounds, and keep it; gives what really changed."""
-        with self._locked(owner):
+        with self._place.locked(owner.key):
             kept = self._read(owner)
             known = kept.characters.get(character.name, Adapted())
             adapted, made = known.after(character, wishes, self._now())
@@ -128,79 +152,60 @@ class PersonalityStates:
 
     def reset(self, owner: Owner, character: Character, trait: str | None = None) -> Adapted:
         """Take a trait (None: all of them) back to the character's own value."""
-        with self._locked(owner):
+        with self._place.locked(owner.key):
             kept = self._read(owner)
             adapted = kept.characters.get(character.name, Adapted()).without(trait)
             kept.characters[character.name] = adapted
             self._write(owner, kept)
         return adapted
 
-    def forget(self, owner: Owner) -> None:
-        """Remove all that is kept of a user."""
-        with self._locked(owner):
-            self._path(owner).unlink(missing_ok=True)
-        self._path(owner).with_suffix(".lock").unlink(missing_ok=True)
+    def forget(self, key: str) -> None:
+        """Remove all that is kept of a user; ``key``: of the ``Owner``."""
+        self._place.remove(key)
 
-    def _path(self, owner: Owner) -> Path:
-        return self.folder / f"{owner.key}.json"
+    def forget_words(self, owner: Owner, turns: Iterable[str], holding: str = "") -> None:
+        """Forget the user's words that are in one of ``turns``, or that hold ``holding``.
 
-    def _locked(self, owner: Owner) -> _Lock:
-        return _Lock(self._path(owner).with_suffix(".lock"))
+        What they did to a trait stays (``forget`` and ``reset`` take that back). Case and spaces
+        do not matter.
+        """
+        within, wanted = [_plain(turn) for turn in turns], _plain(holding)
+
+        def said(words: str) -> bool:
+            plain = _plain(words)
+            return bool(wanted and wanted in plain) or any(plain in turn for turn in within)
+
+        if self._place.read(owner.key) is None:
+            return
+        with self._place.locked(owner.key):
+            kept = self._read(owner)
+            without = {n: a.without_words(said) for n, a in kept.characters.items()}
+            if without != kept.characters:
+                self._write(owner, kept.model_copy(update={"characters": without}))
 
     def _read(self, owner: Owner) -> _File:
-        path = self._path(owner)
         try:
-            return _File.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return _File(user_id=owner.user_id)
-        except OSError as error:
-            raise store_error(error, str(path), "reading a personality") from error
+            text = self._place.read(owner.key)
+            return _File(user_id=owner.user_id) if text is None else _File.model_validate_json(text)
         except (ValidationError, UnicodeDecodeError) as error:
             raise MemoryStoreError(
-                f"{path} is damaged: what this user made of the characters cannot be read. "
-                "Delete the file to begin again.",
+                f"{self._place.name(owner.key)} is damaged: what this user made of the characters "
+                "cannot be read. Delete the file to begin again.",
                 "memory_corrupt",
             ) from error
 
     def _write(self, owner: Owner, kept: _File) -> None:
-        path = self._path(owner)
         text = json.dumps(kept.model_dump(mode="json"), ensure_ascii=True, indent=1)
-        try:
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".tmp")
-            new = Path(name)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                new.replace(path)
-            finally:
-                new.unlink(missing_ok=True)
-        except OSError as error:
-            raise store_error(error, str(path), "keeping a personality") from error
-
-
-class _Lock:
-    """Two processes may adapt the same user: one after the other."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = FileLock(path, timeout=LOCK_TIMEOUT)
-
-    def __enter__(self) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except Timeout:
-            raise VoiceTimeoutError(
-                f"another process has held {self._path} for {LOCK_TIMEOUT:g} s; try again.",
-                "memory_busy",
-            ) from None
-        except OSError as error:
-            raise store_error(error, str(self._path), "locking a personality") from error
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._place.write(owner.key, text)
 
 
 def default_folder() -> Path:
-    """Give the folder when none is named: ~/.local/share/coda-voice/personality."""
-    return Path.home() / ".local" / "share" / "coda-voice" / "personality"
+    """Give where conversations keep characters when no store is named, beside the memories.
+
+    ~/.local/share/coda-voice/memory/personality
+    """
+    return Path.home() / ".local" / "share" / "coda-voice" / "memory" / FOLDER
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("’", "'").casefold().split())
