@@ -52,6 +52,8 @@ class Spoken:
     on_end: Callable[[Spoken], None] | None = None
     announcement: Announcement | None = None
     heard: list[str] = field(default_factory=list)
+    unsaid: int = 0
+    """Words of it that could not be heard, once it is over."""
 
     @property
     def over(self) -> bool:
@@ -79,6 +81,8 @@ class ScriptedVoice(Attendant):
         """Told of every script that is over, with what was heard of it."""
         self.busy: Callable[[], bool] = lambda: False
         """Whether somebody is about to speak: then announcements wait."""
+        self.asked: Callable[[], bool] = lambda: False
+        """Whether a reply is expected at any moment: then even urgent ones wait."""
         self.dropped_announcements = 0
         self.speaker: Speaker
 
@@ -164,7 +168,7 @@ class ScriptedVoice(Attendant):
                 self.noted(announcement)
         elif announcement.scheduling == "interrupt":
             # Moshi's own talk is interrupted, an answer is not: it would be lost.
-            if self.idle:
+            if self.idle and not self.asked():
                 self._say_announcement(announcement)
             else:
                 self.dropped_announcements += len(self._urgent) == self._urgent.maxlen
@@ -214,7 +218,7 @@ class ScriptedVoice(Attendant):
             raise VoiceProcessingError(f"The speaker failed and says nothing any more: {fault}")
         self.look()
         quiet = not (heard.user_speaking or heard.agent_speaking or self.busy())
-        if self._urgent and self.idle:
+        if self._urgent and self.idle and not self.asked():
             self._say_announcement(self._urgent.popleft())
         elif self._waiting and quiet and self.idle:
             self._say_announcement(self._waiting.popleft())
@@ -282,6 +286,7 @@ class ScriptedVoice(Attendant):
     def _tell_end(self, spoken: Spoken, outcome: str, detail: str | None = None) -> None:
         script = spoken.script
         spoken.heard = script.heard()
+        spoken.unsaid = len(self._speller.words(spoken.text)) - len(spoken.heard)
         self.conversation.publish(
             ScriptEnded.model_validate(
                 {
@@ -291,7 +296,7 @@ class ScriptedVoice(Attendant):
                     "origin": spoken.origin,
                     "outcome": outcome,
                     "heard": " ".join(spoken.heard),
-                    "unsaid": len(self._speller.words(spoken.text)) - len(spoken.heard),
+                    "unsaid": spoken.unsaid,
                     "detail": detail,
                 }
             )

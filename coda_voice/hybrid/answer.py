@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,20 +40,25 @@ class ReasonerSettings:
 class Turn:
     """What the user said, and what is known: ``history`` holds only what was heard.
 
+    ``context``: what is known of the user and the talk, or what gives it for the turn's text.
     ``time`` is seconds on the frame clock, for the events. ``confirmed``: the user has said
     all of it; what is thought on half a turn calls no tool with side effects before
     ``Answer.confirm``. ``moshi_heard``: Moshi heard it too, and may answer by itself what
     the offline brain cannot. ``deep``: it wants the larger model, where there are two.
+    ``aloud``: the sentences are spoken, which takes its time and may be cut off, so that who
+    speaks tells by ``Answer.question_heard`` when a question was heard; else what is taken
+    from the answer has been read.
     """
 
     generation: int
     text: str
     history: Sequence[Message] = ()
-    context: str = ""
+    context: str | Callable[[str], Awaitable[str]] = ""
     time: float = 0.0
     confirmed: bool = True
     moshi_heard: bool = False
     deep: bool = False
+    aloud: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,19 @@ class Sentence:
 class Answer:
     """The sentences of one turn, as they become ready; iterate once."""
 
-    def __init__(self, generation: int, confirmed: bool = True) -> None:
+    def __init__(self, generation: int, confirmed: bool = True, aloud: bool = False) -> None:
         self.generation = generation
+        self._aloud = aloud
         self.confirmed = asyncio.Event()
         """Set when the user has said all of the turn."""
         if confirmed:
             self.confirmed.set()
         self.acted = False
-        """Whether a tool with side effects, or one that asks leave, has been called."""
+        """Whether a tool with side effects has been called, or one that leave was given for."""
         self.spoken = 0
         """Sentences so far that are no filler."""
+        self.question_heard_at: float | None = None
+        """When the user had heard all of a question for leave, by the event loop's clock."""
         self._sentences: deque[Sentence] = deque(maxlen=MAX_SENTENCES)
         self._changed = asyncio.Event()
         self._ended = False
@@ -86,6 +94,10 @@ class Answer:
     def confirm(self) -> None:
         """Say that the turn was all the user said: tools may act."""
         self.confirmed.set()
+
+    def question_heard(self) -> None:
+        """Say that the user has heard the question for leave, all of it: he may reply."""
+        self.question_heard_at = asyncio.get_running_loop().time()
 
     def add(self, sentence: Sentence) -> None:
         """Append a sentence; none is taken once the answer has ended."""
@@ -109,7 +121,10 @@ class Answer:
         while True:
             self._changed.clear()
             while self._sentences:
-                yield self._sentences.popleft()
+                sentence = self._sentences.popleft()
+                if sentence.kind == "question" and not self._aloud:
+                    self.question_heard()
+                yield sentence
             if self._ended:
                 return
             await self._changed.wait()

@@ -105,7 +105,8 @@ class HybridAttendant(Attendant):
         self._timer = AnswerTimer(conversation, self.voice)
         self.voice.noted = self._note
         self.voice.ended = self._spoken
-        self.voice.busy = lambda: self.thinking
+        self.voice.busy = lambda: self.thinking or self._reasoner.waiting_for_consent
+        self.voice.asked = lambda: self._reasoner.reply_expected
         self._apply_mode()
 
     @property
@@ -120,6 +121,7 @@ class HybridAttendant(Attendant):
         self.mode = self.conversation.mode = mode
         self._apply_mode()
         if mode == "moshi_only":
+            self._reasoner.forget_question()
             self._drop_thinking()
         self.conversation.publish(
             ModeChanged(
@@ -162,6 +164,7 @@ class HybridAttendant(Attendant):
     def interrupted(self) -> None:
         """Think no more about what was asked."""
         self._unanswered = self._unsettled = None
+        self._reasoner.forget_question()
         self._drop_thinking()
 
     def user_text(self, said: UserText) -> None:
@@ -191,15 +194,15 @@ class HybridAttendant(Attendant):
         self.conversation.publish(
             decision.event(self.conversation.id, text, not said.final, said.time, said.generation)
         )
-        if asked:
+        if decision.target == "stop":
+            self._unanswered = None
+            self._reasoner.forget_question()
+            self._drop_thinking()
+            self.voice.hush()
+        elif asked:
             # The reply to "shall I really?" is the reasoner's to understand, and only whole.
             if said.final:
                 self._think(said.text, said)
-            return
-        if decision.target == "stop":
-            self._unanswered = None
-            self._drop_thinking()
-            self.voice.hush()
         elif decision.target == "llm" and self._may_think(said, settled):
             self._think_of(text, said, now, settled=settled, deep=decision.deep)
         elif decision.target == "moshi" and said.final:
@@ -234,11 +237,12 @@ class HybridAttendant(Attendant):
                 said.generation,
                 text,
                 self.history.before(said.generation),
-                "\n".join(conversation.notes.values()),
+                conversation.notes_on,
                 said.time,
                 confirmed=said.final,
                 moshi_heard=not said.typed,
                 deep=deep,
+                aloud=True,
             )
         )
         thinking = TurnUnderWay(
@@ -324,6 +328,9 @@ class HybridAttendant(Attendant):
         """Note what was heard of a script that is no answer: the user may ask about it."""
         if spoken.origin in ("announcement", "greeting", "say"):
             self.history.agent(spoken.generation, spoken.heard)
+            if spoken.heard and self._reasoner.waiting_for_consent:
+                # What the user says now is said to this, and no leave.
+                self._reasoner.forget_question()
 
     # ---- what is heard ---------------------------------------------------------------
 

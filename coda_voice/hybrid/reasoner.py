@@ -17,7 +17,7 @@ from typing import Literal
 from coda_voice.errors import LlmError, ValidationError
 from coda_voice.events import Event, ReasoningEnded, ReasoningStarted, SentenceReady
 from coda_voice.hybrid.answer import Answer, Kind, ReasonerSettings, Sentence, Turn
-from coda_voice.hybrid.consent import act, consent, question_before
+from coda_voice.hybrid.consent import REPLY_SECONDS, Question, act, consent, question_before
 from coda_voice.hybrid.llm import (
     LlmClient,
     Message,
@@ -38,8 +38,6 @@ from coda_voice.hybrid.tool_runner import ToolRunner
 from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
 
 Outcome = Literal["answered", "failed", "interrupted", "asked"]
-CONSENT_SECONDS = 60.0
-"""So long a question for leave may wait for its reply."""
 
 APOLOGIES = {
     "llm_stalled": "Sorry, that takes me too long just now.",
@@ -70,16 +68,6 @@ class _Thinking:
     messages: list[Message] = field(default_factory=list)
     kept: list[ToolOutcome] = field(default_factory=list)
     """Late results of earlier turns that this one's prompt tells of."""
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """Calls that wait for the user's leave, and the prompt they belong to."""
-
-    messages: list[Message]
-    calls: tuple[ToolCall, ...]
-    until: float
-    """By the event loop's clock; a yes that comes later was said to something else."""
 
 
 class _Enough(Exception):
@@ -113,7 +101,7 @@ class Reasoner:
         self._runner = ToolRunner(tools, publish, conversation_id)
         self._phrases = itertools.cycle(self._settings.waiting_phrases or ("",))
         self._generation = -1
-        self._pending: _Pending | None = None
+        self._question: Question | None = None
         self._current: tuple[asyncio.Task[None], Answer] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -128,7 +116,7 @@ class Reasoner:
                 "user turn a higher generation than the last."
             )
         self.interrupt(turn.generation)
-        answer = Answer(turn.generation, turn.confirmed)
+        answer = Answer(turn.generation, turn.confirmed, turn.aloud)
         loop = asyncio.get_running_loop()
         client = self._deep if turn.deep and self._deep is not None else self._client
         state = _Thinking(turn, answer, loop.time(), client)
@@ -140,8 +128,22 @@ class Reasoner:
 
     @property
     def waiting_for_consent(self) -> bool:
-        """Whether the user was asked for leave and has not replied yet."""
-        return self._pending is not None
+        """Whether the user has heard a question for leave and not replied to it yet."""
+        return self._asked() is not None
+
+    @property
+    def reply_expected(self) -> bool:
+        """Whether he has heard it only just now."""
+        question = self._question
+        return question is not None and question.waits(_now(), REPLY_SECONDS)
+
+    def forget_question(self) -> None:
+        """Take nothing that is said from now on for leave."""
+        self._question = None
+
+    def _asked(self) -> Question | None:
+        question = self._question
+        return question if question is not None and question.waits(_now()) else None
 
     @property
     def thinking(self) -> bool:
@@ -197,23 +199,21 @@ class Reasoner:
 
     async def _open(self, state: _Thinking) -> None:
         """Write the prompt; if leave was asked for and this is the reply, act on it."""
-        turn, pending = state.turn, self._pending
-        self._pending = None
-        if pending is not None and asyncio.get_running_loop().time() > pending.until:
-            pending = None
-        said = consent(turn.text) if pending else None
-        if pending is None or said is None:
+        turn, asked = state.turn, self._asked()
+        self.forget_question()
+        said = consent(turn.text) if asked else None
+        if asked is None or said is None:
             state.kept = self._runner.take_kept()
             state.messages = prompt_messages(
-                turn.text, turn.history, turn.context, state.kept, self._settings.style
+                turn.text, turn.history, await _context(state), state.kept, self._settings.style
             )
             return
-        state.messages = pending.messages
+        state.messages = asked.messages
         if said:
             state.answer.acted = True
-            await self._run_tools(state, pending.calls)
+            await self._run_tools(state, asked.calls)
         else:
-            refusals = [ToolOutcome(call.call_id, call.name, REFUSED) for call in pending.calls]
+            refusals = [ToolOutcome(call.call_id, call.name, REFUSED) for call in asked.calls]
             state.messages += [tool_message(refusal) for refusal in refusals]
 
     async def _rounds(self, state: _Thinking) -> Outcome:
@@ -239,12 +239,11 @@ class Reasoner:
             state.messages.append(Message("assistant", text, tuple(calls), thinking))
             if act(calls, specs):
                 await state.answer.confirmed.wait()
-                state.answer.acted = True
             if question := question_before(calls, specs):
-                until = asyncio.get_running_loop().time() + CONSENT_SECONDS
-                self._pending = _Pending(state.messages, tuple(calls), until)
+                self._question = Question(state.messages, tuple(calls), state.answer)
                 self._say(state, question, "question")
                 return "asked"
+            state.answer.acted = act(calls, specs) or state.answer.acted
             await self._run_tools(state, calls)
 
     async def _run_tools(self, state: _Thinking, calls: Sequence[ToolCall]) -> None:
@@ -403,3 +402,15 @@ class Reasoner:
                 {"message": "reasoner failed", "exception": raised, "task": task}
             )
         state.answer.end()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _context(state: _Thinking) -> str:
+    """Ask what is known of the user and the talk; the offline brain does not."""
+    context = state.turn.context
+    if isinstance(context, str):
+        return context
+    return "" if state.client.offline else await context(state.turn.text)

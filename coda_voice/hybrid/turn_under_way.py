@@ -26,6 +26,8 @@ class TurnUnderWay:
     enough: Callable[[], None]
     script_ended: Callable[[Spoken], None]
     spoken: Spoken | None = None
+    asking: Spoken | None = None
+    """The script that asks for leave."""
     task: asyncio.Task[None] | None = None
     finished: bool = False
     """All sentences have been handed to the voice."""
@@ -74,6 +76,18 @@ class TurnUnderWay:
 
     def _hand_over(self, sentence: Sentence) -> bool:
         """Have a sentence spoken; False if the answer was cut off and nothing more is due."""
+        due = self._say(sentence)
+        if due and sentence.kind == "question":
+            self.asking = self.spoken
+        return due
+
+    def _ended(self, spoken: Spoken) -> None:
+        """Tell what was heard; a question counts as asked only if that is all of it."""
+        if spoken is self.asking and not spoken.unsaid:
+            self.answer.question_heard()
+        self.script_ended(spoken)
+
+    def _say(self, sentence: Sentence) -> bool:
         spoken = self.spoken
         filler = sentence.kind == "filler"
         if spoken is not None and not spoken.over:
@@ -92,7 +106,7 @@ class TurnUnderWay:
             generation=self.generation,
             complete=filler,
             offline=sentence.offline,
-            on_end=self.script_ended,
+            on_end=self._ended,
         )
         self.spoken.answer_from = None if filler else 0
         return True

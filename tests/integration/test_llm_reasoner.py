@@ -244,6 +244,23 @@ async def test_a_dangerous_tool_waits_for_the_users_leave(reply, erased, told):
         assert gone == erased and told in server.requests[1]["messages"][-1]["content"]
 
 
+async def test_a_yes_after_a_question_that_nobody_took_is_no_leave():
+    @tool(dangerous=True)
+    async def erase(name: str) -> str:
+        """Erase a file."""
+        raise AssertionError("must not run")
+
+    async with (
+        LlmServer(call(("erase", {"name": "x"})), text("Fine.")) as server,
+        thinking(server, erase) as (r, events),
+    ):
+        r.start(Turn(1, "Erase x."))
+        await events.until(SentenceReady, 1)
+        r.interrupt(2)
+        assert not r.waiting_for_consent
+        assert texts(await hear(r, "Yeah okay.", generation=2)) == ["Fine."]
+
+
 async def test_a_dangerous_tool_is_forgotten_when_the_user_talks_of_something_else():
     @tool(dangerous=True)
     async def erase(name: str) -> str:
