@@ -161,17 +161,6 @@ async def test_a_prompt_that_cannot_fit_is_refused_before_it_is_sent():
     assert server.requests == []
 
 
-async def test_a_prompt_cut_by_the_server_is_noticed_and_the_window_learnt():
-    # The model was loaded with 2048 tokens whatever was asked: 2048 / 2 + 2 remain.
-    async with LlmServer(text("Hm.", prompt_eval_count=1_026)) as server:
-        client = OllamaClient("m", server.url, context_window=8_192)
-        first = await collect(client, long_talk(30))
-        second = await collect(OllamaClient("m", server.url), ASK)
-    assert "its beginning was cut off" in first[-1].cut
-    assert second[-1].cut is None
-    assert client.budget.context_tokens == 1_026
-
-
 async def test_an_answer_cut_at_its_limit_says_so():
     async with LlmServer(text("And then", done_reason="length", eval_count=1_024)) as server:
         chunks = await collect(OllamaClient("m", server.url))
