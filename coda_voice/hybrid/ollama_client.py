@@ -27,8 +27,10 @@ from coda_voice.hybrid.llm import (
     ToolCallRequest,
 )
 from coda_voice.hybrid.prompt_budget import PromptBudget
+from coda_voice.hybrid.prompt_shape import Prompt, PromptShape
 from coda_voice.protocols import ToolSpec
 
+_Frames = AsyncGenerator[ollama.ChatResponse, None]
 Think = bool | Literal["low", "medium", "high"]
 
 _numbers = itertools.count(1)
@@ -58,6 +60,7 @@ class OllamaClient:
         self.model = model
         self.name = f"ollama/{model}"
         self.budget = PromptBudget(context_window, answer_tokens)
+        self._shape = PromptShape(self.budget)
         self._window = context_window
         self._temperature = temperature
         self._keep_alive = keep_alive
@@ -74,29 +77,17 @@ class OllamaClient:
         self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
     ) -> AsyncGenerator[Chunk, None]:
         """Give the answer as it comes; LlmError says what went wrong and what to do."""
-        prompt, dropped = self.budget.fit(messages, tools)
         try:
-            answer: Any = await self._client.chat(
-                self.model,
-                messages=[_wire(message) for message in prompt],
-                tools=[_wire_tool(spec) for spec in tools],
-                stream=True,
-                think=self._think,
-                keep_alive=self._keep_alive,
-                options={
-                    "num_ctx": self._window,
-                    "num_predict": self.budget.answer_tokens,
-                    "temperature": self._temperature,
-                },
-            )
+            answer, frame, prompt = await self._ask(messages, tools)
             ended = False
             async with aclosing(answer):
-                async for frame in answer:
+                while frame is not None:
                     for chunk in _chunks(frame.message):
                         yield chunk
                     if frame.done:
                         ended = True
-                        yield self._end(frame, prompt, tools, dropped)
+                        yield self._end(frame, prompt)
+                    frame = await anext(answer, None)
         except ollama.ResponseError as error:
             raise self._refusal(error) from error
         except httpx.ConnectError as error:
@@ -125,17 +116,39 @@ class OllamaClient:
                 "disconnected", "ended its answer without a last frame", "Look into its log."
             )
 
-    def _end(
-        self,
-        frame: ollama.ChatResponse,
-        prompt: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        dropped: int,
-    ) -> StreamEnd:
-        cut = self.budget.check(prompt, tools, frame.prompt_eval_count)
+    async def _ask(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec]
+    ) -> tuple[_Frames, ollama.ChatResponse | None, Prompt]:
+        """Send the prompt; give the answer, its first frame, which was waited for, and the prompt.
+
+        A model that refuses tools is asked again without.
+        """
+        while True:
+            prompt = self._shape.prompt(messages, tools)
+            answer: Any = await self._client.chat(
+                self.model,
+                messages=[_wire(message) for message in prompt.messages],
+                tools=[_wire_tool(spec) for spec in prompt.tools],
+                stream=True,
+                think=self._think,
+                keep_alive=self._keep_alive,
+                options={
+                    "num_ctx": self._window,
+                    "num_predict": self.budget.answer_tokens,
+                    "temperature": self._temperature,
+                },
+            )
+            try:
+                return answer, await anext(answer, None), prompt
+            except ollama.ResponseError as error:
+                if not self._shape.refused_tools(prompt, error.error):
+                    raise
+
+    def _end(self, frame: ollama.ChatResponse, prompt: Prompt) -> StreamEnd:
+        cut = self.budget.check(prompt.messages, prompt.tools, frame.prompt_eval_count)
         if cut is None and frame.done_reason == "length":
             cut = f"the answer was cut at {frame.eval_count} tokens"
-        return StreamEnd(frame.prompt_eval_count, frame.eval_count, dropped, cut)
+        return prompt.end(frame.prompt_eval_count, frame.eval_count, cut)
 
     def _refusal(self, error: ollama.ResponseError) -> LlmError:
         status = error.status_code

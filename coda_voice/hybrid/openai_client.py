@@ -21,13 +21,13 @@ from coda_voice.errors import LlmError
 from coda_voice.hybrid.llm import (
     Chunk,
     Message,
-    StreamEnd,
     TextDelta,
     ThinkingDelta,
     ToolCall,
     ToolCallRequest,
 )
 from coda_voice.hybrid.prompt_budget import PromptBudget
+from coda_voice.hybrid.prompt_shape import Prompt, PromptShape
 from coda_voice.protocols import ToolSpec
 
 
@@ -53,6 +53,7 @@ class OpenAiClient:
         self.model = model
         self.name = f"openai/{model}"
         self.budget = PromptBudget(context_window, answer_tokens)
+        self._shape = PromptShape(self.budget)
         self._temperature = temperature
         # Reading has no limit here: the reasoner watches for stalls, whoever the server is.
         timeout = openai.Timeout(None, connect=connect_timeout)
@@ -73,7 +74,7 @@ class OpenAiClient:
         reason: str | None = None
         prompt_tokens = answer_tokens = None
         try:
-            stream, prompt, dropped = await self._ask(messages, tools)
+            stream, prompt = await self._ask(messages, tools)
             # Declared an iterator, it is a generator that must be closed like one.
             generator = cast("AsyncGenerator[ChatCompletionChunk, None]", stream.__aiter__())
             async with stream, aclosing(generator) as frames:
@@ -101,41 +102,43 @@ class OpenAiClient:
             raise self._fault("disconnected", "ended its answer without saying why")
         for call in calls.complete():
             yield ToolCallRequest(call)
-        cut = self.budget.check(prompt, tools, prompt_tokens)
+        cut = self.budget.check(prompt.messages, prompt.tools, prompt_tokens)
         if cut is None and reason == "length":
             cut = f"the answer was cut at {answer_tokens or self.budget.answer_tokens} tokens"
-        yield StreamEnd(prompt_tokens, answer_tokens, dropped, cut)
+        yield prompt.end(prompt_tokens, answer_tokens, cut)
 
     async def _ask(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec]
-    ) -> tuple[openai.AsyncStream[ChatCompletionChunk], list[Message], int]:
-        """Send the prompt; give the answer, what was sent and how many messages were left out.
+    ) -> tuple[openai.AsyncStream[ChatCompletionChunk], Prompt]:
+        """Send the prompt; give the answer and what was sent.
 
-        A server that refuses it as too long and says by how much is asked once more.
+        A server that refuses it as too long and says by how much, or that refuses the tools,
+        is asked again, once for each.
         """
-        prompt, dropped = self.budget.fit(messages, tools)
-        try:
-            return await self._send(prompt, tools), prompt, dropped
-        except openai.BadRequestError as error:
-            counts = _counts(error)
-            if counts is None:
-                raise
-            self.budget.refused(prompt, tools, *counts)
-        prompt, dropped = self.budget.fit(messages, tools)
-        return await self._send(prompt, tools), prompt, dropped
+        shortened = False
+        while True:
+            prompt = self._shape.prompt(messages, tools)
+            try:
+                return await self._send(prompt), prompt
+            except openai.APIStatusError as error:
+                if self._shape.refused_tools(prompt, error.message):
+                    continue
+                counts = None if shortened else _counts(error)
+                if counts is None:
+                    raise
+                shortened = True
+                self.budget.refused(prompt.messages, prompt.tools, *counts)
 
-    async def _send(
-        self, prompt: Sequence[Message], tools: Sequence[ToolSpec]
-    ) -> openai.AsyncStream[ChatCompletionChunk]:
+    async def _send(self, prompt: Prompt) -> openai.AsyncStream[ChatCompletionChunk]:
         request: dict[str, Any] = {
             "model": self.model,
-            "messages": [_wire(message) for message in prompt],
+            "messages": [_wire(message) for message in prompt.messages],
             "temperature": self._temperature,
             "max_tokens": self.budget.answer_tokens,
             "stream_options": {"include_usage": True},
         }
-        if tools:
-            request["tools"] = [spec.function_schema() for spec in tools]
+        if prompt.tools:
+            request["tools"] = [spec.function_schema() for spec in prompt.tools]
         answer: openai.AsyncStream[
             ChatCompletionChunk
         ] = await self._client.chat.completions.create(**request, stream=True)
@@ -165,11 +168,13 @@ class OpenAiClient:
         return LlmError(f"The LLM server {what}.", f"llm_{kind}", model=self.model)
 
 
-def _counts(error: openai.BadRequestError) -> tuple[int, int] | None:
+def _counts(error: openai.APIStatusError) -> tuple[int, int] | None:
     """Read from a refusal how many tokens the prompt has and the model takes, if it tells.
 
     llama.cpp has fields for it; vLLM and OpenAI say it in their message (vLLM #20409).
     """
+    if error.status_code != 400:
+        return None
     body = error.body if isinstance(error.body, dict) else {}
     counted, window = body.get("n_prompt_tokens"), body.get("n_ctx")
     if isinstance(counted, int) and isinstance(window, int) and counted > 0:

@@ -3,13 +3,14 @@
 Speaks Ollama's wire protocol (``/api/chat``, NDJSON) and OpenAI's (``/v1/chat/completions``,
 server-sent events), in the shapes recorded from real servers. What it answers is a script:
 one list of steps per request, taken in turn (the last one again and again); or a function of
-the request.
+the request. Messages in an order that a strict chat template refuses get a 400.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -18,6 +19,24 @@ Refusal = tuple[int, dict[str, Any]]
 """A status other than 200 and its body; a bare status has a body of no meaning."""
 Step = dict[str, Any] | float | str
 """A frame to send; seconds to wait; ``"disconnect"``, ``"stall"``, or ``"end"`` (of stream)."""
+
+
+def template_fault(messages: list[dict[str, Any]]) -> str | None:
+    """Say what the templates of Gemma and Mistral find wrong with an order of messages.
+
+    Calls of tools and their results do not count by turns, but a result needs its call.
+    """
+    if any(message["role"] == "system" for message in messages[1:]):
+        return "System message must be at the beginning."
+    spoken = [m for m in messages if m["role"] in ("user", "assistant") and not m.get("tool_calls")]
+    if any(m["role"] != ("user", "assistant")[at % 2] for at, m in enumerate(spoken)):
+        return "Conversation roles must alternate user/assistant/user/assistant/..."
+    for before, message in itertools.pairwise(messages):
+        if message["role"] == "tool" and not (before.get("tool_calls") or before["role"] == "tool"):
+            return "Message has tool role, but there was no previous assistant message with a call!"
+    if messages[-1]["role"] not in ("user", "tool"):
+        return "Expected last role User or Tool for serving."
+    return None
 
 
 class LlmServer:
@@ -51,7 +70,11 @@ class LlmServer:
             )
             self.requests.append(json.loads(await reader.readexactly(length)))
             self.asked.set()
-            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            answer: Any
+            if fault := template_fault(self.requests[-1]["messages"]):
+                answer = 400, {"error": {"message": fault} if "/v1/" in head else fault}
+            else:
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             if callable(answer):
                 answer = answer(self.requests[-1])
             if isinstance(answer, int):
