@@ -15,6 +15,7 @@ from typing import Literal
 from coda_voice.events import RouteDecided
 from coda_voice.hybrid.depth import reason_for_depth
 from coda_voice.hybrid.intent_classifier import IntentClassifier
+from coda_voice.hybrid.pleasantries import is_pleasantry
 from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import RouteBudget
 from coda_voice.hybrid.route_rules import Kind, matching_rule, normalised
@@ -71,7 +72,7 @@ class RouteDecision:
 
 
 class Router:
-    """Routes one conversation; ``every_turn`` (mode hybrid) asks the LLM but for social talk.
+    """Routes one conversation; ``every_turn`` (mode hybrid) asks the LLM but for pleasantries.
 
     ``preference`` tips the scale in mode adaptive, and so do ``resources``, which all
     conversations share. ``now`` is seconds on a monotonic clock of the caller's choice.
@@ -171,7 +172,7 @@ class Router:
         self, words: str, confidence: float, agent_text: str, reasons: list[str]
     ) -> bool:
         """Whether what looks like social talk had better go to the LLM all the same."""
-        if self.every_turn and confidence < 1.0 and len(words.split()) >= 4:
+        if self.every_turn and " " in words and not is_pleasantry(words):
             reasons.append("every substantial turn is asked")
             return True
         if self.preference == "llm" and confidence < 1.0 and len(words.split()) >= 4:

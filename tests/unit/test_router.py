@@ -260,6 +260,50 @@ def test_mode_hybrid_and_whoever_prefers_the_llm_ask_it_all_the_same(exhausted):
     assert Router(resources=exhausted, preference="llm").route(text, 0.0).target == "llm"
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["i feel terrible my chest hurts and my left arm is numb",
+     "my boss said i should change the plan and the meeting went badly",
+     "i think the answer is wrong because paris is not the capital of italy",
+     "thank you for that but my chest hurts", "hello i lost my keys", "my chest hurts",
+     "yes but the train was late again", "i had such a long day", "who are you",
+     "that's right and now the lamp is broken", "it hurts"],
+)  # fmt: skip
+def test_in_mode_hybrid_whatever_says_something_is_asked_and_says_why(said):
+    decision = Router(every_turn=True).route(said, 5.0)
+    assert decision.target == "llm", decision.reasons
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Hello.", "Good morning, Coda!", "hello again my friend", "How are you doing today?",
+     "Hi there, how are you?", "Thank you.", "thank you so much for your help", "no thanks",
+     "Yeah, right.", "uh huh", "oh wow, that's great", "okay, I see", "i don't know",
+     "never mind that's fine", "that's very kind of you", "bye bye, see you tomorrow", "lovely"],
+)  # fmt: skip
+def test_in_mode_hybrid_greetings_thanks_and_backchannels_stay_with_moshi(said):
+    assert Router(every_turn=True).route(said, 5.0).target == "moshi"
+
+
+def test_a_pleasantry_over_and_over_is_recognised_or_not_in_no_time():
+    started = thread_time()
+    Router(every_turn=True).route("see you then thank you too " * 200 + "x", 5.0)
+    assert thread_time() - started < 1.0
+
+
+def test_in_mode_hybrid_no_utterance_of_the_sets_that_has_six_words_is_moshis_alone():
+    short = {"thank you so much for your help"}
+    for utterance in [*SET, *BLIND]:
+        router = Router(every_turn=True)
+        if utterance.previous is not None:
+            router.answered(0.0, first_text=0.3)
+        decision = router.route(utterance.text, 5.0)
+        long = len(utterance.text.split()) >= 6 and utterance.text not in short
+        if utterance.kind != "social" or long:
+            wanted = "stop" if utterance.kind == "stop" else "llm"
+            assert decision.target in (wanted, "llm"), utterance
+
+
 def test_resources_are_back_when_the_others_are_done_or_gone():
     resources, first, second = Resources(at_once=2), Thinker(), Thinker()
     resources.add(first)
