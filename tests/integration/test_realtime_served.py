@@ -25,6 +25,7 @@ from coda_voice.server.access import USUAL_SCOPES, Caller
 from coda_voice.server.outputs import AgentAudio
 from coda_voice.server.session import Session
 from tests.conftest import Spoken
+from tests.ear import recognised
 from tests.integration.openai_client import Client
 from tests.integration.voice_server import RunningServer, voice_server
 
@@ -42,6 +43,28 @@ def detection(**vad: object) -> dict[str, object]:
 async def say(client: Client, pcm: Pcm) -> None:
     data = telephony.to_int16(pcm).astype("<i2").tobytes()
     await client.connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
+
+
+async def test_openais_package_holds_a_spoken_conversation(server: RunningServer, spoken: Spoken):
+    openai = AsyncOpenAI(api_key="none", base_url=f"{server.http}/v1")
+    async with openai.realtime.connect(model="x") as connection:
+        client = Client(connection, server.front.manager)
+        audio = {"input": {"transcription": {"model": "whisper-1"}}}
+        await connection.session.update(session={"type": "realtime", "audio": audio})
+        await client.until("session.updated")
+        for frame in spoken.question(6.0).reshape(-1, 1_920):
+            await say(client, frame)
+            await asyncio.sleep(0.03)  # quicker than a microphone, slower than a flood
+        heard = await client.until("conversation.item.input_audio_transcription.completed")
+        assert heard["transcript"].lower().strip(" ?.") == "what is your name"
+        done = await client.until("response.done", lambda e: e["response"]["output"])
+        assert done["response"]["status"] == "completed"
+        words = client.of("response.output_audio_transcript.done")[-1]["transcript"]
+        assert "my name is" in words.lower()
+        deltas = client.of("response.output_audio.delta")
+        voice = b"".join(base64.b64decode(delta["delta"]) for delta in deltas)
+        assert "my name is" in recognised(telephony.from_int16(np.frombuffer(voice, "<i2")))
+    await openai.close()
 
 
 async def test_a_clients_turn_detection_reaches_its_own_session(server: RunningServer):

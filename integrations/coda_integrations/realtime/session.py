@@ -77,6 +77,8 @@ class RealtimeSession:
         self._ended_early: float | None = None
         """When the agent took the turn, where the voice detector still waits for its end."""
         self._untranscribed: RealtimeConversationItemUserMessage | None = None
+        self._understood: UserText | None = None
+        """The last words, where they came before the turn was committed: as a rule they do."""
 
     def opening(self) -> list[Out]:
         """What is sent and done before anything is received."""
@@ -242,7 +244,7 @@ class RealtimeSession:
 
     def _user_began(self, time: float) -> list[Out]:
         self._user_item = new_id("item")
-        self._ended_early = None
+        self._ended_early = self._understood = None
         interruption = self.responses.interrupted()
         if self.settings.turn_detection is None:
             return interruption
@@ -286,7 +288,9 @@ class RealtimeSession:
             item_id=item_id,
             previous_item_id=before,
         )
-        return [committed, *self._item_told(item, before)]
+        told: list[Out] = [committed, *self._item_told(item, before)]
+        understood, self._understood = self._understood, None
+        return told if understood is None else told + self.user_text(understood)
 
     def _item_told(self, item: object, before: str | None) -> list[Out]:
         shown = {"event_id": new_id("event"), "previous_item_id": before, "item": item}
@@ -300,7 +304,10 @@ class RealtimeSession:
     def user_text(self, said: UserText) -> list[Out]:
         """Take in what the transcriber understood of the user's turn."""
         item = self._untranscribed
-        if not said.final or said.typed or item is None or item.id is None:
+        if not said.final or said.typed:
+            return []
+        if item is None or item.id is None:
+            self._understood = said
             return []
         self._untranscribed = None
         item.content = [Content(type="input_audio", transcript=said.text)]
