@@ -18,6 +18,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Speaker = Literal["user", "agent"]
+next_event_id = itertools.count(1).__next__
+"""Gives the next id of an event, rising in this process."""
 
 
 class Event(BaseModel):
@@ -34,7 +36,7 @@ class Event(BaseModel):
     time: float = 0.0
     generation: int = 0
     wall: float = Field(default_factory=unix_time)
-    id: int = Field(default_factory=itertools.count(1).__next__)
+    id: int = Field(default_factory=next_event_id)
 
 
 class ConversationStarted(Event):

@@ -268,7 +268,8 @@ class Conditioner:
         left_out = (*refused, *(Refusal(text, reason) for text, reason in made.refused))
         prompt = Prompt(text=made.text, voice=self._voice)
         if prompt.key == self._slot.prompt.key:
-            return _settled(self._nothing(wanted, _IN_PROMPT, given))
+            said = tuple(Refusal(fact, _IN_PROMPT) for fact in made.told)
+            return _settled(Injection("none", None, given, (), (*said, *left_out)))
         done: Future[Injection] = Future()
         with self._lock:
             self._primed = self._frame

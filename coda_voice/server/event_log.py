@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from coda_voice.events import Event
+from coda_voice.events import Event, next_event_id
 
 BATCH = 256
 """Events handed out at once, so that one follower does not hold up the event loop."""
@@ -24,6 +24,10 @@ class Missed:
 class EventLog:
     """Keeps the last ``capacity`` events; followers read at their own pace.
 
+    Ids rise in the order of the log: who comes back names the last one. An event that was made
+    before another one and published after it (by another thread, or while its neighbours were
+    handed out) gets a new id.
+
     ``append`` may be called in any thread, the rest in the event loop's, where ``on_event`` is
     called with each event. ``start`` says which loop that is.
     """
@@ -33,6 +37,7 @@ class EventLog:
     ) -> None:
         self._events: deque[Event] = deque(maxlen=max(1, capacity))
         self._first = 0
+        self._newest = 0
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -47,6 +52,9 @@ class EventLog:
     def append(self, event: Event) -> None:
         """Take in an event."""
         with self._lock:
+            if event.id <= self._newest:
+                event = event.model_copy(update={"id": next_event_id()})
+            self._newest = event.id
             if len(self._events) == self._events.maxlen:
                 self._first += 1
             self._events.append(event)

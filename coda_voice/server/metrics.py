@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from coda_voice.events import (
+    AnswerLatency,
     BargeIn,
     ConversationEnded,
     ConversationStarted,
@@ -36,6 +37,7 @@ from coda_voice.server.sessions import Sessions
 _FRAME_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 _ADDED_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.16, 0.32)
 _TURN_SECONDS = (0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 4.0, 8.0)
+_SILENCE_SECONDS = (0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0.8, 1.2, 2.0)
 _MEMORY_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.3, 1.0, 5.0)
 _TOOL_SECONDS = (0.01, 0.05, 0.2, 1.0, 5.0, 20.0)
 
@@ -77,9 +79,24 @@ class Metrics:
         self._barge_ins = Counter(
             "coda_barge_ins", "Times a user spoke over the agent", registry=registry
         )
+        self._silence = Histogram(
+            "coda_barge_in_silence_seconds",
+            "Beginning of the user's interruption to the agent's silence, on the frame clock; an "
+            "interruption at which it went on is counted in coda_barge_ins only",
+            buckets=_SILENCE_SECONDS,
+            registry=registry,
+        )
         self._turn = Histogram(
             "coda_turn_latency_seconds",
             "End of the user's speech to the agent's first sound, on the frame clock",
+            buckets=_TURN_SECONDS,
+            registry=registry,
+        )
+        self._answer = Histogram(
+            "coda_answer_latency_seconds",
+            "End of the user's speech to the first word of the LLM's answer, or of a filler before "
+            "it, on the frame clock; offline: of the offline brain in the LLM's place",
+            ["kind", "offline"],
             buckets=_TURN_SECONDS,
             registry=registry,
         )
@@ -136,8 +153,12 @@ class Metrics:
             self._dropped.labels(event.where).inc(event.count)
         elif isinstance(event, BargeIn):
             self._barge_ins.inc()
+            if event.silent_after is not None:
+                self._silence.observe(event.silent_after)
         elif isinstance(event, TurnLatency):
             self._turn.observe(event.seconds)
+        elif isinstance(event, AnswerLatency):
+            self._answer.labels(event.kind, str(event.offline).lower()).observe(event.seconds)
         elif isinstance(event, ReasoningEnded):
             self._reasoning.labels(event.outcome).observe(event.seconds)
         elif isinstance(event, ToolEnded):

@@ -124,6 +124,17 @@ def test_what_the_prompt_says_is_not_told_again(talk, models):
     assert told.know([CHESS]).result().channel == "none"
 
 
+def test_what_leaves_the_prompt_as_it_is_has_its_own_reason(talk, models):
+    told = conditioner(talk, models)
+    step_until(talk, told.begin([CHESS]), silence(60))
+    odd = "My shoe size is 38."
+    reasons = {
+        refused.text: refused.reason for refused in told.begin([CHESS, odd]).result().refused
+    }
+    assert "prompt says so" in reasons[CHESS]
+    assert "learnt no such sentence" in reasons[odd] or "cannot read" in reasons[odd]
+
+
 def test_the_prompt_is_exchanged_at_most_once_in_a_while_and_the_latest_wins(talk, models):
     told = conditioner(talk, prompt_only(models), limits=Limits(cooldown=40))
     first = told.know([CHESS])

@@ -148,6 +148,21 @@ async def test_who_comes_back_to_the_log_is_told_what_is_gone():
     assert await collect(log, 4, after=later) == [Missed(4), *events[4:]], "another server's id"
 
 
+async def test_ids_rise_in_the_order_of_the_log():
+    log = EventLog(8)
+    log.start()
+    late, first, second = word("late"), word("first"), word("second")
+    for event in (first, late, second):  # as when another thread made it and was held up
+        log.append(event)
+    told = await collect(log, 3, after=0)
+    assert [event.text for event in told if isinstance(event, WordSpoken)] == [
+        "first", "late", "second",
+    ]  # fmt: skip
+    ids = [event.id for event in told if isinstance(event, WordSpoken)]
+    assert ids == sorted(set(ids)) and ids[0] == first.id
+    assert await collect(log, 2, after=ids[0]) == told[1:], "nothing is lost between"
+
+
 async def test_who_comes_back_to_a_server_that_began_anew_is_told():
     log = EventLog(3)
     log.start()
