@@ -167,7 +167,8 @@ class ScriptedVoice(Attendant):
             if self.noted is not None:
                 self.noted(announcement)
         elif announcement.scheduling == "interrupt":
-            # Moshi's own talk is interrupted, an answer is not: it would be lost.
+            # Moshi's own talk is interrupted, an answer is not: it would be lost. One that is
+            # still thought about waits for the announcement (``announcing``).
             if self.idle and not self.asked():
                 self._say_announcement(announcement)
             else:
@@ -197,6 +198,14 @@ class ScriptedVoice(Attendant):
     def current(self) -> tuple[Spoken, ...]:
         """Give the scripts that wait or are being said."""
         return tuple(self._open)
+
+    @property
+    def announcing(self) -> bool:
+        """Whether an announcement is being said: it is heard to its end, answers wait for it."""
+        return any(
+            spoken.announcement is not None and spoken.script.state is ScriptState.SPEAKING
+            for spoken in self._open
+        )
 
     @property
     def idle(self) -> bool:
@@ -246,8 +255,10 @@ class ScriptedVoice(Attendant):
 
     def _keep(self, spoken: Spoken) -> None:
         """An announcement that an answer or the user came before is said afterwards."""
-        lost = spoken.script.state in (ScriptState.REPLACED, ScriptState.CANCELLED)
-        if spoken.announcement is not None and lost and not spoken.script.said:
+        state, said = spoken.script.state, spoken.script.said
+        # Who silences it in the middle has heard enough of it; an answer does not know that.
+        lost = state is ScriptState.REPLACED or (state is ScriptState.CANCELLED and not said)
+        if spoken.announcement is not None and lost and spoken.unsaid:
             self.dropped_announcements += len(self._urgent) == self._urgent.maxlen
             self._urgent.appendleft(spoken.announcement)
 

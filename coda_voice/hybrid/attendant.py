@@ -345,8 +345,11 @@ class HybridAttendant(Attendant):
         self._timer.look(self._generation)
         pause = heard.frame.pause
         self._sure = pause is not None and pause[min(1, len(pause) - 1)] >= SURE
-        if thinking is not None and self._seems_done:
-            thinking.release()
+        if thinking is not None:
+            if self._seems_done:
+                thinking.release()
+            thinking.pass_on()
+            self._settle()
         self._quiet = 0 if heard.frame.voiced is not False else self._quiet + 1
         if self._quiet == SETTLED_FRAMES and self.settings.presume:
             self._settle_words()

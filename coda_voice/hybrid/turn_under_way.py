@@ -31,9 +31,11 @@ class TurnUnderWay:
     task: asyncio.Task[None] | None = None
     finished: bool = False
     """All sentences have been handed to the voice."""
-    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: bool = False
     _held: deque[Sentence] = field(default_factory=lambda: deque(maxlen=MAX_SENTENCES))
-    """Sentences that came before the user seemed to be done."""
+    """Sentences that came before the user seemed to be done, or into an announcement."""
+    _all_there: bool = False
+    """No more sentences will come."""
 
     @property
     def begun(self) -> bool:
@@ -51,9 +53,13 @@ class TurnUnderWay:
         What is there is with the voice when this returns, so that the very next frame can
         begin with it; a filler is left out where the answer is there already.
         """
-        if self._released.is_set():
+        self._released = True
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Hand over what was held back, where nothing is in its way any more; once a frame."""
+        if not self._may_speak:
             return
-        self._released.set()
         answered = any(sentence.kind != "filler" for sentence in self._held)
         while self._held:
             sentence = self._held.popleft()
@@ -61,15 +67,24 @@ class TurnUnderWay:
                 continue
             if not self._hand_over(sentence):
                 self._held.clear()
+        if self._all_there and not self.finished:
+            self._finish()
+
+    @property
+    def _may_speak(self) -> bool:
+        return self._released and not self.voice.announcing
 
     async def speak(self) -> None:
         """Hand the sentences to the voice, when it is time for them."""
         async for sentence in self.answer:
-            if not self._released.is_set():
+            if self._held or not self._may_speak:
                 self._held.append(sentence)
             elif not self._hand_over(sentence):
                 break
-        await self._released.wait()
+        self._all_there = True
+        self.pass_on()
+
+    def _finish(self) -> None:
         if self.spoken is not None:
             self.voice.finish(self.spoken)
         self.finished = True
