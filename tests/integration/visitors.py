@@ -6,26 +6,34 @@ import asyncio
 import json
 import random
 import re
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
 import matplotlib
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
+from tests.conftest import Spoken
 from tests.integration.voice_server import FRAME_BYTES, StreamClient, serving_process
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 AT_ONCE = 8
+SILENCE = np.zeros(1_920, "<i2")
 COMPLAINTS = re.compile(r"never awaited|never retrieved|destroyed but|Traceback")
 """What Python says of tasks that nobody finished."""
 PAUSE = 0.065
 """From an answer to the next frame: with the answer's own time about a microphone's pace."""
-MAY_GROW = {"rss_mib": 32.0, "files": 3.0, "threads": 2.0, "tasks": 3.0}
-"""From one quiet moment to a later one."""
+WRITTEN = ("what time is it", "remember that i like chess", "what do i like", "set a timer for two")
+VISITORS = {"silent": "", "speaking": "&transcripts=true", "asking": "&mode=hybrid"}
+"""What those who come do, and what they wish for: all that may be left behind is made by some."""
+MAY_GROW = {"rss_mib": 32.0, "files": 3.0, "threads": 8.0, "tasks": 3.0}
+"""From one quiet moment to a later one; thread pools fill up by and by."""
 
 
 @dataclass
@@ -96,15 +104,27 @@ async def receive_visitors(minutes: float, wave_seconds: float, longest: int) ->
         "CODA_VOICE__SERVER__RESUME_SECONDS": "1",
         "CODA_VOICE__SERVER__CONNECTS_PER_SECOND": "1000",
         "CODA_VOICE__LOGGING__LEVEL": "error",
+        "CODA_VOICE__EXTERNAL_LLM__PROVIDER": "offline",
     }
-    with serving_process("--slots", str(AT_ONCE), **settings) as (server, url):
+    spoken = Spoken()
+    said = np.concatenate([spoken.question(4), np.pad(spoken.pcm("what_do_i_like"), (0, 48_000))])
+    speech = list((said[: len(said) // 1_920 * 1_920] * 32_767).astype("<i2").reshape(-1, 1_920))
+    with (
+        tempfile.TemporaryDirectory() as store,
+        serving_process(
+            "--slots", str(AT_ONCE), CODA_VOICE__INTEGRATION__MEMORY_STORE=store, **settings
+        ) as (server, url),
+    ):
         process = psutil.Process(server.pid)
         began = time.monotonic()
         async with httpx.AsyncClient(base_url=url.replace("ws", "http", 1), timeout=120) as http:
             while time.monotonic() - began < minutes * 60 or len(soak.moments) < 3:
                 until = time.monotonic() + wave_seconds
                 await asyncio.gather(
-                    *(_visit_often(soak, url, until, longest, chance) for _ in range(AT_ONCE))
+                    *(
+                        _visit_often(soak, url, until, longest, chance, speech)
+                        for _ in range(AT_ONCE)
+                    )
                 )
                 tasks = await _alone(http)
                 soak.moments.append(
@@ -125,14 +145,24 @@ async def receive_visitors(minutes: float, wave_seconds: float, longest: int) ->
 
 
 async def _visit_often(
-    soak: Soak, url: str, until: float, longest: int, chance: random.Random
+    soak: Soak,
+    url: str,
+    until: float,
+    longest: int,
+    chance: random.Random,
+    speech: list[NDArray[np.int16]],
 ) -> None:
     """Come, talk and leave until the time is over: by a close, by a message, or without a word."""
     while time.monotonic() < until:
-        async with StreamClient(f"{url}/v1/stream?wait=true&events=true") as client:
+        kind = chance.choice(sorted(VISITORS))
+        query = f"wait=true&events=true{VISITORS[kind]}"
+        async with StreamClient(f"{url}/v1/stream?{query}") as client:
             await client.ready()
-            for _ in range(chance.randrange(1, longest)):
-                assert len(await client.frame()) == FRAME_BYTES
+            for number in range(chance.randrange(1, longest)):
+                if kind == "asking" and number % 50 == 10:
+                    await client.tell("text", text=chance.choice(WRITTEN))
+                sound = speech[number % len(speech)] if kind != "silent" else SILENCE
+                assert len(await client.frame(sound.tobytes())) == FRAME_BYTES
                 soak.frames += 1
                 await asyncio.sleep(PAUSE)
             leave = chance.choice(("close", "goodbye", "vanish"))
