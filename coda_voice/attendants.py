@@ -93,6 +93,12 @@ class Attendant:
     def agent_said(self, text: str, generation: int) -> None:
         """A stretch of the agent's speech is over: its words, as far as they were heard."""
 
+    async def recollect(self, said: str) -> None:
+        """Wait until ``conversation.notes`` tell what matters to ``said``, which an LLM answers.
+
+        Whoever waits does so for a fraction of a second, and then goes without.
+        """
+
     def closed(self) -> None:
         """The conversation ends: stop at once. Called once, whatever happened before."""
 
@@ -154,6 +160,15 @@ class Attendants:
     def agent_said(self, text: str, generation: int) -> None:
         """See ``Attendant.agent_said``."""
         self._each(lambda attendant: attendant.agent_said(text, generation))
+
+    async def recollect(self, said: str) -> None:
+        """See ``Attendant.recollect``."""
+        for attendant in self:
+            try:
+                await attendant.recollect(said)
+            except Exception as error:
+                logger.exception("attendant %s did not recollect", attendant.name)
+                self._report(attendant, error)
 
     def closed(self) -> None:
         """End all, those that failed before included: they may hold something open."""

@@ -8,6 +8,8 @@ in the event loop's thread; the engine's thread only ever calls ``wake``.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -38,6 +40,8 @@ from coda_voice.occupancy import Occupancy
 from coda_voice.turns import Turn, TurnTracker, UserSpeech
 from coda_voice.user_texts import UserTexts, events_of
 
+NOTES_SECONDS = 0.2
+"""So long an LLM waits for what its turn brings to mind; Moshi never does."""
 WORDS_LATE_FRAMES = 8
 """The agent's last word may become known so long after its sound has ended."""
 
@@ -306,6 +310,13 @@ class Conversation:
         self.user_text(
             UserText(text, True, self.generation, self.seconds, end=self.seconds, typed=True)
         )
+
+    async def notes_on(self, said: str) -> str:
+        """Give what an LLM should know that answers ``said``; what comes too late is left out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOTES_SECONDS):
+                await self.attendants.recollect(said)
+        return "\n".join(note for note in self.notes.values() if note)
 
     def interrupt(self) -> None:
         """Drop what is still to be said, as when the user begins to speak: a new turn begins."""

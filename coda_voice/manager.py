@@ -264,11 +264,12 @@ class VoiceManager(Answering):
             made.append(await self._hybrid_attendant(conversation, voice))
         remembering = None
         if self._memories is not None:
-            remembering = self._memories.attendant(
+            remembering = await self._memories.attendant(
                 conversation, self.memory_manager, self.personality_manager
             )
             made.append(remembering)
         made += [factory(conversation) for factory in self._attendants]
+        self._conversations.check_new(conversation_id)  # another may have begun meanwhile
         conversation.open(
             engine,
             sampling or self.sampling(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from coda_voice.audio import files
 from coda_voice.config import VoiceConfig
@@ -51,6 +52,8 @@ class MemorySetup:
         self._character: Character | None = None
         self._voice: Pcm | None = None
         self._states: PersonalityStates | None = None
+        self._remembering: WeakSet[Remembering] = WeakSet()
+        """The attendants of conversations; those that are over among them."""
 
     async def open(self) -> None:
         """Open store and character, and load the embedding model (the first time ever: 30 s).
@@ -60,6 +63,12 @@ class MemorySetup:
         """
         await asyncio.to_thread(self._open)
         if self._store is not None:
+            loop = asyncio.get_running_loop()
+
+            def forgotten(user_id: str) -> None:
+                loop.call_soon_threadsafe(self._forgotten, user_id)
+
+            self._store.when_forgotten.append(forgotten)
             self._asked = llm_for_memory(self._config, self._events)
         if self._asked is not None:
             from coda_memory.llm import MemoryLlm
@@ -99,6 +108,12 @@ class MemorySetup:
         store, self._store = self._store, None
         if store is not None:
             await asyncio.to_thread(store.close)
+
+    def _forgotten(self, user_id: str) -> None:
+        """Have the user's conversations tell no more of what was deleted."""
+        for remembering in self._remembering:
+            if remembering.conversation.user_id == user_id:
+                remembering.forgotten()
 
     def user_memories(self, user_id: str) -> UserMemories | None:
         """Give a user's memories to look at and change; None where none are kept."""
@@ -158,7 +173,7 @@ class MemorySetup:
             adapts=self._integration.personality_adaptation,
         )
 
-    def attendant(
+    async def attendant(
         self,
         conversation: Conversation,
         memory_manager: object | None = None,
@@ -173,19 +188,23 @@ class MemorySetup:
         personality: VoicePersonality | None = None
         try:
             memory = self.memory_for(conversation, memory_manager)
-            personality = self.personality_for(user, personality_manager)
+            # Reads what is kept of it, from a disk or over the network.
+            personality = await asyncio.to_thread(self.personality_for, user, personality_manager)
         except VoiceProcessingError as error:
             conversation.failed(error.error_code, error.message)
         if memory is None and personality is None:
             return None
         own_voice = self._voice if personality_manager is None else None
-        return Remembering(
+        remembering = Remembering(
             memory,
             personality,
             inject=self._integration.memory_context_limit > 0,
             voice=own_voice,
             greets=self._greets,
         )
+        if memory_manager is None:
+            self._remembering.add(remembering)
+        return remembering
 
 
 def _kept_as(conversation: Conversation) -> str:

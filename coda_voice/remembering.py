@@ -2,9 +2,10 @@
 
 At the start the slot's prompt says who the agent is and what is known of the user. While the
 user speaks, what matters to the words so far is recalled and told within 150 ms, or left
-aside for this turn. When the user has finished, the words are stored, and what they ask of the
-agent's manner is done. All of it on the thought clock; the frames never wait. What memory's rules
-are not sure of an LLM may judge when the user has finished; that is told a moment later.
+aside for this turn; an LLM is told the same, in the conversation's notes. When the user has
+finished, the words are stored, and what they ask of the agent's manner is done. All of it on the
+thought clock; the frames never wait. What memory's rules are not sure of an LLM may judge when
+the user has finished; that is told a moment later.
 
 ``inject=False`` is background transcription: it stores, and tells nothing.
 """
@@ -14,30 +15,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from coda_voice.attendants import Attendant, UserText
 from coda_voice.errors import ComponentNotInitializedError, VoiceProcessingError
-from coda_voice.events import (
-    ConversationFailed,
-    MemoryInjected,
-    MemoryStored,
-    PersonalityAdapted,
-    RefusedMemory,
-)
+from coda_voice.events import ConversationFailed
+from coda_voice.memory_events import adapted, injected, stored
+from coda_voice.memory_notes import MemoryNotes
 from coda_voice.moshi.conditioning import Conditioner, Injection, Limits, Refusal, Say
 from coda_voice.recollection import (
-    By,
     Recalled,
     VoiceMemory,
     VoicePersonality,
-    memories_for_llm,
 )
 from coda_voice.scripted_voice import ScriptedVoice
+from coda_voice.searches import Moment, Searches, TooSlow
 
 if TYPE_CHECKING:
     from coda_voice.conversation import Conversation
@@ -48,18 +42,12 @@ logger = logging.getLogger(__name__)
 
 RECALL_SECONDS = 0.15
 """Slower, and what came to mind comes too late to be told."""
-NEW_WORDS = 2
-"""Of the user before there is another search in the same turn."""
-MOST_SEARCHES = 5
-"""In one turn, the last one apart."""
 GREETING_STALE = 250
 """Frames: a greeting that found no pause in twenty seconds is not said."""
 LETTING_GO_SECONDS = 5.0
 """How long the end of a conversation waits for what is still being stored."""
-_RECENT = 6
-"""Memories told lately, which an LLM is told as well."""
 
-
+Part = Literal["memory", "personality"]
 More = Callable[[], Coroutine[object, object, Recalled]]
 
 
@@ -71,16 +59,6 @@ def _voice_of(conversation: Conversation) -> Say | None:
     return lambda text, generation: voice.say(
         text, origin="greeting", generation=generation, stale_after=GREETING_STALE
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """What the user is saying when something comes to mind; ``began``: when we learnt of it."""
-
-    said: str
-    final: bool
-    generation: int
-    began: float
 
 
 class Remembering(Attendant):
@@ -110,20 +88,20 @@ class Remembering(Attendant):
         """Turns or parts of turns for which memory was too slow."""
         self._inject = inject
         self._limits = limits or Limits()
-        self._recall_seconds = recall_seconds
         self._say = say
         self._greets = greets
         self._voice = voice
         self._conditioner: Conditioner | None = None
         self._begun: asyncio.Task[None] | None = None
-        self._search: asyncio.Task[Recalled] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping: set[asyncio.Task[None]] = set()
-        self._searched_words = self._searches = 0
+        self._searches = Searches(recall_seconds, lambda error: self._failed(error, "memory"))
+        self._over = -1
+        """The last turn that the user has finished."""
         self._unsure: More | None = None
         """What the last search left for an LLM to judge when the user has finished."""
-        self._recent: deque[str] = deque(maxlen=_RECENT)
-        self._reported: set[str] = set()
+        self._notes = MemoryNotes()
+        self._reported: set[tuple[Part, str]] = set()
 
     @property
     def conditioner(self) -> Conditioner:
@@ -148,7 +126,7 @@ class Remembering(Attendant):
             say=self._say,
             limits=self._limits,
         )
-        self._begun = self._start(self._begin(self._conditioner), self._tasks)
+        self._begun = self._start(self._begin(self._conditioner), self._tasks, "memory")
 
     async def ready(self) -> None:
         """Wait until the prompt is in: frames pushed from now on are heard by who knows."""
@@ -157,8 +135,9 @@ class Remembering(Attendant):
 
     def turn_began(self, generation: int) -> None:
         """Search afresh in this turn."""
-        self._searched_words = self._searches = 0
-        self._unsure = None
+        self._searches.newest = self._unsure = None
+        if self._inject and self.memory is not None:
+            self._write_note()
 
     def user_text(self, said: UserText) -> None:
         """Recall on the words so far; store the whole turn."""
@@ -166,24 +145,39 @@ class Remembering(Attendant):
         if not text:
             return
         if self._inject and self.memory is not None:
-            moment = _Moment(text, said.final, said.generation, time.perf_counter())
-            new = len(text.split()) - self._searched_words
-            if new > 0 and (said.final or (new >= NEW_WORDS and self._searches < MOST_SEARCHES)):
-                self._searched_words += new
-                self._searches += 1
-                self._start(self._recall(self.memory, moment), self._tasks)
+            if self._searches.wanted(text, said):
+                self._search_for(self.memory, Moment(text, said.final, said.generation))
             elif said.final and self._unsure is not None:
-                self._start(self._ask(self._unsure, moment), self._tasks)
+                moment = Moment(text, True, said.generation)
+                self._start(self._ask(self._unsure, moment), self._tasks, "memory")
         if said.final:
-            self._unsure = None
-            self._start(self._keep(text), self._keeping)
+            self._unsure, self._over = None, said.generation
+            if self.personality is not None:
+                self._start(self._hear(self.personality, text), self._keeping, "personality")
+            if self.memory is not None:
+                self._start(self._keep(self.memory, said), self._keeping, "memory")
+
+    async def recollect(self, said: str) -> None:
+        """Search for all of the words if that has not been done, and wait until it is noted."""
+        if self.memory is None or not self._inject:
+            return
+        moment, said = self._searches.newest, said.strip()
+        # The text may begin with an earlier turn, which this one goes on with.
+        if moment is None or not said.endswith(moment.said):
+            moment = Moment(said, False, self.conversation.generation)
+            self._search_for(self.memory, moment)
+        await moment.noted.wait()
+
+    def _search_for(self, memory: VoiceMemory, moment: Moment) -> None:
+        self._searches.newest = moment
+        self._start(self._recall(memory, moment), self._tasks, "memory")
 
     def heard(self, heard: Heard) -> None:
         """Do what waited for the cooldown of the prompt."""
         if self._conditioner is not None and self._conditioner.waiting:
             later = self._conditioner.catch_up()
             if later is not None:
-                self._start(self._report(later), self._tasks)
+                self._start(self._report(later), self._tasks, "memory")
 
     async def become(self, personality: VoicePersonality) -> None:
         """Be somebody else from now on: the prompt is exchanged while the conversation runs."""
@@ -191,7 +185,14 @@ class Remembering(Attendant):
         if self._conditioner is not None:
             await self._note(personality)
             self._conditioner.describe(await self._persona(personality))
-            self._start(self._report(self._conditioner.refresh()), self._tasks)
+            telling = self._conditioner.refresh()
+            self._start(self._report(telling), self._tasks, "personality")
+
+    def forgotten(self) -> None:
+        """Something of the user's memories was deleted: tell it no more."""
+        if self.memory is not None and self._inject and self.conversation.ended is None:
+            self._notes.forget()
+            self._start(self._know(self.memory), self._tasks, "memory")
 
     def closed(self) -> None:
         """Stop telling; what is being stored is stored."""
@@ -210,18 +211,26 @@ class Remembering(Attendant):
 
     async def _begin(self, conditioner: Conditioner) -> None:
         if self.personality is not None:
-            conditioner.describe(await self._persona(self.personality))
-            await self._note(self.personality)
-            greeting = self.personality.greeting
-            if self._greets and greeting and self._say is not None:
-                self._say(greeting, self.conversation.generation)
+            introducing = self._introduce(conditioner, self.personality)
+            await asyncio.wait([self._start(introducing, self._tasks, "personality")])
         facts: Sequence[str] = ()
+        try:
+            if self.memory is not None and self._inject:
+                facts = await self.memory.known()
+                self._notes.know(facts)
+                self._write_note()
+        finally:
+            if facts or self.personality is not None:
+                await self._report(conditioner.begin(facts))
         if self.memory is not None and self._inject:
-            facts = await self.memory.known()
-        if facts or self.personality is not None:
-            await self._report(conditioner.begin(facts))
-        if self.memory is not None and self._inject:
-            self._start(self.memory.prepare(), self._tasks)
+            self._start(self.memory.prepare(), self._tasks, "memory")
+
+    async def _introduce(self, conditioner: Conditioner, personality: VoicePersonality) -> None:
+        conditioner.describe(await self._persona(personality))
+        await self._note(personality)
+        greeting = personality.greeting
+        if self._greets and greeting and self._say is not None:
+            self._say(greeting, self.conversation.generation)
 
     async def _persona(self, personality: VoicePersonality) -> str:
         models = self.conversation.slot.models
@@ -234,32 +243,30 @@ class Remembering(Attendant):
         """Let an LLM know who it is."""
         self.conversation.notes["personality"] = await personality.enhance_prompt("")
 
-    async def _recall(self, memory: VoiceMemory, moment: _Moment) -> None:
-        if self._search is not None and not self._search.done():
-            self._skip(moment, "the search before this one is still going on")
+    async def _recall(self, memory: VoiceMemory, moment: Moment) -> None:
+        try:
+            recalled = await self._searches.search(memory, moment)
+            if recalled is None:
+                return
+            await self._tell(recalled, moment)
+        except TooSlow as error:
+            self._skip(moment, str(error))
             return
-        self._search = asyncio.create_task(memory.recall(moment.said))
-        done, _ = await asyncio.wait([self._search], timeout=self._recall_seconds)
-        if not done:
-            self._search.add_done_callback(self._came_too_late)
-            self._skip(moment, f"it took more than {self._recall_seconds * 1e3:.0f} ms")
-            return
-        recalled = self._search.result()
-        await self._tell(recalled, moment)
-        if recalled.more is not None and moment.final:
+        finally:
+            moment.noted.set()
+        if recalled.more is not None and moment.generation <= self._over:
             await self._ask(recalled.more, moment)
         elif not moment.final:
             self._unsure = recalled.more
 
-    async def _ask(self, more: More, moment: _Moment) -> None:
+    async def _ask(self, more: More, moment: Moment) -> None:
         """Tell what an LLM finds relevant of that of which the rules were not sure."""
         await self._tell(await more(), moment)
 
-    async def _tell(self, recalled: Recalled, moment: _Moment) -> None:
-        for fact in recalled.told:
-            if fact not in self._recent:
-                self._recent.append(fact)
-        self.conversation.notes["memory"] = memories_for_llm(list(self._recent))
+    async def _tell(self, recalled: Recalled, moment: Moment) -> None:
+        self._notes.add(recalled.told, moment.generation)
+        self._write_note()
+        moment.noted.set()
         decided = time.perf_counter() - moment.began
         told = Injection("none", None, moment.generation)
         if recalled.told and self._conditioner is not None:
@@ -267,92 +274,56 @@ class Remembering(Attendant):
             told = await asyncio.wrap_future(telling)
         if recalled.told or recalled.refused:
             refused = tuple(Refusal(text, reason) for text, reason in recalled.refused)
-            self._publish(told, moment.said, decided, refused=refused, by=recalled.by)
-
-    async def _keep(self, said: str) -> None:
-        if self.personality is not None:
-            adapted = await self.personality.hear(said)
-            for change in adapted:
-                self.conversation.publish(
-                    PersonalityAdapted(
-                        conversation_id=self.conversation.id,
-                        time=self.conversation.seconds,
-                        generation=self.conversation.generation,
-                        trait=change.trait,
-                        before=change.before,
-                        after=change.after,
-                        because=change.because,
-                    )
+            self.conversation.publish(
+                injected(
+                    self.conversation, told, moment.said, decided, refused=refused, by=recalled.by
                 )
-            if adapted and self._conditioner is not None:
-                await self.become(self.personality)
-        if self.memory is None:
-            return
-        kept = await self.memory.keep(said)
-        self.conversation.publish(
-            MemoryStored(
-                conversation_id=self.conversation.id,
-                time=self.conversation.seconds,
-                generation=self.conversation.generation,
-                text=kept.text,
-                facts=kept.facts,
-                by=kept.by,
-                refused=tuple(RefusedMemory(text=t, reason=why) for t, why in kept.refused),
-                why_not=kept.why_not,
             )
-        )
-        if kept.facts and self._inject and self._conditioner is not None:
-            known = await self.memory.known()
+
+    def _write_note(self) -> None:
+        self.conversation.notes["memory"] = self._notes.text(self.conversation.generation)
+
+    async def _hear(self, personality: VoicePersonality, said: str) -> None:
+        changes = await personality.hear(said)
+        for change in changes:
+            self.conversation.publish(adapted(self.conversation, change))
+        if changes and self._conditioner is not None:
+            await self.become(personality)
+
+    async def _keep(self, memory: VoiceMemory, said: UserText) -> None:
+        kept = await memory.keep(said.text.strip())
+        self.conversation.publish(stored(self.conversation, kept))
+        if kept.facts and self._inject:
+            self._notes.doubt(said.generation)
+            await self._know(memory)
+
+    async def _know(self, memory: VoiceMemory) -> None:
+        """Have prompt and notes say what is known by now."""
+        known = await memory.known()
+        self._notes.know(known)
+        self._write_note()
+        if self._conditioner is not None:
             await self._report(self._conditioner.know(known))
 
     async def _report(self, telling: Future[Injection]) -> None:
         """Say what became of telling something that lasts."""
-        self._publish(await asyncio.wrap_future(telling))
+        self.conversation.publish(injected(self.conversation, await asyncio.wrap_future(telling)))
 
     # ---- reporting -----------------------------------------------------------------------
 
-    def _publish(
-        self,
-        told: Injection,
-        said: str = "",
-        seconds: float = 0.0,
-        *,
-        refused: Sequence[Refusal] = (),
-        skipped: str | None = None,
-        by: By = "rules",
-    ) -> None:
-        """Tell what was told; ``said`` is empty for what lasts."""
-        self.conversation.publish(
-            MemoryInjected(
-                conversation_id=self.conversation.id,
-                time=self.conversation.seconds,
-                generation=told.generation,
-                injected=told.told,
-                channel=told.channel,
-                frame=told.frame,
-                refused=tuple(
-                    RefusedMemory(text=one.text, reason=one.reason)
-                    for one in (*told.refused, *refused)
-                ),
-                said=said,
-                skipped=skipped,
-                milliseconds=seconds * 1e3,
-                by=by,
-            )
-        )
-
-    def _skip(self, moment: _Moment, reason: str) -> None:
+    def _skip(self, moment: Moment, reason: str) -> None:
         self.skipped += 1
         nothing = Injection("none", None, moment.generation)
         taken = time.perf_counter() - moment.began
-        self._publish(nothing, moment.said, taken, skipped=reason)
-
-    def _came_too_late(self, search: asyncio.Task[Recalled]) -> None:
-        if not search.cancelled() and (error := search.exception()) is not None:
-            self._failed(error)
+        self.conversation.publish(
+            injected(self.conversation, nothing, moment.said, taken, skipped=reason)
+        )
 
     def _start(
-        self, work: Coroutine[object, object, None], among: set[asyncio.Task[None]]
+        self,
+        work: Coroutine[object, object, None],
+        among: set[asyncio.Task[None]],
+        part: Part,
     ) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         among.add(task)
@@ -360,21 +331,28 @@ class Remembering(Attendant):
         def over(task: asyncio.Task[None]) -> None:
             among.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._failed(error)
+                self._failed(error, part)
 
         task.add_done_callback(over)
         return task
 
-    def _failed(self, error: BaseException) -> None:
-        """Say once what is wrong; the conversation goes on without memory, which tries again."""
-        known = isinstance(error, VoiceProcessingError)
-        code = error.error_code if isinstance(error, VoiceProcessingError) else "memory_failed"
-        if not known:
-            logger.error("memory or personality failed", exc_info=error)
-            self.memory = self.personality = None
-        if code in self._reported:
+    def _failed(self, error: BaseException, part: Part) -> None:
+        """Say once what is wrong; the conversation goes on without, and tries again next time.
+
+        What fails in an unknown way is switched off; the other part is not.
+        """
+        if isinstance(error, VoiceProcessingError):
+            code = error.error_code
+        else:
+            logger.error("%s failed", part, exc_info=error)
+            code = f"{part}_failed"
+            if part == "memory":
+                self.memory = None
+            else:
+                self.personality = None
+        if (part, code) in self._reported:
             return
-        self._reported.add(code)
+        self._reported.add((part, code))
         self.conversation.publish(
             ConversationFailed(
                 conversation_id=self.conversation.id,

@@ -69,6 +69,8 @@ class MemoryStore:
         self.tables.use_model(model)
         self.states = PersonalityStates.beside(str(where), storage_options, now)
         """What users made of the characters: forgotten with their memories."""
+        self.when_forgotten: list[Callable[[str], None]] = []
+        """Called with a user's id when something of that user was forgotten; in any thread."""
         self.embedder = EmbedWorker(model, load_model)
         self.upkeep = Upkeep(self.tables, max_memories, now)
         self.writer = Writer(self.tables, self.embedder, self.upkeep)
@@ -164,6 +166,8 @@ class MemoryStore:
                 return self._forget_some(owner, chosen, holding)
 
         result = self.writer.call(run).result()
+        for tell in tuple(self.when_forgotten):
+            tell(owner.user_id)
         return int(str(result))
 
     def _forget_everything(self, owner: Owner) -> int:

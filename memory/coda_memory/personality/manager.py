@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from coda_memory.owner import Owner
 from coda_memory.personality.character import Character
 from coda_memory.personality.feedback import wishes
@@ -88,8 +90,10 @@ class Personality:
         return "\n\n".join(part for part in parts if part)
 
     async def hear(self, text: str) -> list[Adjustment]:
-        """Learn from what the user said."""
-        return self.feedback(text)
+        """Learn from what the user said; writing it down holds up nobody else."""
+        if not (self.adapts and wishes(text)):
+            return []
+        return await asyncio.to_thread(self.feedback, text)
 
     # ---- Coda's interface -------------------------------------------------------------------
 
@@ -118,11 +122,11 @@ class Personality:
 
     async def process_user_input(self, text: str) -> None:
         """Learn from what the user said."""
-        self.feedback(text)
+        await self.hear(text)
 
     async def process_assistant_response(self, text: str) -> None:
         """Nothing is learnt from what the agent said."""
 
     async def process_feedback(self, feedback: str, feedback_type: str = "explicit") -> None:
         """Learn from feedback in words."""
-        self.feedback(feedback)
+        await self.hear(feedback)
