@@ -55,7 +55,7 @@ class Report:
     answer_ms: float | None
     """End of the question to the agent's first sound."""
     barge_in_ms: float | None
-    """First sound of the interruption to the agent's silence."""
+    """First sound of the interruption to the agent's silence; None: it spoke no more, or on."""
     agent_seconds: float
     """Sound of the agent that was heard."""
     more_conversations: int | None
@@ -162,26 +162,32 @@ class Probe:
             if began is None and level_dbfs(frame) > AGENT_LEVEL_DBFS:
                 began = self._clock()
             await self._send(frame)
+        if began is None:
+            return None
         for _ in range(WAIT_FRAMES):
             silent = self._silent_since(began)
-            if silent is not None and began is not None:
-                return silent - began
+            if silent is not None:
+                return silent - began if silent > began else None
             await self._silence(1)
         return None
 
-    def _silent_since(self, since: float | None) -> float | None:
-        """When the agent fell silent for at least five frames, after ``since``."""
-        after = [a for a in self._arrived if since is not None and a.time >= since]
-        quiet: float | None = None
+    def _silent_since(self, since: float) -> float | None:
+        """When the agent fell silent for at least five frames; ``since``: it was so all the time.
+
+        None while it speaks, and while nothing comes that says whether it does.
+        """
+        after = [a for a in self._arrived if a.time >= since]
+        quiet: float | None = since
         count = 0
         for arrival in after:
             quiet, count = (None, 0) if arrival.loud else (quiet or arrival.time, count + 1)
             if count >= QUIET_FRAMES:
                 return quiet
         last = after[-1].time if after else since
-        if last is not None and self._clock() - last > QUIET_FRAMES * FRAME_SECONDS:
-            return quiet or last  # a protocol that sends nothing while the agent is silent
-        return None
+        stopped = self._clock() - last > QUIET_FRAMES * FRAME_SECONDS
+        # Only where nothing is sent while the agent is silent: elsewhere it is the server that
+        # does not keep up, and the agent may be in the middle of a word.
+        return (quiet or last) if stopped and not self._link.aligned else None
 
     def report(
         self,
