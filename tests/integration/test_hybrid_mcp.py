@@ -140,6 +140,18 @@ async def test_a_server_that_does_not_answer_is_waited_for_in_vain_only_once(
         assert len(changes) == 1
 
 
+async def test_a_server_that_never_tells_its_tools_does_not_stay_starting_for_ever(
+    engine: Engine, tmp_path: Path
+):
+    script = str(Path(SERVER).with_name("mcp_secretive.py"))
+    secretive = f"secretive: {{command: {sys.executable}, args: [{script}], connect_timeout: 5}}"
+    async with talking(engine, settings(tmp_path, secretive)) as (talk, _server, changes):
+        assert [(change.server, change.state) for change in changes] == [("secretive", "failed")]
+        status = await talk.manager.get_system_status()
+        assert "cannot be listed" in status.tool_servers["secretive"]
+        assert await ask(talk, "get_date"), "the rest goes on"
+
+
 async def test_without_tools_no_server_is_started(engine: Engine, tmp_path: Path):
     file = settings(tmp_path, SUMS)
     file.write_text(f"{file.read_text()}  tools_enabled: false\n")

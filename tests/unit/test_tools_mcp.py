@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 from coda_tools import ToolRegistry, tool
 from coda_tools.mcp_servers import McpServers
@@ -14,6 +15,7 @@ from coda_tools.mcp_servers import McpServers
 from coda_voice.errors import ConfigurationError
 
 SERVER = str(Path(__file__).parent.parent / "data" / "mcp_server.py")
+SECRETIVE = str(Path(SERVER).with_name("mcp_secretive.py"))
 STDIO = {"command": sys.executable, "args": [SERVER], "timeout": 10.0}
 
 
@@ -88,6 +90,20 @@ async def test_an_http_server_that_is_not_there_is_named_and_the_rest_goes_on():
     async with McpServers(config, registry) as servers:
         assert "gone" in servers.failures["gone"]
     assert list(registry.specs()) == []
+
+
+async def test_a_server_that_never_tells_its_tools_is_given_up_told_of_and_ended():
+    secretive = {"command": sys.executable, "args": [SECRETIVE], "connect_timeout": 5.0}
+    registry, told = ToolRegistry(), []
+    config = {"secretive": secretive, "sums": {**STDIO, "connect_timeout": 60.0}}
+    async with asyncio.timeout(100), McpServers(config, registry, report=told.append) as servers:
+        assert "cannot be listed: no answer within 5 s" in servers.failures["secretive"]
+        assert {(change.server, change.state) for change in told} == {
+            ("secretive", "failed"), ("sums", "ready"),
+        }  # fmt: skip
+        assert (await registry.call("add", {"a": 3, "b": 4})).result == "7"
+        children = psutil.Process().children(recursive=True)
+        assert not [child for child in children if SECRETIVE in child.cmdline()]
 
 
 @pytest.mark.parametrize(

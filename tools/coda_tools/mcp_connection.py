@@ -118,23 +118,19 @@ class McpConnection:
             await asyncio.wait({holder})
 
     async def tools(self) -> list[McpTool]:
-        """List the server's tools. Raises IntegrationError."""
+        """List the server's tools, in ``connect_timeout``; IntegrationError if it cannot."""
         client = await self.client()
-        tools: list[McpTool] = []
-        cursor: str | None = None
         try:
-            for _page in range(MAX_PAGES):
-                listed = await client.list_tools(cursor=cursor)
-                tools += listed.tools
-                cursor = listed.next_cursor
-                if cursor is None:
-                    break
-        except UNREACHABLE as error:
+            async with asyncio.timeout(self.server.connect_timeout):
+                return await _listed(client)
+        except (*UNREACHABLE, TimeoutError) as error:
+            # What has not told its tools is of no use; the next attempt begins with another.
+            await self.drop()
+            reason = str(error) or f"no answer within {self.server.connect_timeout:g} s"
             raise IntegrationError(
-                f"The tools of the MCP server {self.name!r} cannot be listed: {error}",
+                f"The tools of the MCP server {self.name!r} cannot be listed: {reason}",
                 server=self.name,
             ) from error
-        return tools
 
     async def call(self, tool: str, arguments: Mapping[str, object]) -> str:
         """Call a tool and give its text. Raises IntegrationError if it says it failed."""
@@ -168,6 +164,18 @@ class McpConnection:
         except (*UNREACHABLE, TimeoutError):
             return False
         return True
+
+
+async def _listed(client: Client) -> list[McpTool]:
+    tools: list[McpTool] = []
+    cursor: str | None = None
+    for _page in range(MAX_PAGES):
+        listed = await client.list_tools(cursor=cursor)
+        tools += listed.tools
+        cursor = listed.next_cursor
+        if cursor is None:
+            break
+    return tools
 
 
 def _text(result: CallToolResult) -> str:
