@@ -68,6 +68,8 @@ class _Thinking:
     messages: list[Message] = field(default_factory=list)
     kept: list[ToolOutcome] = field(default_factory=list)
     """Late results of earlier turns that this one's prompt tells of."""
+    told: set[str] = field(default_factory=set)
+    """What tools have had said while they ran."""
 
 
 class _Enough(Exception):
@@ -247,7 +249,12 @@ class Reasoner:
             await self._run_tools(state, calls)
 
     async def _run_tools(self, state: _Thinking, calls: Sequence[ToolCall]) -> None:
-        outcomes = await self._runner.run(calls, state.turn.generation)
+        loop = asyncio.get_running_loop()
+        filler = loop.call_later(self._settings.filler_after, self._fill_for_tools, state)
+        try:
+            outcomes = await self._runner.run(calls, state.turn.generation)
+        finally:
+            filler.cancel()
         bad = any(o.fault in ("invalid_arguments", "unknown_tool") for o in outcomes)
         state.bad_rounds += bad
         state.tools_ran = True
@@ -321,23 +328,38 @@ class Reasoner:
 
     def _fill(self, state: _Thinking) -> None:
         """Say something while the user waits, unless the answer has begun."""
-        if state.answer.spoken:
+        if state.answer.spoken or self._fill_for_tools(state):
             return
-        own = [spec.speak_while_running for spec in self._runner.running()]
-        phrase = next((words for words in own if words), None) or next(self._phrases)
-        if phrase:
+        if phrase := next(self._phrases):
             self._say(state, phrase, "filler")
 
+    def _fill_for_tools(self, state: _Thinking) -> bool:
+        """Say what one of the tools at work has to say meanwhile; False if none has."""
+        own = (spec.speak_while_running for spec in self._runner.running())
+        phrase = next((words for words in own if words and words not in state.told), None)
+        if phrase is None:
+            return False
+        state.told.add(phrase)
+        self._say(state, phrase, "filler")
+        return True
+
     async def _fail(self, state: _Thinking, error: LlmError) -> None:
-        """Let another answer if nothing has been said yet; else apologise, once."""
+        """Let another answer if nothing has been said yet; else apologise, once.
+
+        The others have what is left of the turn's time, or that of a first word.
+        """
+        settings = self._settings
+        left = state.started + settings.turn_timeout - _now()
+        until = _now() + max(left, settings.first_timeout)
         asked = state.client
         for other in self._others(asked):
             if state.answer.spoken:
                 break
             state.client, state.detail = other, None
             try:
-                await self._rounds_of_fallback(state, error)
-            except LlmError:
+                async with asyncio.timeout_at(until):
+                    await self._rounds_of_fallback(state, error)
+            except (LlmError, TimeoutError):
                 state.client = asked
             else:
                 return

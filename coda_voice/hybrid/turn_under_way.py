@@ -106,9 +106,7 @@ class TurnUnderWay:
         spoken = self.spoken
         filler = sentence.kind == "filler"
         if spoken is not None and not spoken.over:
-            if filler:
-                return True
-            if spoken.answer_from is None:
+            if spoken.answer_from is None and not filler:
                 spoken.answer_from = len(spoken.text.split())
             return self.voice.append(spoken, sentence.text)
         if spoken is not None and spoken.origin == "answer":

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 
 import pytest
@@ -16,7 +17,7 @@ from coda_voice.hybrid.answer import ReasonerSettings, Turn
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.hybrid.ollama_client import OllamaClient
 from coda_voice.hybrid.reasoner import Reasoner
-from tests.integration.llm_server import LlmServer, calls, done, frame, text
+from tests.integration.llm_server import LlmServer, calls, closing, done, frame, text
 
 PATIENT = ReasonerSettings(first_timeout=20.0, stall_timeout=20.0, filler_after=20.0)
 IMPATIENT = ReasonerSettings(first_timeout=1.0, stall_timeout=1.0)
@@ -218,6 +219,54 @@ async def test_something_is_said_while_a_tool_takes_long():
             heard.append((sentence.kind, sentence.text))
             release.set()
     assert heard == [("filler", "I am looking it up."), ("answer", "Found it.")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "before"),
+    [
+        ([[0.9, *call(("search", {}))]], []),
+        ([call(("quick", {})), [0.9, *call(("search", {}))]], []),
+        ([[frame(content="Let me look. "), *call(("search", {}))]], [("answer", "Let me look.")]),
+    ],
+    ids=["a slow LLM", "a second round", "a sentence before the call"],
+)
+async def test_a_tool_that_takes_long_has_its_own_sentence_whatever_was_said(answers, before):
+    release = asyncio.Event()
+
+    @tool(speak_while_running="I am looking it up.", timeout=60)
+    async def search() -> str:
+        """Search."""
+        await release.wait()
+        return "found"
+
+    @tool
+    async def quick() -> str:
+        """Prepare."""
+        return "ready"
+
+    settings = dataclasses.replace(PATIENT, filler_after=0.3, waiting_phrases=("One moment.",))
+    async with (
+        LlmServer(*answers, text("Found it.")) as server,
+        thinking(server, search, quick, settings=settings) as (r, _),
+    ):
+        heard = []
+        async for sentence in r.start(Turn(1, "Search it.")):
+            if sentence.text != "One moment.":  # how soon this one comes is not judged here
+                heard.append((sentence.kind, sentence.text))
+            if sentence.text == "I am looking it up.":
+                release.set()
+    assert heard == [*before, ("filler", "I am looking it up."), ("answer", "Found it.")]
+
+
+async def test_who_stands_in_has_no_more_than_the_rest_of_the_turns_time():
+    """It goes on thinking, a word now and then: it is never silent, and never answers."""
+    thoughts = [step for _ in range(300) for step in (frame(thinking="hm "), 0.2)]
+    settings = ReasonerSettings(first_timeout=1.0, turn_timeout=2.0, filler_after=60.0)
+    async with LlmServer(thoughts) as server, closing(OllamaClient("slow", server.url)) as slow:
+        async with thinking("http://127.0.0.1:9", settings=settings, fallback=slow) as (r, events):
+            assert texts(await hear(r)) == ["Sorry, I cannot think about that right now."]
+        assert (ended(events).code, ended(events).llm) == ("llm_unreachable", "ollama/m")
+        await server.broken_off.wait()
 
 
 @pytest.mark.parametrize(
