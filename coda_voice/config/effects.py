@@ -103,6 +103,7 @@ ACTS: dict[str, str] = {
     "server.resume_seconds": "coda_voice/server/sessions.py",
     "server.drain_seconds": "coda_voice/server/run.py",
     "server.message_kb": "coda_voice/server/run.py",
+    "server.body_kb": "coda_voice/server/bodies.py",
     "server.messages_per_second": "coda_voice/server/socket.py",
     "server.connections_per_address": "coda_voice/server/front.py",
     "server.connects_per_second": "coda_voice/server/front.py",

@@ -79,6 +79,8 @@ class ServerConfig(BaseModel):
     """For so long conversations may go on after SIGTERM."""
     message_kb: int = Field(default=1_024, ge=16, le=65_536)
     """The biggest message, in KiB."""
+    body_kb: int = Field(default=256, ge=16, le=65_536)
+    """The biggest body of an HTTP request, in KiB."""
     messages_per_second: int = Field(default=200, ge=10, le=100_000)
     connections_per_address: int = Field(default=64, ge=1, le=100_000)
     connects_per_second: int = Field(default=50, ge=1, le=100_000)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from coda_voice.config import VoiceConfig
@@ -25,8 +26,10 @@ from coda_voice.errors import ConfigurationError, VoiceProcessingError
 from coda_voice.manager import VoiceManager
 from coda_voice.server import edges
 from coda_voice.server.access import Access
+from coda_voice.server.bodies import Bodies
 from coda_voice.server.front import Front, refusal
 from coda_voice.server.gate import Gate, listed
+from coda_voice.server.logins import DescribedApp
 from coda_voice.server.page import page_routes
 from coda_voice.server.recordings import recording_routes
 from coda_voice.server.routes import conversations, events, health, memories, settings, voice
@@ -70,7 +73,7 @@ def create_app(
         async with _running(front, traces, own=manager is None):
             yield
 
-    app = FastAPI(
+    app = DescribedApp(
         title="coda-voice",
         version=importlib.metadata.version("coda-voice"),
         description="A full-duplex voice. The WebSockets are described in "
@@ -87,7 +90,9 @@ def create_app(
     app.router.routes.extend(page_routes())
     app.add_exception_handler(VoiceProcessingError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
-    app.add_middleware(
+    app.add_exception_handler(HTTPException, _no_such_route)
+    app.add_middleware(Bodies, settings=server)
+    app.add_middleware(  # in front of it: what is added last is asked first
         Gate, settings=server, addresses=front.addresses, open_to_all=front.access.open
     )
     if server.proxies:
@@ -145,3 +150,10 @@ async def _not_understood(request: Request, error: Exception) -> JSONResponse:
     where = ".".join(str(part) for part in first["loc"])
     body = {"error": {"code": "bad_request", "message": f"{where}: {first['msg']}"}}
     return JSONResponse(body, 422)
+
+
+async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    body = {"error": {"code": code, "message": f"{error.detail}."}}
+    return JSONResponse(body, error.status_code, error.headers)

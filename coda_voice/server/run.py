@@ -1,13 +1,15 @@
 """Runs the application on real sockets until it is told to stop, and then drains it.
 
-uvicorn does the HTTP and WebSocket framing. Ours are the sockets' options, which bound what
-the kernel buffers for a slow reader, the doorstep, on which connections wait that have asked
-for nothing yet, and what a signal does: the first begins the drain, the second ends it at once.
+uvicorn does the HTTP and WebSocket framing, HTTP by h11: its other parser, httptools, keeps a
+header of any length. Ours are the sockets' options, which bound what the kernel buffers for a
+slow reader, the doorstep, on which connections wait that have asked for nothing yet, and what a
+signal does: the first begins the drain, the second ends it at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import ssl
@@ -17,19 +19,31 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from coda_voice.config.server import ServerConfig
 from coda_voice.errors import ConfigurationError
-from coda_voice.server.doorstep import Callers, Doorstep
+from coda_voice.server.doorstep import HEAD_BYTES, Callers, Doorstep
 from coda_voice.server.front import Front
 
 SEND_BUFFER_BYTES = 32_768
 """Of a connection in the kernel, which doubles it: about a second of sound, not a minute."""
 UNACKNOWLEDGED_MS = 20_000
 """A connection whose data nobody acknowledges, or has room for, is gone after so long."""
+BACKLOG = 128
+"""Connections that may wait to be accepted: the loop takes all of them in one go, and while it
+does, no conversation goes on."""
 PING_SECONDS = 10.0
+ANSWERED = frozenset(
+    {
+        "ASGI callable returned without completing handshake.",
+        "Invalid HTTP request received.",
+        "Unsupported upgrade request.",
+    }
+)
+"""What uvicorn complains of in its log though whoever asked has their answer (the first: refused
+with 401, 403 or 429). A stranger could write a line for every connection."""
 
 
 class Server(uvicorn.Server):
@@ -72,13 +86,15 @@ def make_server(app: FastAPI) -> Server:
 
         def __init__(self, server_state: ServerState, **rest: object) -> None:
             def make() -> asyncio.Protocol:
-                return AutoHTTPProtocol(server_state=server_state, **rest)  # type: ignore[call-arg]
+                return H11Protocol(server_state=server_state, **rest)  # type: ignore[arg-type]
 
             super().__init__(callers, make, server_state.connections)  # type: ignore[arg-type]
 
     config = uvicorn.Config(
         app,
         http=OnTheDoorstep,
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=HEAD_BYTES,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -92,7 +108,12 @@ def make_server(app: FastAPI) -> Server:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
+    logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
     return Server(config, front)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    return record.msg not in ANSWERED
 
 
 def listen(settings: ServerConfig) -> socket.socket:
@@ -114,7 +135,7 @@ def listen(settings: ServerConfig) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
         listening.bind(address)
-        listening.listen(512)
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise _cannot_listen(settings, error) from error
