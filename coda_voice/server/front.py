@@ -65,6 +65,7 @@ class Front:
             settings.connections_per_address, settings.connects_per_second
         )
         self.metrics = Metrics(manager, self.sessions, self.addresses)
+        self.sessions.lost = self.metrics.lost
         self.log = EventLog(settings.events_kept, self.sessions.happened)
         self.stopping = asyncio.Event()
         """Set when streams that never end by themselves should."""

@@ -139,7 +139,7 @@ class Metrics:
         self._frame.labels("total").observe(total)
         self._added.observe(max(0.0, total - times.compute - times.engine_busy))
 
-    def dropped(self, where: str, frames: int) -> None:
+    def lost(self, where: str, frames: int) -> None:
         """Count frames that a session lost: its reader was slow (output), or sent too much."""
         self._dropped.labels(where).inc(frames)
 

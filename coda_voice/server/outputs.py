@@ -16,6 +16,8 @@ from coda_voice.moshi.frames import Pcm
 AUDIO_FRAMES = 25
 """Frames that may wait for a slow reader: two seconds; older sound is worthless."""
 MESSAGES = 256
+SLOW_SECONDS = 10.0
+"""A reader that has been losing audio for so long is told to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,28 @@ Output = (
 )
 
 
+Lost = Callable[[Literal["output", "input"], int], None]
+"""Is told of frames at the moment when they are lost; a reader of nothing is told nothing."""
+
+
+def slow_reader() -> Failed:
+    """Say why a reader that has been losing audio for SLOW_SECONDS must go."""
+    message = f"You have been reading slower than real time for {SLOW_SECONDS:.0f} s."
+    return Failed("slow_reader", message, fatal=True)
+
+
 @dataclass(slots=True)
 class Outbox:
     """Outputs in order, for one reader. Drops the oldest audio first, then the oldest message.
 
     ``behind_since`` is the time (by ``clock``) since when the reader has been losing audio
-    without ever having caught up; None while it keeps up.
+    without ever having caught up; None while it keeps up. ``lost`` counts what is dropped.
     """
 
     audio_frames: int = AUDIO_FRAMES
     messages: int = MESSAGES
     clock: Callable[[], float] = time.monotonic
+    lost: Lost = lambda where, frames: None
     dropped_audio: int = 0
     dropped_messages: int = 0
     behind_since: float | None = None
@@ -139,6 +152,7 @@ class Outbox:
                 self._drop(AgentAudio)
                 self.dropped_audio += 1
                 self._untold += 1
+                self.lost("output", 1)
                 if self.behind_since is None:
                     self.behind_since = self.clock()
             else:

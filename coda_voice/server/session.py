@@ -103,6 +103,8 @@ class Session:
         self.began = self.last_audio = time.monotonic()
         self.detached_since: float | None = self.began
         self.muted = False
+        self.too_slow = False
+        """Its protocol has an outbox of its own, whose reader has been slow for too long."""
         self.ended: str | None = None
         self.mode: str = self.manager.mode
         self.recorder: Recorder | None = None
@@ -168,14 +170,20 @@ class Session:
         if self.ended is None:
             self.ended = reason
             if failure is not None:
+                if self.outbox.behind_since is not None:
+                    self.outbox.drop_audio()  # too late for it, and the reason would come later
                 self.outbox.put(failure)
             if self.conversation.ended is None:
                 await self.manager.end_conversation(self.conversation.id, reason)
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        await self.over()
         recorder, self.recorder = self.recorder, None
         if recorder is not None:
             await asyncio.to_thread(recorder.close)
+
+    async def over(self) -> None:
+        """Wait until the conversation has ended and its last outputs are in the outbox."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     # ---- in ---------------------------------------------------------------------------
 

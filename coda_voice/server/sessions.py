@@ -22,16 +22,15 @@ from coda_voice.errors import (
 from coda_voice.events import Event
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.prompt import Prompt
+from coda_voice.server import outputs
 from coda_voice.server.access import Caller, may_touch
-from coda_voice.server.outputs import Draining, Failed
+from coda_voice.server.outputs import Draining, Failed, Lost
 from coda_voice.server.recording import Recorder
 from coda_voice.server.session import Session, Wish, checked_rate
 from coda_voice.server.voices import Voices
 
 RETRY_AFTER = 5
 """Seconds after which a refused client may try again."""
-SLOW_SECONDS = 10.0
-"""A reader that has been losing audio for so long is told to go."""
 WATCH_SECONDS = 0.25
 AUDIO_THREADS = 2
 
@@ -54,6 +53,8 @@ class Sessions:
         self.voices = Voices(settings.voices)
         self.draining = False
         self.refused = 0
+        self.lost: Lost = lambda where, frames: None
+        """Counts frames that sessions lose."""
         self.pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-server-audio")
         self._sessions: dict[str, Session] = {}
         self._by_token: dict[str, Session] = {}
@@ -129,7 +130,12 @@ class Sessions:
     async def _take_up(self, conversation_id: str, caller: Caller, wish: Wish) -> Session:
         """Make a session of a conversation; it is told what has happened from the start on."""
         session = Session(
-            self.manager.conversation(conversation_id), self.manager, caller, self.pool, wish
+            self.manager.conversation(conversation_id),
+            self.manager,
+            caller,
+            self.pool,
+            wish,
+            self.lost,
         )
         self._sessions[conversation_id] = session
         self._by_token[session.token] = session
@@ -311,12 +317,9 @@ class Sessions:
                 "token_expired", "Your token has expired; connect with a new one.", fatal=True
             )
         behind = session.outbox.behind_since
-        if behind is not None and now - behind > SLOW_SECONDS:
-            return "slow_reader", Failed(
-                "slow_reader",
-                f"You have been reading slower than real time for {SLOW_SECONDS:.0f} s.",
-                fatal=True,
-            )
+        slow = behind is not None and now - behind > outputs.SLOW_SECONDS
+        if slow or session.too_slow:
+            return "slow_reader", outputs.slow_reader()
         return None
 
     async def drain(self, seconds: float) -> None:

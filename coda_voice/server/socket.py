@@ -18,11 +18,13 @@ from coda_voice.server import commands
 from coda_voice.server.codecs import Codec, Message
 from coda_voice.server.front import Front
 from coda_voice.server.limits import RateLimit
-from coda_voice.server.outputs import AgentAudio, Dropped, Ended, Failed, Output, Pong
+from coda_voice.server.outputs import AgentAudio, Ended, Failed, Output, Pong
 from coda_voice.server.session import Session
 
 CLOSE_SECONDS = 2.0
-"""A client that reads nothing has so long to take its last messages."""
+"""A client that reads nothing has so long to take a close."""
+LAST_WORDS_SECONDS = 10.0
+"""A client that reads slowly has so long to take what was sent before the end; no slot waits."""
 CLEAN, POLICY, TOO_BIG, INTERNAL, RESTART, TRY_LATER = 1000, 1008, 1009, 1011, 1012, 1013
 UNKNOWN_RESUME, TAKEN_OVER = 4404, 4409
 CLOSE_CODES = {
@@ -75,8 +77,14 @@ class Connection:
         writer = asyncio.create_task(self._write(resumed))
         reader = asyncio.create_task(self._read())
         taken = asyncio.create_task(self._taken.wait())
+        over = asyncio.create_task(session.over())
+        theirs = {writer, reader, taken}
         try:
-            await asyncio.wait({writer, reader, taken}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*theirs, over}, return_when=asyncio.FIRST_COMPLETED)
+            if not any(task.done() for task in theirs):  # one who reads nothing is not waited for
+                await asyncio.wait(
+                    theirs, timeout=LAST_WORDS_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
             gone = _is_gone(writer)
             if gone and not taken.done():
                 # The socket was shut while we wrote. Whether that was a goodbye, which ends the
@@ -88,10 +96,12 @@ class Connection:
                 await self._after_reading(reader, writer, on_taken)
             elif writer.done():
                 await self._after_writing(writer, on_taken)
+            else:
+                await self._close(CLOSE_CODES.get(session.ended or "", POLICY))
         finally:
-            for task in (writer, reader, taken):
+            for task in (*theirs, over):
                 task.cancel()
-            await asyncio.gather(writer, reader, taken, return_exceptions=True)
+            await asyncio.gather(*theirs, over, return_exceptions=True)
             if session.ended is None and session.detached_since is None and not taken.done():
                 await self._lost(on_taken)  # this task itself was cancelled
 
@@ -186,8 +196,6 @@ class Connection:
             await self._send(output)
             if isinstance(output, AgentAudio):
                 self._front.metrics.sent_frame(output.heard.frame, time.perf_counter())
-            elif isinstance(output, Dropped):
-                self._front.metrics.dropped(output.where, output.frames)
             elif isinstance(output, Ended):
                 return
 

@@ -5,26 +5,43 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from fastapi import WebSocket, WebSocketDisconnect
 
 from coda_integrations.line import Line
 from coda_integrations.outbox import Outbox, OutboxFull
-from coda_voice.errors import AccessError, ProtocolError, VoiceProcessingError
+from coda_voice.errors import AccessError, ConversationError, ProtocolError, VoiceProcessingError
 from coda_voice.heard import Heard
+from coda_voice.server import outputs
 from coda_voice.server.limits import RateLimit
 
 ENDED, POLICY, FAILED, TRY_AGAIN = 1000, 1008, 1011, 1013
 """Close codes (RFC 6455, section 7.4.1; 1013: its registry)."""
 LAST_WORDS_SECONDS = 2.0
-"""For a client to take what was sent before the close."""
+"""For a client to take what was sent before the close, and the close itself."""
 
 
-class LimitedLine(Line):
-    """A line of a host that limits how many messages its client may send."""
+class ServedLine(Line):
+    """A line of a host that limits how many messages its client may send, and counts."""
 
     messages: RateLimit
+
+    @abstractmethod
+    def received(self, size: int) -> None:
+        """Count a message of the client's, of ``size`` bytes or characters."""
+
+    @abstractmethod
+    def sent(self, frame: Heard) -> None:
+        """Note that the sound of a frame was sent just now."""
+
+    @abstractmethod
+    def lost(self, frames: int) -> None:
+        """Count frames that the client was too slow to read."""
+
+    @abstractmethod
+    def too_slow(self) -> None:
+        """End the conversation, soon: the client has been too slow for too long."""
 
 
 class EdgeConnection(ABC):
@@ -36,7 +53,9 @@ class EdgeConnection(ABC):
         self._outbox = Outbox()
         self._over = asyncio.Event()
         self._code = ENDED
-        self._messages = line.messages if isinstance(line, LimitedLine) else None
+        self._served = line if isinstance(line, ServedLine) else None
+        self._frame: Heard | None = None
+        """The agent's frame of this moment."""
 
     @abstractmethod
     def received(self, message: str | bytes) -> None:
@@ -55,11 +74,30 @@ class EdgeConnection(ABC):
         return ()
 
     def send(self, message: str, *, sound: bool = False) -> None:
-        """Send a message, when the client reads; one that does not read is let go."""
+        """Send a message, when the client reads; one that does not read is let go.
+
+        ``sound``: it is the agent's voice, of which a slow reader loses the oldest.
+        """
         try:
-            self._outbox.put(message, sound=sound)
+            lost = self._outbox.put(message, self._frame if sound else None)
         except OutboxFull:
             self.end(POLICY)
+            return
+        if lost:
+            self._too_slow(lost)
+
+    def _too_slow(self, lost: int) -> None:
+        if self._served is not None:
+            self._served.lost(lost)
+        if self._outbox.behind_seconds <= outputs.SLOW_SECONDS or self._over.is_set():
+            return
+        self._outbox.drop_sound()  # too late for it, and the reason would come later
+        if self._served is not None:
+            self._served.too_slow()
+        else:
+            self.end(POLICY)
+            told = outputs.slow_reader()
+            self.failed(ConversationError(told.message, told.code))
 
     def end(self, code: int = ENDED) -> None:
         """Close the connection after what is waiting."""
@@ -103,23 +141,32 @@ class EdgeConnection(ABC):
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if self._messages is not None and not self._messages.take():
-                raise ProtocolError(
-                    "Too many messages a second.", "too_many_messages", close_code=POLICY
-                )
             text = message.get("text")
-            self.received(text if text is not None else message["bytes"])
+            data = text if text is not None else message["bytes"]
+            if self._served is not None:
+                if not self._served.messages.take():
+                    raise ProtocolError(
+                        "Too many messages a second.", "too_many_messages", close_code=POLICY
+                    )
+                self._served.received(len(data))
+            self.received(data)
 
     async def _write(self) -> None:
-        async for message in self._outbox:
+        told: Heard | None = None
+        async for waiting in self._outbox:
             try:
-                await self._socket.send_text(str(message))
+                await self._socket.send_text(waiting.message)
             except (WebSocketDisconnect, RuntimeError):
                 return  # the client has gone
+            if waiting.frame is not None and waiting.frame is not told:
+                told = waiting.frame  # several messages may be due with one frame
+                if self._served is not None:
+                    self._served.sent(told)
 
     async def _speak(self) -> None:
         async with aclosing(self.line.frames()) as frames:
             async for heard in frames:
+                self._frame = heard
                 self.heard(heard)
 
 
@@ -135,11 +182,10 @@ def refusal_code_of(error: VoiceProcessingError) -> int:
 
 
 async def close(websocket: WebSocket, code: int) -> None:
-    """Close a socket, if it is still there."""
-    try:
-        await websocket.close(code)
-    except (WebSocketDisconnect, RuntimeError):
-        return  # it was the client who closed
+    """Close a socket, if it is still there, without waiting for one who reads nothing."""
+    with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):  # or the client has closed
+        async with asyncio.timeout(LAST_WORDS_SECONDS):
+            await websocket.close(code)
 
 
 async def tell_and_close(websocket: WebSocket, message: str, code: int) -> None:

@@ -1,55 +1,84 @@
-"""Text messages on their way to one socket: in order, bounded, dropped sound counted."""
+"""Messages on their way to one socket: in order, bounded; sound that is too old is dropped."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from coda_voice.heard import Heard
+from coda_voice.server.outputs import AUDIO_FRAMES
 
 MAX_WAITING = 1_024
 """Messages; a client so far behind does not read."""
-SOUND_WAITING = 256
-"""Of these, messages of sound: 20 s. The oldest are dropped beyond."""
 
 
 class OutboxFull(Exception):
     """The client does not read; its connection must be closed."""
 
 
-class Outbox:
-    """A bounded queue of messages; the writer iterates over it."""
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message; ``frame`` is the agent's whose sound it is, if it is sound."""
 
-    def __init__(self) -> None:
-        self._messages: deque[tuple[str | bytes, bool]] = deque(maxlen=MAX_WAITING)
+    message: str
+    frame: Heard | None
+
+
+class Outbox:
+    """A bounded queue of messages; the writer iterates over it.
+
+    Two seconds of sound wait at most; beyond that the oldest is dropped, so that who reads
+    slowly hears the present. ``behind_since`` is the time (by ``clock``) since when sound has
+    been lost without the reader ever having caught up; None while it keeps up.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._waiting: deque[Waiting] = deque(maxlen=MAX_WAITING)
         self._ready = asyncio.Event()
         self._closed = False
         self._sounds = 0
-        self.dropped = 0
-        """Messages of sound that the client was too slow for."""
+        self._clock = clock
+        self.behind_since: float | None = None
 
-    def put(self, message: str | bytes, *, sound: bool = False) -> None:
-        """Append a message. Raises OutboxFull where even without sound there is no room."""
-        if sound and self._sounds >= SOUND_WAITING:
+    def put(self, message: str, frame: Heard | None = None) -> int:
+        """Append a message; gives how many messages of sound were dropped for it.
+
+        ``frame``: what it is the sound of. Raises OutboxFull where even without sound there
+        is no room.
+        """
+        dropped = 0
+        if frame is not None and self._sounds >= AUDIO_FRAMES:
             self._drop_oldest_sound()
-        if len(self._messages) == MAX_WAITING:
+            dropped = 1
+            if self.behind_since is None:
+                self.behind_since = self._clock()
+        if len(self._waiting) == MAX_WAITING:
             raise OutboxFull
-        self._messages.append((message, sound))
-        self._sounds += sound
+        self._waiting.append(Waiting(message, frame))
+        self._sounds += frame is not None
         self._ready.set()
+        return dropped
+
+    @property
+    def behind_seconds(self) -> float:
+        """For how long the reader has been losing sound."""
+        return 0.0 if self.behind_since is None else self._clock() - self.behind_since
 
     def _drop_oldest_sound(self) -> None:
-        for place, (_, sound) in enumerate(self._messages):
-            if sound:
-                del self._messages[place]
+        for place, waiting in enumerate(self._waiting):
+            if waiting.frame is not None:
+                del self._waiting[place]
                 self._sounds -= 1
-                self.dropped += 1
                 return
 
     def drop_sound(self) -> None:
         """Take back the sound that has not been sent."""
-        kept = [m for m in self._messages if not m[1]]
-        self._messages.clear()
-        self._messages.extend(kept)
+        kept = [waiting for waiting in self._waiting if waiting.frame is None]
+        self._waiting.clear()
+        self._waiting.extend(kept)
         self._sounds = 0
 
     def close(self) -> None:
@@ -57,13 +86,14 @@ class Outbox:
         self._closed = True
         self._ready.set()
 
-    async def __aiter__(self) -> AsyncIterator[str | bytes]:
+    async def __aiter__(self) -> AsyncIterator[Waiting]:
         while True:
             self._ready.clear()
-            while self._messages:
-                message, sound = self._messages.popleft()
-                self._sounds -= sound
-                yield message
+            while self._waiting:
+                waiting = self._waiting.popleft()
+                self._sounds -= waiting.frame is not None
+                yield waiting
+            self.behind_since = None
             if self._closed:
                 return
             await self._ready.wait()

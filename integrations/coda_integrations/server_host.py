@@ -6,6 +6,7 @@ create_app(config, routes=[lambda front: realtime_routes(ServerHost(front, think
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,7 @@ from coda_tools.builtin.arithmetic import calculate
 from coda_tools.builtin.clock import clock_tools
 from fastapi import WebSocket
 
-from coda_integrations.connection import ENDED, LimitedLine
+from coda_integrations.connection import ENDED, ServedLine
 from coda_integrations.host import Guest, Thinkers
 from coda_integrations.line import Line
 from coda_voice.audio.ingest import AudioSettings
@@ -96,17 +97,35 @@ class ServerHost:
             raise TypeError("this guest was let in by another host")
         wish = Wish(sample_rate=SAMPLE_RATE)
         async with self._front.session(guest.caller, wish) as session:
-            yield SessionLine(session, self._front.settings.messages_per_second)
+            yield SessionLine(session, self._front)
 
 
-class SessionLine(LimitedLine):
-    """A line into a session of the server; its client may send so many messages a second."""
+class SessionLine(ServedLine):
+    """A line into a session of the server, by its limits, counted in its figures."""
 
-    def __init__(self, session: Session, messages_per_second: int) -> None:
+    def __init__(self, session: Session, front: Front) -> None:
         super().__init__()
-        self.messages = RateLimit(messages_per_second, 2 * messages_per_second)
+        rate = front.settings.messages_per_second
+        self.messages = RateLimit(rate, 2 * rate)
         self.conversation = session.conversation
         self._session = session
+        self._metrics = front.metrics
+
+    def received(self, size: int) -> None:
+        """See ``ServedLine.received``."""
+        self._metrics.received(size)
+
+    def sent(self, frame: Heard) -> None:
+        """See ``ServedLine.sent``."""
+        self._metrics.sent_frame(frame.frame, time.perf_counter())
+
+    def lost(self, frames: int) -> None:
+        """See ``ServedLine.lost``."""
+        self._metrics.lost("output", frames)
+
+    def too_slow(self) -> None:
+        """See ``ServedLine.too_slow``."""
+        self._session.too_slow = True
 
     def listen(self, settings: AudioSettings) -> None:
         """See ``Line.listen``."""

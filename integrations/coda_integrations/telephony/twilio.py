@@ -15,7 +15,14 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from coda_integrations.connection import POLICY, EdgeConnection, close, refusal_code_of
 from coda_integrations.host import EdgeHost, Guest, voice_of
 from coda_integrations.line import Line
-from coda_integrations.telephony.twilio_call import Action, HangUp, Interrupt, Sound, TwilioCall
+from coda_integrations.telephony.twilio_call import (
+    Action,
+    HangUp,
+    Interrupt,
+    Sound,
+    TwilioCall,
+    Voice,
+)
 from coda_integrations.telephony.twilio_codec import TwilioProtocolError, signed
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.heard import Heard
@@ -105,7 +112,7 @@ class TwilioConnection(EdgeConnection):
         for action in actions:
             match action:
                 case str():
-                    self.send(action)
+                    self.send(action, sound=isinstance(action, Voice))
                 case Sound(pcm):
                     self.line.put(pcm)
                 case Interrupt():

@@ -39,6 +39,10 @@ class HangUp:
     """The call is over."""
 
 
+class Voice(str):
+    """A message that is the agent's sound."""
+
+
 Action = str | Sound | Interrupt | HangUp
 """A message to send, or what is to be done."""
 
@@ -90,7 +94,7 @@ class TwilioCall:
             actions += self.interrupt()
         sound = self._outlet.push(heard.frame.pcm)
         if sound and (heard.agent_speaking or heard.level > QUIET_DBFS):
-            actions.append(codec.media(self._stream_sid, sound))
+            actions.append(Voice(codec.media(self._stream_sid, sound)))
         for word in heard.frame.words:
             if len(self._marks) >= MAX_MARKS:
                 break  # a peer that returns no marks: the words are taken for unheard
