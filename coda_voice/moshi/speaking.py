@@ -204,12 +204,6 @@ class Speaker:
         self._stopping = self.manners.stop_pads
         self._interrupted = True
 
-    def turn_began(self, generation: int) -> None:
-        """A new user turn began: scripts of older ones die."""
-        with self._lock:
-            if self._script is not None and self._script.generation < generation:
-                self._drop(ScriptState.CANCELLED)
-
     def heard(self, voiced: bool) -> None:
         """Learn whether the user's voice was in the frame that is pushed now."""
         with self._lock:

@@ -155,16 +155,6 @@ def test_it_speaks_while_the_rest_is_still_being_written(speaker: Speaker) -> No
     assert script.state is ScriptState.DONE
 
 
-def test_a_new_turn_ends_scripts_of_older_ones_only(speaker: Speaker) -> None:
-    old = speaker.say("about yesterday", generation=1)
-    speaker.turn_began(2)
-    assert old.state is ScriptState.CANCELLED
-    new = speaker.say("about today", generation=2)
-    speaker.turn_began(2)
-    run(speaker, 60)
-    assert new.state is ScriptState.DONE
-
-
 def test_a_word_once_begun_is_finished_when_the_script_is_cancelled(speaker: Speaker) -> None:
     speaker.say("wonderful things")
     for _ in range(30):
