@@ -21,6 +21,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from coda_voice.moshi.engine import SWITCH_SECONDS
 from scripts.benchmarks.memories import console
 from scripts.benchmarks.memory_quality import quality
 from scripts.benchmarks.memory_search import FEWEST_UPKEEPS, isolation, measure, single_adds
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "memory.json")
     given = parser.parse_args()
     report = Report.at(given.json)
+    sys.setswitchinterval(SWITCH_SECONDS)  # as in a process with a voice: its engine sets it
 
     def put(part: str, rows: list[Row], bars: list[Row], complete: bool = True) -> None:
         console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -19,9 +19,10 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from lancedb.query import MatchQuery
-from lancedb.table import LanceTable
+from lancedb.table import AsyncTable, LanceTable
 
 from coda_memory.embedding import Vectors
+from coda_memory.reading import Reader
 from coda_memory.record import COLUMNS, Memory
 from coda_memory.timespan import timespan
 
@@ -63,25 +64,28 @@ def search(
     embed: Callable[[], Vectors],
     limit: int,
     now: datetime,
-    pool: Executor,
+    reader: Reader,
     *,
     where: str | None = None,
     ranking: Ranking = "hybrid",
-    probes: int | None = None,
+    probes: Callable[[int], int | None] = lambda rows: None,
 ) -> list[Hit]:
     """Search one table; best first.
 
-    embed: gives the query's vector, float32 [dimension], length 1. pool: for the search by
-    words, which begins before the vector is there.
-    where: a condition on columns (never user text).
+    embed: gives the query's vector, float32 [dimension], length 1; the search by words goes on
+    beside it. where: a condition on columns (never user text). probes: how many partitions of
+    the vector index to look into, by the rows of the table; None where there is no index.
     Raises what LanceDB raises.
     """
     wanted = max(CANDIDATES, limit)
-    # Side by side: LanceDB lets go of the interpreter lock while it works.
-    words = pool.submit(_by_words, table, query, wanted, where) if ranking != "vector" else None
+    size = reader.ask(table, _size) if ranking != "words" else None
+    words = _by_words(reader, table, query, wanted, where) if ranking != "vector" else None
     vector = embed()
-    by_vector = _by_vector(table, vector, wanted, where, probes) if ranking != "words" else []
-    by_words = words.result() if words is not None else []
+    by_vector: list[dict[str, object]] = []
+    if size is not None:
+        near = probes(size.result())
+        by_vector = _rows(_by_vector(reader, table, vector, wanted, where, near).result())
+    by_words = _rows(words.result()) if words is not None else []
     rows: dict[str, dict[str, object]] = {}
     fused: dict[str, float] = {}
     ranks: list[dict[str, int]] = []
@@ -185,26 +189,42 @@ def _relevance(row: dict[str, object], vector: Vectors) -> float:
     return float(np.dot(np.asarray(row["vector"], dtype=np.float32), vector))
 
 
+async def _size(table: AsyncTable) -> int:
+    return int(await table.count_rows())
+
+
 def _by_vector(
-    table: LanceTable, vector: Vectors, limit: int, where: str | None, probes: int | None
-) -> list[dict[str, object]]:
-    # Each column costs a quarter of a millisecond, the vectors one: only what is needed.
-    query = table.search(vector).distance_type("cosine").limit(limit)
-    query = query.select([*COLUMNS, "_distance"])
-    if probes is not None:
-        query = query.nprobes(probes)
-    if where:
-        query = query.where(where)
-    return _rows(query.to_arrow())
+    reader: Reader,
+    table: LanceTable,
+    vector: Vectors,
+    limit: int,
+    where: str | None,
+    probes: int | None,
+) -> Future[pa.Table]:
+    async def run(opened: AsyncTable) -> pa.Table:
+        # Each column costs a quarter of a millisecond, the vectors one: only what is needed.
+        query = opened.query().nearest_to(vector).column("vector").distance_type("cosine")
+        query = query.limit(limit).select([*COLUMNS, "_distance"])
+        if probes is not None:
+            query = query.nprobes(probes)
+        if where:
+            query = query.where(where)
+        return await query.to_arrow()
+
+    return reader.ask(table, run)
 
 
 def _by_words(
-    table: LanceTable, text: str, limit: int, where: str | None
-) -> list[dict[str, object]]:
+    reader: Reader, table: LanceTable, text: str, limit: int, where: str | None
+) -> Future[pa.Table] | None:
     if not any(character.isalnum() for character in text):
-        return []
-    query = table.search(MatchQuery(text, "text"), query_type="fts").limit(limit)
-    query = query.select([*COLUMNS, "vector", "_score"])
-    if where:
-        query = query.where(where)
-    return _rows(query.to_arrow())
+        return None
+
+    async def run(opened: AsyncTable) -> pa.Table:
+        query = opened.query().nearest_to_text(MatchQuery(text, "text")).limit(limit)
+        query = query.select([*COLUMNS, "vector", "_score"])
+        if where:
+            query = query.where(where)
+        return await query.to_arrow()
+
+    return reader.ask(table, run)

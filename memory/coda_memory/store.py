@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -38,8 +38,6 @@ from coda_voice.errors import ValidationError, VoiceProcessingError
 T = TypeVar("T")
 MAX_MEMORIES = 100_000
 """Of one user: some 30 years of 10 memories a day; about 170 MB."""
-SEARCHERS = 4
-"""Searches by words that run at once, each beside the one by vector."""
 _PURGE = "purge "
 _EVERYTHING = "everything"
 
@@ -74,8 +72,7 @@ class MemoryStore:
         self.embedder = EmbedWorker(model, load_model)
         self.upkeep = Upkeep(self.tables, max_memories, now)
         self.writer = Writer(self.tables, self.embedder, self.upkeep)
-        # At most one job per search that is going on waits here: callers bound it.
-        self.searchers = ThreadPoolExecutor(SEARCHERS, "memory-search")
+        self.reader = self.tables.reader()
         self._closing = threading.Lock()
         self._closed = False
         left = self.tables.local is not None and bool(self.tables.strays())
@@ -109,7 +106,7 @@ class MemoryStore:
             self._closed = True
             self.writer.close()
             self.embedder.close()
-            self.searchers.shutdown()
+            self.reader.close()
             self.tables.close()
 
     def __enter__(self) -> MemoryStore:

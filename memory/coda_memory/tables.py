@@ -28,6 +28,7 @@ from lancedb.table import LanceTable
 
 from coda_memory.errors import LANCE_ERRORS, MemoryModelError, MemoryStoreError, store_error
 from coda_memory.owner import Owner
+from coda_memory.reading import Reader
 from coda_memory.whole_files import back_to_now, committed_whole, files_of
 from coda_voice.errors import VoiceTimeoutError
 
@@ -55,8 +56,11 @@ class Tables:
     def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
         self.uri = uri
         self.local = None if "://" in uri else Path(uri)
+        self._options = dict(storage_options) if storage_options else None
+        self._session = lancedb.Session()
         self._open: OrderedDict[str, LanceTable] = OrderedDict()
         self._opening = threading.Lock()
+        self._info: LanceTable | None = None
         self._tag = ""
         self._lock: FileLock | None = None
         try:
@@ -67,7 +71,8 @@ class Tables:
                 uri,
                 # Ask for the newest version at each read: another process may have written.
                 read_consistency_interval=timedelta(0),
-                storage_options=dict(storage_options) if storage_options else None,
+                storage_options=self._options,
+                session=self._session,
             )
         except LANCE_ERRORS as error:
             raise store_error(error, uri, "opening the memory store") from error
@@ -102,11 +107,15 @@ class Tables:
         """
         for attempt in range(INFO_ATTEMPTS):
             try:
-                if INFO not in self.names():
-                    return {}
-                rows = self._db.open_table(INFO).search().to_arrow().to_pylist()
+                table = self._info
+                if table is None:
+                    if INFO not in self.names():
+                        return {}
+                    self._info = table = self._db.open_table(INFO)
+                rows = table.search().to_arrow().to_pylist()
                 return {row["key"]: row["value"] for row in rows}
             except LANCE_ERRORS as error:
+                self._info = None
                 if attempt + 1 == INFO_ATTEMPTS:
                     raise store_error(error, self.uri, "opening the memory store") from error
         return {}
@@ -141,8 +150,11 @@ class Tables:
             committed_whole(self.folder_of(INFO), write, undo)
             _clean(self._db.open_table(INFO), NOW)
 
-    def use_model(self, model: str) -> None:
-        """Work with the tables of ``model``. Raises MemoryModelError if it is another."""
+    def use_model(self, model: str) -> dict[str, str]:
+        """Work with the tables of ``model``; gives ``info``.
+
+        Raises MemoryModelError if the store is of another.
+        """
         info = self.info()
         if info and info.get("format") != FORMAT:
             raise MemoryStoreError(
@@ -161,6 +173,7 @@ class Tables:
                 asked=model,
             )
         self._tag = model_tag(model)
+        return info
 
     # ---- tables of users ---------------------------------------------------------------
 
@@ -300,6 +313,10 @@ class Tables:
             with contextlib.suppress(FileNotFoundError):  # upkeep removes files as we look
                 total += path.stat().st_size if path.is_file() else 0
         return total
+
+    def reader(self) -> Reader:
+        """Make what searches the tables."""
+        return Reader(self.uri, self._options, self._session)
 
     def close(self) -> None:
         """Let go of all tables."""

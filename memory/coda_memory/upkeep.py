@@ -39,9 +39,9 @@ PARTITION_ROWS = 500
 PROBES_SHARE = 0.12
 """Of an index's partitions: recall before speed."""
 FEWEST_PROBES, MOST_PROBES = 12, 240
-SEGMENTS = 16
+SEGMENTS = 6
 """Of a vector index, before it is built anew; each adds 0.2 ms to every search."""
-ROWS_PER_MORE_SEGMENT = 25_000
+ROWS_PER_MORE_SEGMENT = 50_000
 """Building takes longer in a large table, so there may be more of them."""
 FORGET_SHARE = 0.05
 """Of a full table, so that it is not rewritten at each write from then on."""

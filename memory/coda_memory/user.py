@@ -135,12 +135,11 @@ class UserMemories:
                 return []
         where = " AND ".join(conditions) or None
         at = now or self._store.now()
-        pool = self._store.searchers
+        reader = self._store.reader
 
         def look(table: LanceTable) -> Sequence[Hit]:
-            near = probes(table.count_rows())
             return search(
-                table, query, embed, limit, at, pool, where=where, ranking=ranking, probes=near
+                table, query, embed, limit, at, reader, where=where, ranking=ranking, probes=probes
             )
 
         return [*(self._store.read(self._table, look) or [])]

@@ -216,13 +216,10 @@ class Writer:
 
     def _announce(self, dimension: int) -> None:
         """Say what the store is, at the first write; refuse if it has become another."""
-        info = self._tables.info()
-        if not info:
+        if not self._tables.use_model(self._embedder.name):
             self._tables.write_info(
                 format=FORMAT, model=self._embedder.name, dimension=str(dimension)
             )
-        else:
-            self._tables.use_model(self._embedder.name)
 
     def _keep_up(self) -> None:
         for name in self._upkeep.due():
