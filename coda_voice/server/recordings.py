@@ -8,21 +8,27 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from coda_voice.errors import ConversationError
 from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.front import Front
+from coda_voice.server.logins import caller_with
 from coda_voice.server.recording import NAME, About, recordings_in
+from coda_voice.server.routes.refusals import NOT_FOUND, REFUSALS
 
 PARTS = {
     "audio": ("audio.flac", "audio/flac"),
     "events": ("events.jsonl", "application/jsonl"),
     "words": ("words.json", "application/json"),
 }
+
+Name = Annotated[str, PathParameter(max_length=256, description="As the list gives it.")]
 
 
 class RecordingInfo(BaseModel):
@@ -42,29 +48,39 @@ class RecordingInfo(BaseModel):
 
 def recording_routes(front: Front, recordings: Path) -> APIRouter:
     """Give the routes below ``/v1/recordings``, for the recordings in that folder."""
-    router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
+    router = APIRouter(prefix="/v1/recordings", tags=["recordings"], responses=REFUSALS)
+    talker = caller_with(front, "talk")
 
     @router.get("")
-    async def list_recordings(request: Request) -> list[RecordingInfo]:
+    async def list_recordings(caller: Caller = talker) -> list[RecordingInfo]:
         """List your recordings, newest first."""
-        caller = await front.caller_of(request, "talk")
         found = await asyncio.to_thread(recordings_in, recordings)
         return [RecordingInfo.model_validate(a) for a in found if may_touch(caller, a.user_id)]
 
-    @router.get("/{name}/{part}", response_class=FileResponse)
-    async def part(request: Request, name: str, part: str) -> FileResponse:
+    @router.get(
+        "/{name}/{part}",
+        response_class=FileResponse,
+        responses={
+            200: {
+                "description": "The part",
+                "content": {kind: {} for _, kind in PARTS.values()},
+            },
+            206: {"description": "As much of it as `Range` asks for"},
+            416: {"description": "There is no such `Range` in it"},
+            **NOT_FOUND,
+        },
+    )
+    async def part(name: Name, part: str, caller: Caller = talker) -> FileResponse:
         """Give a recording's ``audio`` (FLAC), ``events`` (a JSON a line) or ``words``."""
-        caller = await front.caller_of(request, "talk")
         folder = await asyncio.to_thread(_folder, recordings, caller, name)
         if part not in PARTS or not (folder / PARTS[part][0]).is_file():
             raise ConversationError(f"A recording has no {part!r}.", "not_found")
         file, kind = PARTS[part]
         return FileResponse(folder / file, media_type=kind)
 
-    @router.delete("/{name}", status_code=204)
-    async def forget(request: Request, name: str) -> Response:
+    @router.delete("/{name}", status_code=204, responses=NOT_FOUND)
+    async def forget(name: Name, caller: Caller = talker) -> Response:
         """Delete a recording for good."""
-        caller = await front.caller_of(request, "talk")
         folder = await asyncio.to_thread(_folder, recordings, caller, name)
         await asyncio.to_thread(shutil.rmtree, folder)
         return Response(status_code=204)

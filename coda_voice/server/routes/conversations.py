@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from coda_voice.config.model import Mode
@@ -20,32 +20,10 @@ from coda_voice.server.commands import (
     Type,
 )
 from coda_voice.server.front import Front
+from coda_voice.server.logins import caller_with
+from coda_voice.server.routes.refusals import BODY, NOT_FOUND, REFUSALS
 
 Id = Annotated[str, Path(max_length=256, description="The id that `ready` gave.")]
-
-
-class Problem(BaseModel):
-    """What is wrong, and a code for programs."""
-
-    code: str
-    message: str
-
-
-class Refusal(BaseModel):
-    """The body of every answer that is a refusal."""
-
-    error: Problem
-
-
-REFUSALS: dict[int | str, dict[str, object]] = {
-    400: {"model": Refusal, "description": "It cannot be done; the message says why"},
-    401: {"model": Refusal, "description": "No key or token, or a bad one"},
-    403: {"model": Refusal, "description": "The scope is missing"},
-    429: {"model": Refusal, "description": "Too many connections"},
-}
-NOT_FOUND: dict[int | str, dict[str, object]] = {
-    404: {"model": Refusal, "description": "No such one of yours"}
-}
 
 
 class _Body(BaseModel):
@@ -83,8 +61,9 @@ def routes(front: Front) -> APIRouter:
     """Give the router."""
     router = APIRouter(prefix="/v1", responses=REFUSALS, tags=["conversations"])
 
-    async def ask(request: Request, conversation_id: str, command: Command) -> Response:
-        caller = await front.caller_of(request, "talk")
+    talker = caller_with(front, "talk")
+
+    async def ask(caller: Caller, conversation_id: str, command: Command) -> Response:
         session = front.sessions.of(caller, conversation_id)
         await front.control.do(session, command)
         return Response(status_code=204)
@@ -98,51 +77,59 @@ def routes(front: Front) -> APIRouter:
         return [state for state in states if state is not None]
 
     @router.get("/conversations")
-    async def list_conversations(request: Request) -> list[ConversationState]:
+    async def list_conversations(caller: Caller = talker) -> list[ConversationState]:
         """List your conversations that go on."""
-        return visible(await front.caller_of(request, "talk"))
+        return visible(caller)
 
     @router.get("/conversations/{conversation_id}", responses=NOT_FOUND)
-    async def show_conversation(request: Request, conversation_id: Id) -> ConversationState:
+    async def show_conversation(conversation_id: Id, caller: Caller = talker) -> ConversationState:
         """Show one of them."""
-        session = front.sessions.of(await front.caller_of(request, "talk"), conversation_id)
+        session = front.sessions.of(caller, conversation_id)
         return session.conversation.state()
 
     @router.delete("/conversations/{conversation_id}", status_code=204, responses=NOT_FOUND)
-    async def end_conversation(request: Request, conversation_id: Id) -> Response:
+    async def end_conversation(conversation_id: Id, caller: Caller = talker) -> Response:
         """End it."""
-        session = front.sessions.of(await front.caller_of(request, "talk"), conversation_id)
+        session = front.sessions.of(caller, conversation_id)
         await front.sessions.end(session, "ended")
         return Response(status_code=204)
 
     @router.post("/conversations/{conversation_id}/interrupt", status_code=204, responses=NOT_FOUND)
-    async def interrupt(request: Request, conversation_id: Id) -> Response:
+    async def interrupt(conversation_id: Id, caller: Caller = talker) -> Response:
         """Make the agent stop speaking."""
-        return await ask(request, conversation_id, Interrupt())
+        return await ask(caller, conversation_id, Interrupt())
 
-    @router.post("/conversations/{conversation_id}/text", status_code=204, responses=NOT_FOUND)
-    async def type_text(request: Request, conversation_id: Id, body: TextBody) -> Response:
+    @router.post(
+        "/conversations/{conversation_id}/text", status_code=204, responses={**NOT_FOUND, **BODY}
+    )
+    async def type_text(conversation_id: Id, body: TextBody, caller: Caller = talker) -> Response:
         """Say something by typing it."""
-        return await ask(request, conversation_id, Type(body.text))
-
-    @router.put("/conversations/{conversation_id}/mode", status_code=204, responses=NOT_FOUND)
-    async def choose_mode(request: Request, conversation_id: Id, body: ModeBody) -> Response:
-        """Go on in another mode."""
-        return await ask(request, conversation_id, ChooseMode(body.mode))
-
-    @router.put("/conversations/{conversation_id}/mute", status_code=204, responses=NOT_FOUND)
-    async def mute(request: Request, conversation_id: Id, body: MuteBody) -> Response:
-        """Have the agent hear silence, or hear again."""
-        return await ask(request, conversation_id, Mute(body.muted))
+        return await ask(caller, conversation_id, Type(body.text))
 
     @router.put(
-        "/conversations/{conversation_id}/personality", status_code=204, responses=NOT_FOUND
+        "/conversations/{conversation_id}/mode", status_code=204, responses={**NOT_FOUND, **BODY}
+    )
+    async def choose_mode(conversation_id: Id, body: ModeBody, caller: Caller = talker) -> Response:
+        """Go on in another mode."""
+        return await ask(caller, conversation_id, ChooseMode(body.mode))
+
+    @router.put(
+        "/conversations/{conversation_id}/mute", status_code=204, responses={**NOT_FOUND, **BODY}
+    )
+    async def mute(conversation_id: Id, body: MuteBody, caller: Caller = talker) -> Response:
+        """Have the agent hear silence, or hear again."""
+        return await ask(caller, conversation_id, Mute(body.muted))
+
+    @router.put(
+        "/conversations/{conversation_id}/personality",
+        status_code=204,
+        responses={**NOT_FOUND, **BODY},
     )
     async def choose_personality(
-        request: Request, conversation_id: Id, body: PersonalityBody
+        conversation_id: Id, body: PersonalityBody, caller: Caller = talker
     ) -> Response:
         """Go on with another personality, or with other traits."""
         command = ChoosePersonality(body.name, body.traits)
-        return await ask(request, conversation_id, command)
+        return await ask(caller, conversation_id, command)
 
     return router

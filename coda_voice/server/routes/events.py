@@ -18,6 +18,8 @@ from coda_voice.server.access import Caller
 from coda_voice.server.codecs.stream import StreamCodec, what_is_wrong
 from coda_voice.server.event_log import Missed
 from coda_voice.server.front import Front
+from coda_voice.server.logins import caller_with
+from coda_voice.server.routes.refusals import REFUSALS
 from coda_voice.server.socket import refuse
 
 TYPES = frozenset(str(kind.model_fields["type"].default) for kind in EVENT_TYPES)
@@ -60,6 +62,7 @@ class EventQuery(BaseModel):
 def routes(front: Front) -> APIRouter:
     """Give the router."""
     router = APIRouter()
+    talker = caller_with(front, "talk")
 
     @router.websocket("/v1/events")
     async def events_socket(websocket: WebSocket) -> None:
@@ -90,13 +93,15 @@ def routes(front: Front) -> APIRouter:
         tags=["events"],
         summary="Server-sent events",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}, "description": "Events, for ever"}},
+        responses={
+            200: {"content": {"text/event-stream": {}}, "description": "Events, for ever"},
+            **REFUSALS,
+        },
     )
     async def events_stream(
-        request: Request, query: Annotated[EventQuery, Query()]
+        request: Request, query: Annotated[EventQuery, Query()], caller: Caller = talker
     ) -> StreamingResponse:
         """Give events as they happen. `Last-Event-ID` goes on where a connection broke off."""
-        caller = await front.caller_of(request, "talk")
         wants = _wants(front, caller, query)
         last = request.headers.get("last-event-id", "")
         after = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else query.after

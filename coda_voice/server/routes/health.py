@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from coda_voice.models import SystemStatus
 from coda_voice.moshi.frames import FRAME_SECONDS
 from coda_voice.server.front import Front
+from coda_voice.server.logins import caller_with
+from coda_voice.server.routes.refusals import LOGIN, ORIGIN, REFUSALS
 from coda_voice.server.session import Session
 
 
@@ -70,7 +71,8 @@ def _stats_of(session: Session) -> SessionStats:
 
 def routes(front: Front) -> APIRouter:
     """Give the router."""
-    router = APIRouter(tags=["health"])
+    router = APIRouter(tags=["health"], responses=ORIGIN)
+    watcher = caller_with(front, "events")
 
     def health_now() -> ServerHealth:
         stats = front.manager.engine_stats()
@@ -90,7 +92,10 @@ def routes(front: Front) -> APIRouter:
             waiting=front.sessions.waiting,
         )
 
-    @router.get("/health", responses={503: {"model": ServerHealth}})
+    @router.get(
+        "/health",
+        responses={503: {"model": ServerHealth, "description": "Not here, or not any more"}},
+    )
     async def health(response: Response) -> ServerHealth:
         """Whether conversations can begin here; 503 while shutting down, or when broken."""
         now = health_now()
@@ -103,17 +108,22 @@ def routes(front: Front) -> APIRouter:
         """Answer as long as the process does."""
         return {"status": "live"}
 
-    @router.get("/metrics", response_class=PlainTextResponse)
-    async def metrics(request: Request) -> Response:
+    @router.get(
+        "/metrics",
+        response_class=Response,  # of no type: what refuses is JSON
+        dependencies=[watcher],
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "All"},
+            **LOGIN,
+        },
+    )
+    async def metrics() -> Response:
         """Figures for Prometheus."""
-        if not front.access.open:
-            await front.caller_of(request, "events")
         return Response(front.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/stats")
-    async def stats(request: Request) -> ServerStats:
+    @router.get("/stats", dependencies=[watcher], responses=REFUSALS)
+    async def stats() -> ServerStats:
         """Figures for people."""
-        await front.caller_of(request, "events")
         return ServerStats(
             health=health_now(),
             system=await front.manager.get_system_status(),

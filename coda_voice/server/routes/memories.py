@@ -8,12 +8,14 @@ from typing import Annotated
 
 from coda_memory.record import Memory
 from coda_memory.user import UserMemories
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from coda_voice.errors import ValidationError
+from coda_voice.server.access import Caller
 from coda_voice.server.front import Front
-from coda_voice.server.routes.conversations import NOT_FOUND, REFUSALS
+from coda_voice.server.logins import caller_with
+from coda_voice.server.routes.refusals import BODY, NOT_FOUND, REFUSALS
 
 MOST = 200
 
@@ -47,8 +49,9 @@ def routes(front: Front) -> APIRouter:
     """Give the router."""
     router = APIRouter(prefix="/v1/memories", responses=REFUSALS, tags=["memories"])
 
-    async def of(request: Request) -> UserMemories:
-        caller = await front.caller_of(request, "memory")
+    rememberer = caller_with(front, "memory")
+
+    def of(caller: Caller) -> UserMemories:
         setup = front.manager.memories
         kept = None if setup is None else setup.user_memories(caller.subject)
         if kept is None:
@@ -60,36 +63,37 @@ def routes(front: Front) -> APIRouter:
 
     @router.get("")
     async def look(
-        request: Request,
         query: Annotated[str | None, Query(max_length=500)] = None,
         limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+        caller: Caller = rememberer,
     ) -> list[Remembered]:
         """List the newest memories of yours, or those nearest to `query`."""
-        memories = await of(request)
+        memories = of(caller)
         if query is None or not query.strip():
             newest = await asyncio.to_thread(memories.list, limit)
             return [_shown(memory) for memory in newest]
         hits = await asyncio.to_thread(memories.search, query, limit)
         return [_shown(hit.memory, hit.score) for hit in hits]
 
-    @router.post("", status_code=201)
-    async def add(request: Request, fact: Fact) -> Remembered:
+    @router.post("", status_code=201, responses=BODY)
+    async def add(fact: Fact, caller: Caller = rememberer) -> Remembered:
         """Have something remembered of you."""
-        memories = await of(request)
+        memories = of(caller)
         return _shown(await asyncio.to_thread(memories.remember_fact, fact.text))
 
     @router.delete("/{memory_id}", responses=NOT_FOUND)
     async def forget(
-        request: Request, memory_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+        memory_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+        caller: Caller = rememberer,
     ) -> Forgotten:
         """Forget one, with the words it came from; its text is in no file afterwards."""
-        memories = await of(request)
+        memories = of(caller)
         return Forgotten(forgotten=await asyncio.to_thread(memories.forget, memory_id))
 
     @router.delete("")
-    async def forget_everything(request: Request) -> Forgotten:
+    async def forget_everything(caller: Caller = rememberer) -> Forgotten:
         """Forget everything of yours."""
-        memories = await of(request)
+        memories = of(caller)
         return Forgotten(forgotten=await asyncio.to_thread(memories.forget_everything))
 
     return router

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from coda_voice.config.model import Voicing
 from coda_voice.hybrid.attendant import Mode
 from coda_voice.server import personalities
 from coda_voice.server.front import Front
-from coda_voice.server.routes.conversations import REFUSALS
+from coda_voice.server.logins import caller_with
+from coda_voice.server.routes.refusals import BODY, REFUSALS
 
-_Seconds = Annotated[float, Field(gt=0, le=86_400)]
+_Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
 
 
 class Settings(BaseModel):
@@ -38,52 +40,60 @@ class Limits(BaseModel):
     connects_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
+class Hybrid(BaseModel):
+    """Of the section ``hybrid`` what may change while it runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    voice: Voicing | None = None
+
+
 class Change(BaseModel):
     """What to change: who answers (in all conversations, and those to come), and limits."""
 
     model_config = ConfigDict(extra="forbid")
 
     mode: Mode | None = None
+    hybrid: Hybrid = Field(default_factory=Hybrid)
     server: Limits = Field(default_factory=Limits)
 
 
 def routes(front: Front) -> APIRouter:
     """Give the router."""
     router = APIRouter(prefix="/v1", responses=REFUSALS, tags=["settings"])
+    talker, admin = caller_with(front, "talk"), caller_with(front, "admin")
 
     def shown() -> Settings:
-        settings = front.manager.config.model_copy(
-            update={"mode": front.manager.mode, "server": front.settings}
+        manager = front.manager
+        hybrid = manager.config.hybrid.model_copy(update={"voice": manager.voicing})
+        settings = manager.config.model_copy(
+            update={"mode": manager.mode, "hybrid": hybrid, "server": front.settings}
         )
         return Settings(
             settings=settings.model_dump(mode="json"),
             without_effect=dict(settings.settings_without_effect()),
         )
 
-    @router.get("/voices")
-    async def voices(request: Request) -> list[str]:
+    @router.get("/voices", dependencies=[talker])
+    async def voices() -> list[str]:
         """List the voices one may choose from."""
-        await front.caller_of(request, "talk")
         return front.sessions.voices.names()
 
-    @router.get("/personalities")
-    async def list_personalities(request: Request) -> list[str]:
+    @router.get("/personalities", dependencies=[talker])
+    async def list_personalities() -> list[str]:
         """List the personalities one may choose from."""
-        await front.caller_of(request, "talk")
         return personalities.names()
 
-    @router.get("/config")
-    async def config(request: Request) -> Settings:
+    @router.get("/config", dependencies=[admin])
+    async def config() -> Settings:
         """Show the settings of the running server."""
-        await front.caller_of(request, "admin")
         return shown()
 
-    @router.patch("/config")
-    async def change(request: Request, body: Change) -> Settings:
+    @router.patch("/config", dependencies=[admin], responses=BODY)
+    async def change(body: Change) -> Settings:
         """Change who answers, or limits, until the server ends; its files stay as they are."""
-        await front.caller_of(request, "admin")
-        if body.mode is not None:
-            await front.manager.set_mode(body.mode)
+        if body.mode is not None or body.hybrid.voice is not None:
+            await front.manager.set_mode(body.mode, voice=body.hybrid.voice)
         given = body.server.model_dump(exclude_none=True)
         if given:
             front.change_limits(given)
