@@ -178,12 +178,13 @@ class ReasoningEnded(Event):
 
 
 class ToolStarted(Event):
-    """A tool call began."""
+    """A tool call began; ``offline``: the offline brain asked for it."""
 
     type: Literal["tool_started"] = "tool_started"
     call_id: str
     tool: str
     arguments: str
+    offline: bool = False
 
 
 class ToolEnded(Event):
@@ -198,6 +199,7 @@ class ToolEnded(Event):
     outcome: Literal["done", "failed", "cancelled", "never_started", "kept"]
     milliseconds: float = 0.0
     error: str | None = None
+    offline: bool = False
 
 
 class ConversationFailed(Event):
@@ -281,6 +283,7 @@ class ScriptEnded(Event):
     heard: str
     unsaid: int
     detail: str | None = None
+    offline: bool = False
 
 
 class VoiceFellBack(Event):

@@ -309,6 +309,7 @@ class ScriptedVoice(Attendant):
                     "heard": " ".join(spoken.heard),
                     "unsaid": spoken.unsaid,
                     "detail": detail,
+                    "offline": spoken.offline,
                 }
             )
         )

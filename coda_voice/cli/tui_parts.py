@@ -49,9 +49,17 @@ def thought(event: Fields) -> tuple[str, str, str] | None:
         case "sentence_ready":
             return "says", f"{event.get('text')}{_offline(event)}", "blue"
         case "tool_started":
-            return "tool", f"{event.get('tool')} {event.get('arguments')}", "magenta"
+            return (
+                "tool",
+                f"{event.get('tool')} {event.get('arguments')}{_offline(event)}",
+                "magenta",
+            )
         case "tool_ended":
-            return "tool", f"{event.get('tool')}: {event.get('outcome')}", "magenta"
+            return (
+                "tool",
+                f"{event.get('tool')}: {event.get('outcome')}{_offline(event)}",
+                "magenta",
+            )
         case "memory" if event.get("injected"):
             return "remembers", _listed(event.get("injected")), "yellow"
         case "barge_in":

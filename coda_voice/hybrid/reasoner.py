@@ -252,7 +252,9 @@ class Reasoner:
         loop = asyncio.get_running_loop()
         filler = loop.call_later(self._settings.filler_after, self._fill_for_tools, state)
         try:
-            outcomes = await self._runner.run(calls, state.turn.generation)
+            outcomes = await self._runner.run(
+                calls, state.turn.generation, offline=state.client.offline
+            )
         finally:
             filler.cancel()
         bad = any(o.fault in ("invalid_arguments", "unknown_tool") for o in outcomes)

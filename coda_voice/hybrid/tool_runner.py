@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from coda_voice.events import Event, ToolEnded, ToolStarted
 from coda_voice.hybrid.llm import ToolCall
@@ -17,6 +18,14 @@ from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
 
 MAX_PARALLEL = 4
 MAX_KEPT = 16
+
+
+class _Turn(NamedTuple):
+    """Whose calls they are."""
+
+    generation: int
+    offline: bool
+    """Whether the offline brain made them."""
 
 
 class ToolRunner:
@@ -54,43 +63,47 @@ class ToolRunner:
         """Put outcomes back for the next turn, before those that came since."""
         self.kept.extendleft(reversed(outcomes))
 
-    async def run(self, calls: Sequence[ToolCall], generation: int) -> list[ToolOutcome]:
+    async def run(
+        self, calls: Sequence[ToolCall], generation: int, *, offline: bool = False
+    ) -> list[ToolOutcome]:
         """Run ``calls`` beside each other; outcomes in the order of the calls.
 
         When cancelled, calls are dropped or left to finish as the module says.
         """
+        turn = _Turn(generation, offline)
         specs = {spec.name: spec for spec in self.specs()}
         started: set[str] = set()
         tasks = [
-            (call, asyncio.create_task(self._one(call, specs.get(call.name), generation, started)))
+            (call, asyncio.create_task(self._one(call, specs.get(call.name), turn, started)))
             for call in calls
         ]
         try:
             await asyncio.wait([task for _, task in tasks])
         except asyncio.CancelledError:
             for call, task in tasks:
-                self._abandon(call, task, specs.get(call.name), call.call_id in started, generation)
+                self._abandon(call, task, specs.get(call.name), call.call_id in started, turn)
             raise
         return [task.result() for _, task in tasks]
 
     async def _one(
-        self, call: ToolCall, spec: ToolSpec | None, generation: int, started: set[str]
+        self, call: ToolCall, spec: ToolSpec | None, turn: _Turn, started: set[str]
     ) -> ToolOutcome:
         async with self._places:
             tools = self._tools
             if tools is None or call.malformed is not None:
                 refused = _refused(call)
-                self._ended(call, "failed", generation, refused)
+                self._ended(call, "failed", turn, refused)
                 return refused
             task = asyncio.current_task()
             started.add(call.call_id)
             self._tell(
                 ToolStarted(
                     conversation_id=self._conversation_id,
-                    generation=generation,
+                    generation=turn.generation,
                     call_id=call.call_id,
                     tool=call.name,
                     arguments=json.dumps(call.arguments, ensure_ascii=False, default=str),
+                    offline=turn.offline,
                 )
             )
             if task is not None and spec is not None:
@@ -103,9 +116,9 @@ class ToolRunner:
             if task in self._detached:
                 self._detached.discard(task)
                 self.kept.append(outcome)
-                self._ended(call, "kept", generation, outcome)
+                self._ended(call, "kept", turn, outcome)
             else:
-                self._ended(call, "done" if outcome.success else "failed", generation, outcome)
+                self._ended(call, "done" if outcome.success else "failed", turn, outcome)
             return outcome
 
     def _abandon(
@@ -114,7 +127,7 @@ class ToolRunner:
         task: asyncio.Task[ToolOutcome],
         spec: ToolSpec | None,
         started: bool,
-        generation: int,
+        turn: _Turn,
     ) -> None:
         if task.done():
             outcome = task.result()
@@ -122,27 +135,28 @@ class ToolRunner:
                 self.kept.append(outcome)
         elif not started:
             task.cancel()
-            self._ended(call, "never_started", generation)
+            self._ended(call, "never_started", turn)
         elif spec is None or spec.cancellable:
             task.cancel()
-            self._ended(call, "cancelled", generation)
+            self._ended(call, "cancelled", turn)
         else:
             self._running.pop(task, None)
             self._detached.add(task)
 
     def _ended(
-        self, call: ToolCall, how: str, generation: int, outcome: ToolOutcome | None = None
+        self, call: ToolCall, how: str, turn: _Turn, outcome: ToolOutcome | None = None
     ) -> None:
         self._tell(
             ToolEnded.model_validate(
                 {
                     "conversation_id": self._conversation_id,
-                    "generation": generation,
+                    "generation": turn.generation,
                     "call_id": call.call_id,
                     "tool": call.name,
                     "outcome": how,
                     "milliseconds": outcome.execution_time_ms if outcome else 0.0,
                     "error": outcome.error if outcome else None,
+                    "offline": turn.offline,
                 }
             )
         )

@@ -18,8 +18,10 @@ from coda_voice.events import (
     ConversationFailed,
     ReasoningEnded,
     ScriptEnded,
+    ScriptStarted,
     SentenceReady,
     ToolEnded,
+    ToolStarted,
 )
 from coda_voice.hybrid.reasoner import MORE
 from coda_voice.moshi.engine import Engine
@@ -145,6 +147,21 @@ async def test_a_refused_connection_leaves_it_to_the_offline_brain(engine: Engin
         assert (ended.outcome, ended.code) == ("failed", "llm_unreachable")
         assert len(honest(talk)) == 1
         await still_well(talk)
+
+
+async def test_every_event_of_what_the_offline_brain_does_says_so(engine: Engine):
+    """A turn of the LLM's, and one that it leaves to the offline brain."""
+    with_tool = [call_of("calculate", expression="3+4"), reply("Seven.")]
+    question = "what is three plus four"
+    async with talking(engine, with_tool[0], fallback_enabled=True) as (talk, server):
+        server.answers[:] = with_tool
+        await ask(talk, question)
+        server.answers[:] = [500]
+        await ask(talk, question)
+        for kind in (ToolStarted, ToolEnded, SentenceReady, ScriptStarted, ScriptEnded,
+                     ReasoningEnded):  # fmt: skip
+            assert [event.offline for event in talk.of(kind)] == [False, True], kind.__name__
+        assert [e.heard.lower() for e in talk.of(ScriptEnded)] == ["seven.", "seven"]
 
 
 async def test_a_stall_ends_in_time(engine: Engine):
