@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from coda_voice.attendants import Attendant
 from coda_voice.config import VoiceConfig
+from coda_voice.config.model import Voicing
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ValidationError
 from coda_voice.events import EventBus, NoTranscript
 from coda_voice.handover import HandedOver
 from coda_voice.hybrid.attendant import HybridAttendant, Mode
-from coda_voice.hybrid_setup import HybridSetup, as_mode
+from coda_voice.hybrid_setup import HybridSetup, as_mode, as_voicing
 from coda_voice.memory_setup import MemorySetup
 from coda_voice.protocols import Announcement, Scheduling, ToolHouse
 from coda_voice.registry import Conversations
@@ -38,6 +39,7 @@ class Answering(HandedOver):
         self._memories: MemorySetup | None = None
         self._tool_house = tools
         self._mode: Mode | None = None
+        self._voicing: Voicing | None = None
         self._hybrid: HybridSetup | None = None
 
     def _conversation(self, conversation_id: str) -> Conversation:
@@ -49,30 +51,49 @@ class Answering(HandedOver):
         """Who answers in conversations that begin now."""
         return self._mode or as_mode(self.config.mode)
 
-    async def set_mode(self, mode: str, conversation_id: str | None = None) -> None:
+    @property
+    def voicing(self) -> Voicing:
+        """What is heard beside scripts in conversations that begin now (``hybrid.voice``)."""
+        return self._voicing or self.config.hybrid.voice
+
+    async def set_mode(
+        self,
+        mode: str | None = None,
+        conversation_id: str | None = None,
+        *,
+        voice: str | None = None,
+    ) -> bool:
         """Change who answers, while conversations run: in one, or in all and those to come.
 
-        Raises ConfigurationError for an unknown mode or an LLM that cannot be, and
-        ConversationError for an unknown conversation.
+        ``voice`` is a value of ``hybrid.voice``; None of either leaves it as it is. False if no
+        conversation has changed. Raises ConfigurationError for an unknown mode or voice or an
+        LLM that cannot be, and ConversationError for an unknown conversation.
         """
-        wanted = as_mode(mode)
+        wanted = None if mode is None else as_mode(mode)
+        voicing = None if voice is None else as_voicing(voice)
         if conversation_id is None:
-            self._mode = wanted
+            self._mode = wanted or self._mode
+            self._voicing = voicing or self._voicing
             conversations = list(self._conversations)
         else:
             conversations = [self._conversation(conversation_id)]
+        changed = False
         for conversation in conversations:
             present = _attendant(conversation, HybridAttendant)
             if present is None:
-                voice = _attendant(conversation, ScriptedVoice)
-                if wanted == "moshi_only" or voice is None:
+                scripted = _attendant(conversation, ScriptedVoice)
+                # What is said of the voice alone must be kept for this one until it has an LLM.
+                kept = voicing is not None and conversation_id is not None
+                if scripted is None or (wanted in (None, "moshi_only") and not kept):
                     continue
-                present = await self._hybrid_attendant(conversation, voice)
+                present = await self._hybrid_attendant(conversation, scripted)
                 present.mode = "moshi_only"  # so that the change is told like any other
                 conversation.attendants.add(present)
-            present.set_mode(wanted)
-            if wanted != "moshi_only":
+            only = None if voicing is None else voicing == "llm_only"
+            changed = present.set_mode(wanted or present.mode, only) or changed
+            if wanted not in (None, "moshi_only"):
                 self._listen_to_words(conversation)
+        return changed
 
     def _hybrid_setup(self) -> HybridSetup:
         """Give what conversations with an LLM share."""
@@ -93,7 +114,7 @@ class Answering(HandedOver):
         memory = self.memory_manager
         if memory is None and self._memories is not None:
             memory = self._memories.manager_for(conversation.user_id, conversation.id)
-        return hybrid.attendant(conversation, voice, self.mode, memory)
+        return hybrid.attendant(conversation, voice, self.mode, self.voicing, memory)
 
     def _listen_to_words(self, conversation: Conversation) -> None:
         conversation.transcribe()

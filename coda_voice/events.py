@@ -256,10 +256,11 @@ class NoTranscript(Event):
 
 
 class ModeChanged(Event):
-    """Who answers from now on: Moshi alone, or an LLM beside it."""
+    """Who answers from now on, Moshi alone or an LLM beside it, and whose voice is heard."""
 
     type: Literal["mode_changed"] = "mode_changed"
     mode: Literal["moshi_only", "hybrid", "adaptive"]
+    voice: Literal["moshi_and_llm", "llm_only"] = "moshi_and_llm"
 
 
 class ScriptStarted(Event):

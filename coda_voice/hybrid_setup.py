@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coda_voice.config import VoiceConfig
+from coda_voice.config.model import Voicing
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ConfigurationError
 from coda_voice.events import Event, ToolServerChanged
@@ -70,7 +71,12 @@ class HybridSetup:
         return self._clients[name]
 
     def attendant(
-        self, conversation: Conversation, voice: ScriptedVoice, mode: Mode, memory: object | None
+        self,
+        conversation: Conversation,
+        voice: ScriptedVoice,
+        mode: Mode,
+        voicing: Voicing,
+        memory: object | None,
     ) -> HybridAttendant:
         """Make the attendant of one conversation. Raises ConfigurationError."""
         config = self._config
@@ -114,7 +120,7 @@ class HybridSetup:
                 # Half a turn means nothing to the offline brain, and it takes no time anyway.
                 parallel=llm.parallel_processing and not client.offline,
                 presume=llm.parallel_processing,
-                llm_only=config.hybrid.voice == "llm_only",
+                llm_only=voicing == "llm_only",
             ),
             close_tools=box.close if box is not None else lambda: None,
         )
@@ -163,4 +169,16 @@ def as_mode(mode: str) -> Mode:
             return known
     raise ConfigurationError(
         f"mode {mode!r} is none of moshi_only, hybrid, adaptive.", "unknown_mode", mode=mode
+    )
+
+
+def as_voicing(voice: str) -> Voicing:
+    """Check a value of ``hybrid.voice``. Raises ConfigurationError."""
+    for known in ("moshi_and_llm", "llm_only"):
+        if voice == known:
+            return known
+    raise ConfigurationError(
+        f"hybrid.voice {voice!r} is neither moshi_and_llm nor llm_only.",
+        "unknown_voice",
+        voice=voice,
     )

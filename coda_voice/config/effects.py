@@ -52,7 +52,7 @@ ACTS: dict[str, str] = {
     "external_llm.first_timeout": "coda_voice/hybrid_setup.py",
     "external_llm.stall_timeout": "coda_voice/hybrid_setup.py",
     "external_llm.turn_timeout": "coda_voice/hybrid_setup.py",
-    "hybrid.voice": "coda_voice/hybrid_setup.py",
+    "hybrid.voice": "coda_voice/answering.py",
     "hybrid.filler_after": "coda_voice/hybrid_setup.py",
     "hybrid.max_words": "coda_voice/hybrid_setup.py",
     "hybrid.turns_per_minute": "coda_voice/hybrid_setup.py",

@@ -22,6 +22,7 @@ from coda_voice.config.server import ServerConfig
 from coda_voice.config.sizes import Size
 
 Mode = Literal["moshi_only", "hybrid", "adaptive", "traditional"]
+Voicing = Literal["moshi_and_llm", "llm_only"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+|mlx|cloud)$")]
 Dtype = Literal["auto", "bf16", "fp16", "fp32", "int8"]
 PathText = Annotated[str, BeforeValidator(lambda v: os.fspath(v) if isinstance(v, Path) else v)]
@@ -126,7 +127,7 @@ class ExternalLlmConfig(Section):
 class HybridConfig(Section):
     """How Moshi's voice and the LLM's thoughts come together (modes hybrid and adaptive)."""
 
-    voice: Literal["moshi_and_llm", "llm_only"] = "moshi_and_llm"
+    voice: Voicing = "moshi_and_llm"
     """``llm_only``: only what the LLM says is heard; Moshi's own talk is muted."""
     filler_after: float = Field(default=2.0, ge=0.2, le=60)
     """Seconds of thinking after which something is said to bridge the time."""

@@ -78,6 +78,7 @@ class HybridAttendant(Attendant):
         self.router = router
         self.settings = settings
         self.mode: Mode = settings.mode
+        self.llm_only = settings.llm_only
         self.history = HeardHistory()
         self._make_reasoner = make_reasoner
         self._close_tools = close_tools
@@ -114,11 +115,16 @@ class HybridAttendant(Attendant):
         """Whether a turn is being thought about, or its answer waits or is being spoken."""
         return self._thinking is not None
 
-    def set_mode(self, mode: Mode) -> None:
-        """Answer otherwise from now on; thinking that is under way ends in moshi_only."""
-        if mode == self.mode:
-            return
+    def set_mode(self, mode: Mode, llm_only: bool | None = None) -> bool:
+        """Answer otherwise from now on; thinking that is under way ends in moshi_only.
+
+        ``llm_only``: whether Moshi's own talk is muted (None: as it was). False if nothing changed.
+        """
+        only = self.llm_only if llm_only is None else llm_only
+        if (mode, only) == (self.mode, self.llm_only):
+            return False
         self.mode = self.conversation.mode = mode
+        self.llm_only = only
         self._apply_mode()
         if mode == "moshi_only":
             self._reasoner.forget_question()
@@ -129,12 +135,14 @@ class HybridAttendant(Attendant):
                 time=self.conversation.seconds,
                 generation=self.conversation.generation,
                 mode=mode,
+                voice="llm_only" if only else "moshi_and_llm",
             )
         )
+        return True
 
     def _apply_mode(self) -> None:
         self.router.every_turn = self.mode == "hybrid"
-        self.voice.speaker.only_scripts(self.settings.llm_only and self.mode != "moshi_only")
+        self.voice.speaker.only_scripts(self.llm_only and self.mode != "moshi_only")
 
     # ---- what the user does ----------------------------------------------------------
 

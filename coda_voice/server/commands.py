@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from coda_voice.config.model import Mode
+from coda_voice.config.model import Mode, Voicing
 
 LONGEST_TEXT = 2_000
 """Characters of a typed turn."""
@@ -43,9 +43,10 @@ class Mute:
 
 @dataclass(frozen=True, slots=True)
 class ChooseMode:
-    """Another mode from the next turn on."""
+    """Another mode from the next turn on; ``voice`` None: Moshi is muted or not as it was."""
 
     mode: Mode
+    voice: Voicing | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,18 +24,17 @@ class Control:
         elif isinstance(command, commands.Type):
             session.type_text(command.text)
         elif isinstance(command, commands.ChooseMode):
-            await self.choose_mode(session, command.mode)
+            await self.choose_mode(session, command)
         elif isinstance(command, commands.ChoosePersonality):
             await self.choose_personality(session, command)
         else:
             raise ValidationError(f"{type(command).__name__} is nothing to ask of a conversation.")
 
-    async def choose_mode(self, session: Session, mode: str) -> None:
+    async def choose_mode(self, session: Session, wanted: commands.ChooseMode) -> None:
         """Have the conversation go on in another mode; the change confirms itself by its event."""
-        if mode == session.mode:
-            session.outbox.put(Confirmed("mode", mode))
-        else:
-            await self.manager.set_mode(mode, session.conversation.id)
+        name = session.conversation.id
+        if not await self.manager.set_mode(wanted.mode, name, voice=wanted.voice):
+            session.outbox.put(Confirmed("mode", wanted.mode))
 
     async def choose_personality(
         self, session: Session, wanted: commands.ChoosePersonality

@@ -265,6 +265,45 @@ async def test_llm_only_mutes_moshi_but_not_the_answer(engine, spoken: Spoken):
     assert words == ["seven"]
 
 
+async def test_llm_only_comes_and_goes_while_conversations_run(engine, spoken: Spoken):
+    def loud(since: int) -> bool:
+        return any(level_dbfs(h.frame.pcm) > -45 for h in talk.heard[since:])
+
+    async with talking(engine) as talk:
+        manager, name = talk.manager, talk.conversation.id
+        assert await manager.set_mode(voice="llm_only", conversation_id=name)
+        assert not await manager.set_mode(voice="llm_only"), "nothing new for this one"
+        await talk.silence(3)  # what had begun
+        began = len(talk.heard)
+        await talk.say(spoken.pcm("hello"))  # nobody writes it down: Moshi alone would answer
+        await talk.silence(30)
+        assert not loud(began)
+        with pytest.raises(ConfigurationError):
+            await manager.set_mode(voice="nobody")
+        other = manager.conversation(await manager.start_conversation())
+        attendant = next(a for a in other.attendants if isinstance(a, HybridAttendant))
+        assert attendant.llm_only, "those to come, too"
+
+        assert await manager.set_mode(voice="moshi_and_llm", conversation_id=name)
+        began = len(talk.heard)
+        await talk.say(spoken.pcm("hello"))
+        await talk.until(lambda: loud(began))
+        assert attendant.llm_only, "only that one has changed"
+    assert [(e.mode, e.voice) for e in talk.of(ModeChanged)] == [
+        ("hybrid", "llm_only"),
+        ("hybrid", "moshi_and_llm"),
+    ]
+
+
+async def test_a_voice_that_is_chosen_before_there_is_an_llm_is_kept(engine):
+    async with talking(engine, "moshi_only") as talk:
+        manager, name = talk.manager, talk.conversation.id
+        await manager.set_mode(voice="llm_only", conversation_id=name)
+        assert talk.conversation.mode == "moshi_only"
+        await manager.set_mode("hybrid", name)
+        assert hybrid_of(talk).llm_only and talk.conversation.mode == "hybrid"
+
+
 async def test_two_halves_of_a_question_are_answered_together(engine, spoken: Spoken):
     async with (
         LlmServer(["stall"]) as server,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from coda_voice.config.model import Mode
+from coda_voice.config.model import Mode, Voicing
 from coda_voice.errors import ProtocolError
 from coda_voice.events import (
     ConversationFailed,
@@ -88,9 +88,10 @@ class _Mute(_Message):
 class _Mode(_Message):
     type: Literal["mode"]
     mode: Mode
+    voice: Voicing | None = None
 
     def command(self) -> Command:
-        return ChooseMode(self.mode)
+        return ChooseMode(self.mode, self.voice)
 
 
 class _Personality(_Message):

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from coda_voice.config.model import Mode
+from coda_voice.config.model import Mode, Voicing
 from coda_voice.models import ConversationState
 from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.commands import (
@@ -37,9 +37,10 @@ class TextBody(_Body):
 
 
 class ModeBody(_Body):
-    """A mode."""
+    """A mode, and whether Moshi's own talk is muted in it (None: as it was)."""
 
     mode: Mode
+    voice: Voicing | None = None
 
 
 class MuteBody(_Body):
@@ -111,7 +112,7 @@ def routes(front: Front) -> APIRouter:
     )
     async def choose_mode(conversation_id: Id, body: ModeBody, caller: Caller = talker) -> Response:
         """Go on in another mode."""
-        return await ask(caller, conversation_id, ChooseMode(body.mode))
+        return await ask(caller, conversation_id, ChooseMode(body.mode, body.voice))
 
     @router.put(
         "/conversations/{conversation_id}/mute", status_code=204, responses={**NOT_FOUND, **BODY}

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from coda_voice.config.model import Voicing
 from coda_voice.hybrid.attendant import Mode
 from coda_voice.server import personalities
 from coda_voice.server.front import Front
@@ -39,12 +40,21 @@ class Limits(BaseModel):
     connects_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
+class Hybrid(BaseModel):
+    """Of the section ``hybrid`` what may change while it runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    voice: Voicing | None = None
+
+
 class Change(BaseModel):
     """What to change: who answers (in all conversations, and those to come), and limits."""
 
     model_config = ConfigDict(extra="forbid")
 
     mode: Mode | None = None
+    hybrid: Hybrid = Field(default_factory=Hybrid)
     server: Limits = Field(default_factory=Limits)
 
 
@@ -54,8 +64,10 @@ def routes(front: Front) -> APIRouter:
     talker, admin = caller_with(front, "talk"), caller_with(front, "admin")
 
     def shown() -> Settings:
-        settings = front.manager.config.model_copy(
-            update={"mode": front.manager.mode, "server": front.settings}
+        manager = front.manager
+        hybrid = manager.config.hybrid.model_copy(update={"voice": manager.voicing})
+        settings = manager.config.model_copy(
+            update={"mode": manager.mode, "hybrid": hybrid, "server": front.settings}
         )
         return Settings(
             settings=settings.model_dump(mode="json"),
@@ -80,8 +92,8 @@ def routes(front: Front) -> APIRouter:
     @router.patch("/config", dependencies=[admin], responses=BODY)
     async def change(body: Change) -> Settings:
         """Change who answers, or limits, until the server ends; its files stay as they are."""
-        if body.mode is not None:
-            await front.manager.set_mode(body.mode)
+        if body.mode is not None or body.hybrid.voice is not None:
+            await front.manager.set_mode(body.mode, voice=body.hybrid.voice)
         given = body.server.model_dump(exclude_none=True)
         if given:
             front.change_limits(given)
