@@ -110,7 +110,10 @@ class EmbedWorker:
             try:
                 if model is None:
                     model = self._load(self.name)
-                future.set_result(model.embed(texts))
+                if priority == _QUERY:
+                    future.set_result(model.embed_query(texts[0])[np.newaxis])
+                else:
+                    future.set_result(model.embed(texts))
             except VoiceProcessingError as error:
                 future.set_exception(error)
             except (OSError, RuntimeError, ValueError, ImportError) as error:

@@ -41,6 +41,9 @@ class EmbeddingModel(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32 [texts, dimension], each of length 1."""
 
+    def embed_query(self, text: str) -> Vectors:
+        """float32 [dimension], of length 1: what is looked for among such texts."""
+
 
 def load_model(name: str = DEFAULT_MODEL) -> EmbeddingModel:
     """Load a model by name. Raises ModelLoadingError saying what to do."""
@@ -66,6 +69,10 @@ class HashedWords:
                 number = int.from_bytes(digest, "little")
                 vector[number % self.dimension] += 1.0 if number & 0x8000_0000 else -1.0
         return unit(vectors)
+
+    def embed_query(self, text: str) -> Vectors:
+        """As a text."""
+        return _first(self.embed([text]))
 
 
 class MiniLM:
@@ -99,6 +106,10 @@ class MiniLM:
         weights = mask[:, :, None].astype(np.float32)
         return unit((tokens * weights).sum(axis=1))
 
+    def embed_query(self, text: str) -> Vectors:
+        """As a text: it was trained without another form for queries."""
+        return _first(self.embed([text]))
+
 
 class SentenceTransformerModel:
     """Any model sentence-transformers can load, from a folder or from the hub's cache."""
@@ -119,12 +130,19 @@ class SentenceTransformerModel:
                 model=name,
             ) from error
         self.name = name
-        self.dimension = int(self._model.get_sentence_embedding_dimension())
+        self.dimension = len(self.embed_query("one"))
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Encode on the CPU."""
-        vectors = self._model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True)
+        """Encode on the CPU, as documents: with what the model wants before one."""
+        vectors = self._model.encode_document(
+            list(texts), show_progress_bar=False, convert_to_numpy=True
+        )
         return unit(np.asarray(vectors, dtype=np.float32))
+
+    def embed_query(self, text: str) -> Vectors:
+        """Encode on the CPU, as a query: some models (EmbeddingGemma, E5) want another lead."""
+        vectors = self._model.encode_query([text], show_progress_bar=False, convert_to_numpy=True)
+        return _first(unit(np.asarray(vectors, dtype=np.float32)))
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -132,6 +150,11 @@ def unit(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Vectors = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
     return scaled
+
+
+def _first(vectors: Vectors) -> Vectors:
+    first: Vectors = vectors[0]
+    return first
 
 
 def _package_folder() -> Path:

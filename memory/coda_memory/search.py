@@ -115,13 +115,23 @@ def search(
                 ranks[1].get(key),
             )
         )
-    hits = _newest_first(table, hits, vector, now)
+    hits = _newest_first(reader, table, hits, vector, now, where)
     hits.sort(key=lambda hit: (-hit.score, -hit.memory.created_at.timestamp(), hit.memory.id))
     return hits[:limit]
 
 
-def _newest_first(table: LanceTable, hits: list[Hit], vector: Vectors, now: datetime) -> list[Hit]:
-    """Put before each superseded memory what superseded it, found by the query or not."""
+def _newest_first(
+    reader: Reader,
+    table: LanceTable,
+    hits: list[Hit],
+    vector: Vectors,
+    now: datetime,
+    where: str | None,
+) -> list[Hit]:
+    """Put before each superseded memory what superseded it, found by the query or not.
+
+    What ``where`` leaves out stays out.
+    """
     found = {hit.memory.id: hit for hit in hits}
     for _ in range(LONGEST_CHAIN):
         missing = {
@@ -131,8 +141,7 @@ def _newest_first(table: LanceTable, hits: list[Hit], vector: Vectors, now: date
         }
         if not missing:
             break
-        listed = ", ".join(f"'{one}'" for one in sorted(missing))
-        rows = table.search().where(f"id IN ({listed})").limit(len(missing)).to_arrow()
+        rows = _by_ids(reader, table, missing, where).result()
         for row in _rows(rows):
             memory = as_memory(row)
             found[memory.id] = Hit(memory, _relevance(row, vector), recency_of(memory, now), 0.0)
@@ -225,6 +234,20 @@ def _by_words(
         query = query.select([*COLUMNS, "vector", "_score"])
         if where:
             query = query.where(where)
+        return await query.to_arrow()
+
+    return reader.ask(table, run)
+
+
+def _by_ids(
+    reader: Reader, table: LanceTable, ids: set[str], where: str | None
+) -> Future[pa.Table]:
+    condition = "id IN ({})".format(", ".join(f"'{one}'" for one in sorted(ids)))
+    if where:
+        condition += f" AND {where}"
+
+    async def run(opened: AsyncTable) -> pa.Table:
+        query = opened.query().where(condition).limit(len(ids)).select([*COLUMNS, "vector"])
         return await query.to_arrow()
 
     return reader.ask(table, run)

@@ -1,0 +1,100 @@
+"""Searching: of which kinds, seen by whom, and how queries are embedded."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from coda_memory import MemoryStore
+from coda_memory.embedding import HASHED_WORDS, load_model
+
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with MemoryStore(tmp_path / "memory", HASHED_WORDS, now=lambda: NOW) as store:
+        yield store
+
+
+@pytest.mark.parametrize("kind", ["turn", "fact"])
+def test_only_the_kinds_asked_for_are_found(store, kind):
+    """What superseded a memory is fetched for it, but not where that is of another kind."""
+    ada = store.user("ada")
+    ada.remember("I live in Leeds.", at=NOW - timedelta(days=2))
+    ada.remember("I live in York.", at=NOW - timedelta(days=1))
+    hits = ada.search("Leeds", kinds=[kind])
+    assert {hit.memory.kind for hit in hits} == {kind}
+    assert any("Leeds" in hit.memory.text for hit in hits)
+
+
+def test_what_superseded_a_memory_is_found_first_though_the_query_finds_the_older(store):
+    ada = store.user("ada")
+    for number in range(40):  # so that the newer one is not simply among the nearest
+        ada.remember(f"Leeds has a market, said number {number}.", at=NOW - timedelta(days=9))
+    ada.remember("I live in Leeds.", at=NOW - timedelta(days=2))
+    ada.remember("I live in York.", at=NOW - timedelta(days=1))
+    texts = [hit.memory.text for hit in ada.search("user lives in Leeds", kinds=["fact"])]
+    assert texts == ["The user lives in York.", "The user lives in Leeds."]
+
+
+def test_a_search_sees_what_another_process_made_anew(store, tmp_path):
+    ada = store.user("ada")
+    ada.remember("My cat is called Whiskers.")
+    assert ada.search("cat")
+    with MemoryStore(tmp_path / "memory", HASHED_WORDS, now=lambda: NOW) as other:
+        other.user("ada").forget_everything()
+        assert ada.search("cat") == []
+        other.user("ada").remember("My dog is called Rex.")
+        assert [hit.memory.text for hit in ada.search("dog", kinds=["turn"])] == [
+            "My dog is called Rex."
+        ]
+
+
+def test_searches_at_once_find_what_each_finds_alone(store):
+    users = [store.user(f"user{number}") for number in range(6)]
+    for number, user in enumerate(users):
+        for word in ("garden", "kitchen", "market"):
+            user.remember(f"My {word} has {number} trees.")
+
+    def found(n: int) -> list[str]:
+        return [hit.memory.id for hit in users[n % 6].search(f"the market and garden {n % 6}")]
+
+    alone = [found(n) for n in range(6)]
+    assert all(alone)
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(found, range(60))) == alone * 10
+
+
+def test_a_model_reads_queries_and_texts_each_in_its_own_way(tmp_path):
+    """Some models were trained with a lead before either; without it they find less."""
+    folder = tmp_path / "model"
+    words = ["[UNK]", "find", "title", "tea", "harbour"]
+    make_model(folder, words, query="find ", document="title ")
+    model = load_model(str(folder))
+    query, text = model.embed_query("tea"), model.embed(["tea"])[0]
+    by_word = dict(zip(words, np.eye(len(words)), strict=True))
+    assert query @ by_word["find"] > 0.5 > 0.1 > abs(query @ by_word["title"])
+    assert text @ by_word["title"] > 0.5 > 0.1 > abs(text @ by_word["find"])
+    with MemoryStore(tmp_path / "memory", str(folder), now=lambda: NOW) as store:
+        ada = store.user("ada")
+        ada.remember("harbour")
+        assert ada.search("harbour", ranking="vector")[0].relevance == pytest.approx(0.5, abs=0.01)
+        np.testing.assert_allclose(store.embedder.query("tea"), query, atol=1e-6)
+
+
+def make_model(folder, words: list[str], *, query: str, document: str) -> None:
+    """A sentence-transformers model: the mean of its words, each a direction of its own."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, words[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    embedding = StaticEmbedding(tokenizer, embedding_weights=np.eye(len(words), dtype=np.float32))
+    model = SentenceTransformer(
+        modules=[embedding], prompts={"query": query, "document": document}, device="cpu"
+    )
+    model.save(str(folder))
