@@ -6,10 +6,9 @@ import asyncio
 import base64
 import contextlib
 import json
-import socket
-import threading
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
 import jwt
@@ -17,86 +16,22 @@ import pytest
 import websockets
 
 from coda_voice.server import doorstep
-from coda_voice.server.session import Session
-from tests.integration.voice_server import FRAME_BYTES, RunningServer, StreamClient, voice_server
-
-GOOD = 8
-SECRET = "a secret of the tests, long enough for HS256"
-
-
-def token(subject: str, seconds: float = 3_600, secret: str = SECRET) -> str:
-    return jwt.encode({"sub": subject, "exp": time.time() + seconds}, secret, "HS256")
-
-
-def bearer(text: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {text}"}
-
-
-MALLORY = bearer(token("mallory"))
-"""Somebody who was let in, and means no good."""
+from tests.integration.good_company import (
+    MALLORY,
+    SECRET,
+    bearer,
+    good_company,
+    guarded_server,
+    settled,
+    token,
+)
+from tests.integration.voice_server import ROOT, RunningServer, StreamClient
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    secret = tmp_path_factory.mktemp("keys") / "secret"
-    secret.write_text(SECRET)
-    with voice_server(
-        moshi__slots=GOOD + 3,
-        server__jwt_secret_file=str(secret),
-        server__connects_per_second=60,
-        server__connections_per_address=GOOD + 6,
-        server__message_kb=64,
-        server__resume_seconds=0.5,
-    ) as running:
+    with guarded_server(tmp_path_factory.mktemp("keys"), server__message_kb=64) as running:
         yield running
-
-
-@contextlib.asynccontextmanager
-async def good_company(server: RunningServer) -> AsyncIterator[list[StreamClient]]:
-    """Eight conversations that go on while the block does; each frame must be answered."""
-    stop = asyncio.Event()
-    answered = [0] * GOOD
-
-    async def talk(index: int, client: StreamClient) -> None:
-        while not stop.is_set():
-            assert len(await client.frame()) == FRAME_BYTES
-            answered[index] += 1
-            await asyncio.sleep(0.05)
-        await client.tell("close")
-        assert await client.closed() == 1000
-        assert client.messages[-1]["frames"] == answered[index]
-        assert not [m for m in client.told("status") if m["status"] == "dropped"]
-        assert not client.told("error")
-
-    async with contextlib.AsyncExitStack() as stack:
-        clients = []
-        for _ in range(GOOD):
-            url = f"{server.ws}/v1/stream"
-            client = StreamClient(url, additional_headers=bearer(token("good")))
-            await stack.enter_async_context(client)
-            await client.ready()
-            clients.append(client)
-        talking = [asyncio.create_task(talk(i, c)) for i, c in enumerate(clients)]
-        try:
-            yield clients
-            before = list(answered)
-            while not all(now > then + 1 for now, then in zip(answered, before, strict=True)):
-                await asyncio.sleep(0.05)
-                for task in talking:
-                    assert not task.done() or task.exception() is None
-        finally:
-            stop.set()
-            ended = await asyncio.gather(*talking, return_exceptions=True)
-        assert not [error for error in ended if error is not None]
-
-
-async def settled(server: RunningServer) -> None:
-    """Wait until nobody is left on the server."""
-    for _ in range(600):
-        if not len(server.front.sessions) and not server.front.addresses.open:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("somebody is still there")
 
 
 async def test_floods_giants_and_halves(server: RunningServer):
@@ -168,7 +103,7 @@ def forgeries() -> list[dict[str, str]]:
 async def test_forged_tokens_and_other_peoples_conversations(server: RunningServer):
     url = f"{server.ws}/v1/stream"
     async with (
-        good_company(server) as clients,
+        good_company(server) as company,
         httpx.AsyncClient(base_url=server.http, timeout=120) as http,
     ):
         for headers in forgeries():
@@ -176,7 +111,7 @@ async def test_forged_tokens_and_other_peoples_conversations(server: RunningServ
                 await websockets.connect(url, additional_headers=headers, open_timeout=60)
             assert refused.value.response.status_code == 401
             assert (await http.get("/v1/conversations", headers=headers)).status_code == 401
-        ready = clients[0].told("status")[0]
+        ready = company.clients[0].told("status")[0]
         theirs = f"/v1/conversations/{ready['conversation_id']}"
         assert (await http.get(theirs, headers=MALLORY)).status_code == 404
         assert (await http.delete(theirs, headers=MALLORY)).status_code == 404
@@ -256,73 +191,39 @@ async def raw(server: RunningServer, request: bytes) -> bytes:
     return answer
 
 
-async def overwhelmed(server: RunningServer) -> Session:
-    """Wait until the 48 kHz client has lost audio, or (on a slow machine) its connection."""
-    seen: Session | None = None
-    async with asyncio.timeout(240):
-        while seen is None or not (seen.outbox.dropped_audio or seen.ended):
-            for session in server.front.sessions.all():
-                if session.sample_rate == 48_000:
-                    seen = session
-            await asyncio.sleep(0.05)
-    return seen
+FLOOD_FROM = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+"""Linux has all of 127/8: the flood is from an address of its own."""
 
 
-async def test_one_who_reads_nothing_holds_up_nobody(server: RunningServer):
+async def test_a_thousand_connects_a_second_are_refused_and_cost_little(
+    server: RunningServer, record_property: pytest.RecordProperty
+):
+    counted = server.front.addresses
     async with good_company(server):
-        mute = socket.socket()
-        mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        mute.connect(("127.0.0.1", server.port))
-        mute.sendall(
-            b"GET /v1/stream?sample_rate=48000 HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            b"Authorization: " + MALLORY["Authorization"].encode() + b"\r\n\r\n"
-        )
-        payload = bytes(7_680)
-        frame = b"\x82\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
-
-        def send() -> None:
-            with contextlib.suppress(OSError):
-                while not stopped.wait(0.06):
-                    mute.sendall(frame)
-
-        stopped = threading.Event()
-        sending = threading.Thread(target=send)
-        sending.start()
-        try:
-            session = await overwhelmed(server)
-            assert len(session.outbox) <= session.outbox.audio_frames + session.outbox.messages
-            assert session.ended or session.outbox.behind_since is not None
-        finally:
-            stopped.set()
-            mute.close()
-            await asyncio.to_thread(sending.join)
-    await settled(server)
-
-
-async def test_a_thousand_connects_are_mostly_refused_and_cost_little(server: RunningServer):
-    async with good_company(server):
-        refused = 0
-
-        async def connect() -> None:
-            nonlocal refused
-            try:
-                url = f"{server.ws}/v1/stream"
-                async with websockets.connect(
-                    url, open_timeout=60, additional_headers=MALLORY
-                ) as ws:
-                    await ws.close()
-            except websockets.InvalidStatus as error:
-                assert error.response.status_code == 429
-                assert int(error.response.headers["Retry-After"]) >= 1
-                refused += 1
-            except (OSError, websockets.InvalidMessage, websockets.ConnectionClosed, TimeoutError):
-                refused += 1
-
-        for _ in range(10):
-            await asyncio.gather(*(connect() for _ in range(100)))
-        assert refused > 300
-        async with httpx.AsyncClient(base_url=server.http, timeout=120) as http:
-            assert (await http.get("/health")).status_code == 200, "the balancer still gets in"
+        before = counted.refused
+        began = time.monotonic()
+        command = ["--source", FLOOD_FROM, "--port", str(server.port)]
+        command += ["--token", token("mallory"), "--count", "4000", "--rate", "1000"]
+        flood = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.integration.flood", *command,
+            cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with httpx.AsyncClient(base_url=server.http, timeout=60) as http:
+            out = asyncio.create_task(flood.communicate())
+            asked = 0
+            while not out.done() or not asked:
+                if FLOOD_FROM != "127.0.0.1" or out.done():
+                    assert (await http.get("/health")).status_code == 200, "the balancer gets in"
+                    asked += 1
+                await asyncio.sleep(0.1)
+        told = json.loads((await out)[0])
+        seconds = time.monotonic() - began
+    answers = told["answers"]
+    print(f"{told['rate']:.0f} connects/s for {told['seconds']:.1f} s: {answers}")
+    record_property("connects_per_second", round(told["rate"]))
+    assert sum(answers.values()) == told["count"], answers  # each was answered, with what was due
+    allowed = 60 * (seconds + 2) + 1
+    refused = answers.get("429", 0) + answers.get("closed", 0)
+    assert refused >= told["count"] - allowed, answers
+    assert counted.refused - before >= refused
     await settled(server)

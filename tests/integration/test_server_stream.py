@@ -12,6 +12,7 @@ import pytest
 from coda_voice.attendants import Attendant
 from coda_voice.events import MemoryInjected
 from tests.conftest import Spoken
+from tests.integration.good_company import settled
 from tests.integration.voice_server import (
     FRAME_BYTES,
     RunningServer,
@@ -197,6 +198,30 @@ async def test_a_lost_socket_gets_its_conversation_back(server: RunningServer, s
         error = await client.until("error")
         assert error["code"] == "resume_unknown"
         assert await client.closed() == 4404
+
+
+async def test_who_comes_back_too_late_is_told_so_and_can_begin_anew(server: RunningServer):
+    before = server.front.settings.resume_seconds
+    server.front.change_limits({"resume_seconds": 0.2})
+    try:
+        async with stream(server) as client:
+            ready = await client.ready()
+            await client.frame()
+            client.socket.transport.abort()
+        await settled(server)
+    finally:
+        server.front.change_limits({"resume_seconds": before})
+    async with stream(server, f"?resume={ready['resume_token']}") as client:
+        error = await client.until("error")
+        assert error["code"] == "resume_unknown" and error["fatal"]
+        assert "Connect without resume" in error["message"]
+        assert await client.closed() == 4404
+    async with stream(server) as client:
+        again = await client.ready()
+        assert not again["resumed"] and again["conversation_id"] != ready["conversation_id"]
+        assert len(await client.frame()) == FRAME_BYTES
+        await client.tell("close")
+        assert await client.closed() == 1000
 
 
 @pytest.mark.parametrize("moment", range(5))
