@@ -14,14 +14,18 @@ queue between them is bounded, and what it had to drop is told in ``recording.js
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import re
 import secrets
 import shutil
 import threading
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -32,6 +36,8 @@ from numpy.typing import NDArray
 from coda_voice.errors import ConfigurationError
 from coda_voice.events import Event, FramesDropped, Transcript, WordSpoken
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE, Pcm
+
+logger = logging.getLogger(__name__)
 
 QUEUED = 512
 """Frames and events that may wait for the disk: half a minute of a conversation."""
@@ -170,7 +176,8 @@ class Recorder:
 
     def close(self) -> Path:
         """Write what is left, and the words; gives the folder. Blocks: call it in a thread."""
-        self._queue.put(None)
+        with suppress(queue.Full):  # a disk that stands still
+            self._queue.put(None, timeout=CLOSE_SECONDS)
         self._thread.join(CLOSE_SECONDS)
         return self.folder
 
@@ -181,21 +188,35 @@ class Recorder:
     # ---- the writing thread ------------------------------------------------------------
 
     def _write_all(self) -> None:
-        try:
-            while (item := self._queue.get()) is not None:
-                if isinstance(item, Event):
-                    self._events.write(item.model_dump_json() + "\n")
-                    self._events.flush()
-                else:
-                    self._sound.write(item)
-                    self._frames += 1
-            self._finish(complete=True)
-        except (OSError, soundfile.LibsndfileError):
-            self._finish(complete=False)
+        complete = True
+        while (item := self._queue.get()) is not None:
+            if complete:
+                complete = self._attempt(partial(self._write, item))
+            else:
+                self._dropped += 1  # a full queue would hold up its end for ever
+        complete = self._attempt(self._sound.close) and complete
+        complete = self._attempt(self._events.close) and complete
+        self._attempt(partial(self._finish, complete))
 
-    def _finish(self, *, complete: bool) -> None:
-        self._sound.close()
-        self._events.close()
+    def _attempt(self, write: Callable[[], None]) -> bool:
+        """Say whether it was possible; what the user has deleted meanwhile is missed by nobody."""
+        try:
+            write()
+        except (OSError, soundfile.LibsndfileError) as error:
+            if self.folder.is_dir():
+                logger.warning("The recording %s is not complete: %s", self._about.name, error)
+            return False
+        return True
+
+    def _write(self, item: _Stereo | Event) -> None:
+        if isinstance(item, Event):
+            self._events.write(item.model_dump_json() + "\n")
+            self._events.flush()
+        else:
+            self._sound.write(item)
+            self._frames += 1
+
+    def _finish(self, complete: bool) -> None:
         words = sorted(self._words, key=lambda word: word["start"])
         seconds = round(self._frames * FRAME_SAMPLES / SAMPLE_RATE, 2)
         about = self._about

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import soundfile
 
 from coda_voice.errors import ConfigurationError
 from coda_voice.events import FramesDropped, Transcript, TranscriptWord, TurnLatency, WordSpoken
-from coda_voice.server.recording import About, Recorder, recordings_in
+from coda_voice.server.recording import QUEUED, About, Recorder, recordings_in
 from tests.conftest import Spoken
 
 FRAME = 1_920
@@ -97,3 +99,19 @@ def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="Nothing can be recorded in"):
         begin(tmp_path / "file")
+
+
+def test_a_full_disk_holds_up_nobody_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    recorder = begin(tmp_path)
+    with Path("/dev/full").open("wb") as full:
+        os.dup2(full.fileno(), recorder._events.fileno())
+    latency = TurnLatency(conversation_id="c1", seconds=0.24, time=0.0)
+    for _ in range(2 * QUEUED):  # more than may wait
+        recorder.event(latency)
+    closing = threading.Thread(target=recorder.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
+    (about,) = recordings_in(tmp_path)
+    assert not about.complete and about.dropped > 0
+    assert about.name in caplog.text and "No space left" in caplog.text

@@ -1,0 +1,197 @@
+"""Recordings and memories by REST: everybody's own, nobody else's, and gone when deleted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+import yaml
+
+from tests.conftest import Spoken
+from tests.integration.voice_server import RunningServer, StreamClient, voice_server
+
+SECRET = "a secret of the tests, long enough for HS256"
+HOUSE_KEY = "key-of-the-house-0123"
+PARTS = ("audio", "events", "words")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("belongings")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[RunningServer]:
+    (folder / "secret").write_text(SECRET)
+    keys = [{"key": HOUSE_KEY, "subject": "house", "scopes": ["admin"]}]
+    (folder / "keys.yaml").write_text(yaml.safe_dump(keys))
+    with voice_server(
+        server__jwt_secret_file=str(folder / "secret"),
+        server__keys_file=str(folder / "keys.yaml"),
+        server__recordings=str(folder / "recordings"),
+        integration__memory_store=str(folder / "memories"),
+        server__connects_per_second=10_000,
+    ) as running:
+        yield running
+
+
+def headers(subject: str, **claims: object) -> dict[str, str]:
+    token = jwt.encode({"sub": subject, "exp": time.time() + 600, **claims}, SECRET, "HS256")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def client(server: RunningServer, subject: str, **claims: object) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=server.http, timeout=120, headers=headers(subject, **claims))
+
+
+def house(server: RunningServer) -> httpx.AsyncClient:
+    key = {"Authorization": f"Bearer {HOUSE_KEY}"}
+    return httpx.AsyncClient(base_url=server.http, timeout=120, headers=key)
+
+
+async def recorded(server: RunningServer, subject: str, spoken: Spoken) -> str:
+    """Hold a conversation that is recorded; give the recording's name."""
+    url = f"{server.ws}/v1/stream?record=true"
+    async with StreamClient(url, additional_headers=headers(subject)) as talk:
+        ready = await talk.ready()
+        assert ready["recorded"]
+        await talk.say(spoken.pcm("hello"))
+        await talk.tell("close")
+        await talk.closed()
+    async with client(server, subject) as http:
+        (name,) = [
+            made["name"] for made in (await http.get("/v1/recordings")).json()
+            if made["conversation_id"] == ready["conversation_id"]
+        ]  # fmt: skip
+    return str(name)
+
+
+async def test_a_recording_is_its_users_and_gone_when_deleted(
+    server: RunningServer, folder: Path, spoken: Spoken
+):
+    name = await recorded(server, "anna", spoken)
+    where = folder / "recordings" / name
+    assert where.is_dir()
+    async with client(server, "anna") as anna, client(server, "bert") as bert:
+        for part in PARTS:
+            mine = await anna.get(f"/v1/recordings/{name}/{part}")
+            assert mine.status_code == 200 and mine.content
+            theirs = await bert.get(f"/v1/recordings/{name}/{part}")
+            nobodys = await bert.get(f"/v1/recordings/20200101-000000-00000000/{part}")
+            assert theirs.status_code == nobodys.status_code == 404, "not even that there is one"
+        assert (await anna.get(f"/v1/recordings/{name}/recording.json")).status_code == 404
+        assert (await bert.get("/v1/recordings")).json() == []
+        assert (await bert.delete(f"/v1/recordings/{name}")).status_code == 404
+        assert (where / "audio.flac").is_file()
+        async with house(server) as admin, httpx.AsyncClient(base_url=server.http) as nobody:
+            assert name in [made["name"] for made in (await admin.get("/v1/recordings")).json()]
+            assert (await admin.get(f"/v1/recordings/{name}/audio")).status_code == 200
+            assert (await nobody.get("/v1/recordings")).status_code == 401
+            assert (await nobody.delete(f"/v1/recordings/{name}")).status_code == 401
+
+        assert (await anna.delete(f"/v1/recordings/{name}")).status_code == 204
+        assert not where.exists()
+        for part in PARTS:
+            assert (await anna.get(f"/v1/recordings/{name}/{part}")).status_code == 404
+        assert (await anna.get("/v1/recordings")).json() == []
+        assert (await anna.delete(f"/v1/recordings/{name}")).status_code == 404
+
+
+async def test_a_recording_deleted_while_it_is_made_stays_away(
+    server: RunningServer, folder: Path, spoken: Spoken, monkeypatch: pytest.MonkeyPatch
+):
+    broken: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", broken.append)
+    url = f"{server.ws}/v1/stream?record=true"
+    async with (
+        StreamClient(url, additional_headers=headers("anna")) as talk,
+        client(server, "anna") as anna,
+    ):
+        await talk.ready()
+        await talk.say(spoken.pcm("hello"))
+        (made,) = (await anna.get("/v1/recordings")).json()
+        assert (await anna.delete(f"/v1/recordings/{made['name']}")).status_code == 204
+        await talk.say(spoken.pcm("hello"))  # the conversation goes on
+        await talk.tell("close")
+        assert await talk.closed() == 1000
+        assert (await anna.get("/v1/recordings")).json() == []
+    assert not (folder / "recordings" / made["name"]).exists()
+    assert not [thread for thread in threading.enumerate() if thread.name == "coda-recording"]
+    assert broken == []
+
+
+async def test_a_name_leads_nowhere_else(server: RunningServer, folder: Path, spoken: Spoken):
+    name = await recorded(server, "anna", spoken)
+    outside = folder / "20200101-000000-0123abcd"  # beside the recordings: a perfect name
+    outside.mkdir()
+    about = {"name": outside.name, "conversation_id": "x", "user_id": "anna", "agreed": "x"}
+    (outside / "recording.json").write_text(json.dumps({**about, "started": "x"}))
+    (outside / "events.jsonl").write_text("outside")
+    names = [
+        f"../{outside.name}", f"..%2f{outside.name}", f"%2e%2e%2f{outside.name}",
+        f"%2e%2e/{outside.name}", f"..%5c{outside.name}", f"..%252f{outside.name}",
+        f"{name}/../../{outside.name}", f"{name}%2f..%2f..%2f{outside.name}", str(outside),
+        f"%2f{str(outside).lstrip('/')}", f"{name}%00", f"{name}%0a", f"{name}.",
+        f"{name.upper()}x", "..", "%2e%2e", ".", "%2e", "*", "", "secret", "..%2fsecret", "%ff",
+    ]  # fmt: skip
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+
+    def status(method: str, path: str) -> tuple[int, bytes]:
+        connection.request(method, path, headers=headers("anna"))  # sent as it is
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    for trick in names:
+        code, body = status("GET", f"/v1/recordings/{trick}/events")
+        assert code in (404, 422) and b"outside" not in body, trick
+        code, _ = status("DELETE", f"/v1/recordings/{trick}")
+        assert code in (404, 405, 422) or (trick == "" and code == 307), trick
+    for part in ("../recording.json", "..%2frecording.json", "recording.json", "audio.flac", "%2e"):
+        code, _ = status("GET", f"/v1/recordings/{name}/{part}")
+        assert code in (404, 422), part
+    connection.close()
+    assert (outside / "events.jsonl").read_text() == "outside"
+    assert (folder / "recordings" / name / "audio.flac").is_file()
+
+
+async def test_memories_are_the_tokens_subjects_alone(server: RunningServer):
+    async with client(server, "carl") as carl, client(server, "dora") as dora:
+        kept = (await carl.post("/v1/memories", json={"text": "I have a dog called Rex."})).json()
+        own = (await dora.post("/v1/memories", json={"text": "I have a cat called Tom."})).json()
+
+        async def texts(http: httpx.AsyncClient, **query: str) -> set[str]:
+            return {
+                memory["text"] for memory in (await http.get("/v1/memories", params=query)).json()
+            }
+
+        assert await texts(carl) == {"I have a dog called Rex."}
+        assert await texts(dora) == {"I have a cat called Tom."}
+        assert await texts(dora, query="the dog called Rex") <= {"I have a cat called Tom."}
+        for named in ({"user_id": "carl"}, {"subject": "carl"}):
+            assert await texts(dora, **named) == {"I have a cat called Tom."}
+        claimed = await dora.post("/v1/memories", json={"text": "x", "user_id": "carl"})
+        assert claimed.status_code == 422
+
+        assert (await dora.delete(f"/v1/memories/{kept['id']}")).json().get("forgotten", 0) == 0
+        assert await texts(carl) == {"I have a dog called Rex."}
+        assert (await dora.delete("/v1/memories")).json()["forgotten"] >= 1
+        assert await texts(dora) == set() and await texts(carl) == {"I have a dog called Rex."}
+        assert own["id"] != kept["id"]
+
+        async with client(server, "carl", scope="talk") as talker:
+            for answer in (
+                await talker.get("/v1/memories"),
+                await talker.post("/v1/memories", json={"text": "x"}),
+                await talker.delete("/v1/memories"),
+            ):
+                assert answer.status_code == 403
+        async with house(server) as admin:  # an admin steers, and reads nobody's memories
+            assert await texts(admin) == set()
+        assert await texts(carl) == {"I have a dog called Rex."}
