@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
+
+from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from tests.conftest import Spoken
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -40,6 +44,24 @@ def test_a_script_runs_and_tells_what_it_did(script: str, tells: str, tmp_path: 
 
 def test_a_live_stream_is_answered_while_it_goes_on(tmp_path: Path) -> None:
     assert run("streaming_voice_example.py", folder=tmp_path).strip()
+
+
+def test_a_server_of_its_own_is_talked_to_and_its_events_are_shown(
+    tmp_path: Path, spoken: Spoken
+) -> None:
+    target = tmp_path / "said.wav"
+    told = run("voice_websocket_demo.py", "--out", str(target), folder=tmp_path)
+    lines = told.splitlines()
+    assert "'status': 'ready'" in lines[0] and "'status': 'ended'" in told
+    assert any(line.startswith("event speech_started: ") and "'user'" in line for line in lines)
+    assert any(line.startswith("event word: ") and "'name'" in line for line in lines)
+    assert "event conversation_ended: " in told
+    assert str(target) in lines[-1]
+    pcm, rate = soundfile.read(target, dtype="float32")
+    asked = spoken.facts["what_is_your_name"]
+    assert rate == 24_000
+    assert asked["duration"] < len(pcm) / rate <= asked["duration"] + 4.1, "4 s to answer"
+    assert level_dbfs(pcm) > AGENT_LEVEL_DBFS
 
 
 def test_latencies_are_measured_and_written(tmp_path: Path) -> None:
