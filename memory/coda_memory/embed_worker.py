@@ -16,7 +16,8 @@ import numpy as np
 
 from coda_memory.embedding import EmbeddingModel, Vectors
 from coda_memory.errors import MemoryStoreError
-from coda_voice.errors import VoiceProcessingError, VoiceTimeoutError
+from coda_memory.outcomes import settle, unknown
+from coda_voice.errors import VoiceTimeoutError
 
 BATCH = 8
 """Texts of one run of the model: about 50 ms on one core."""
@@ -107,16 +108,17 @@ class EmbedWorker:
             priority, _, texts, future = self._jobs.get()
             if priority == _STOP:
                 return
-            try:
+
+            def run(priority: int = priority, texts: Sequence[str] = texts) -> Vectors:
+                nonlocal model
                 if model is None:
                     model = self._load(self.name)
                 if priority == _QUERY:
-                    future.set_result(model.embed_query(texts[0])[np.newaxis])
-                else:
-                    future.set_result(model.embed(texts))
-            except VoiceProcessingError as error:
-                future.set_exception(error)
-            except (OSError, RuntimeError, ValueError, ImportError) as error:
-                future.set_exception(
-                    MemoryStoreError(f"embedding with {self.name} failed: {error}", "embedding")
-                )
+                    vector: Vectors = model.embed_query(texts[0])[np.newaxis]
+                    return vector
+                return model.embed(texts)
+
+            settle(future, run, self._error)
+
+    def _error(self, error: BaseException) -> MemoryStoreError:
+        return unknown(error, f"embedding with {self.name}", "embedding")

@@ -93,9 +93,19 @@ class MiniLM:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            str(_onnx_file(folder)), options, providers=["CPUExecutionProvider"]
-        )
+
+        def load(file: Path) -> onnxruntime.InferenceSession:
+            return onnxruntime.InferenceSession(
+                str(file), options, providers=["CPUExecutionProvider"]
+            )
+
+        file = _onnx_file(folder)
+        try:
+            self._session = load(file)
+        except Exception:  # noqa: BLE001 - onnxruntime's errors have no base of their own
+            # What was kept is damaged, or of another onnxruntime; it can be made again.
+            file.unlink(missing_ok=True)
+            self._session = load(_onnx_file(folder))
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Mean over the tokens, to unit length, as the model was trained."""

@@ -19,6 +19,7 @@ from lancedb.table import LanceTable
 from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import Vectors
 from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
+from coda_memory.outcomes import fail, settle, unknown
 from coda_memory.owner import Owner
 from coda_memory.record import Memory, schema
 from coda_memory.search import as_memory, as_rows
@@ -150,11 +151,13 @@ class Writer:
             done: Future[object] = Future()
             self._settle(done, commit)
             error = done.exception()
+            if error is not None:
+                self._tables.forget_handle(self._tables.name_of(owner))
             for job in jobs:
-                if error is None:
-                    job.done.set_result(None)
+                if error is not None:
+                    fail(job.done, error)
                 else:
-                    job.done.set_exception(error)
+                    settle(job.done, lambda: None, self._error)
 
     def commit(
         self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None
@@ -228,14 +231,16 @@ class Writer:
                     self._upkeep.run(name)
             except VoiceProcessingError as error:
                 self._upkeep.failed(name, error)
+            except BaseException as error:  # noqa: BLE001 - this thread must go on
+                self._upkeep.failed(name, self._error(error))
 
     def _settle(self, done: Future[object], run: Callable[[], object]) -> None:
-        try:
-            done.set_result(run())
-        except VoiceProcessingError as error:
-            done.set_exception(error)
-        except LANCE_ERRORS as error:
-            done.set_exception(store_error(error, self._tables.uri, "writing memories"))
+        settle(done, run, self._error)
+
+    def _error(self, error: BaseException) -> VoiceProcessingError:
+        if isinstance(error, LANCE_ERRORS):
+            return store_error(error, self._tables.uri, "writing memories")
+        return unknown(error, f"writing memories in {self._tables.uri}")
 
 
 def _stored_sources(memories: Sequence[Memory]) -> set[str]:

@@ -12,10 +12,14 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from coda_memory import MemoryStore, MemoryStoreError
-from coda_memory.embedding import HASHED_WORDS
+from coda_memory import store as store_module
+from coda_memory.embedding import HASHED_WORDS, HashedWords, load_model
 from coda_memory.personality import Personality, load_character
+from coda_memory.upkeep import WRITES_BEFORE_OPTIMIZE, Upkeep
+from lancedb.table import LanceTable
 
 WRITES = """
 import sys
@@ -271,3 +275,83 @@ def test_forgetting_a_user_cut_short_is_finished_at_the_next_opening(tmp_path):
         assert list(store.users()) == ["ada"]
     held = [p for p in tmp_path.rglob("*") if p.is_file() and b"quokka-7" in p.read_bytes()]
     assert held == []
+
+
+class Panic(BaseException):
+    """As a panic in Rust arrives: no ``Exception``."""
+
+
+class Odd(Exception):
+    """As onnxruntime's errors arrive: of no kind that anybody knows."""
+
+
+class Nervous(HashedWords):
+    """Fails at some words."""
+
+    def embed(self, texts):
+        for text in texts:
+            if "panic" in text:
+                raise Panic("index out of bounds")
+            if "odd" in text:
+                raise Odd("INVALID_PROTOBUF")
+        return super().embed(texts)
+
+
+def test_no_error_in_embedding_ends_the_thread_that_embeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "load_model", lambda name: Nervous())
+    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+        ada = store.user("ada")
+        ada.remember("The sky is blue.")
+        for word, reason in (("panic", "index out of bounds"), ("odd", "INVALID_PROTOBUF")):
+            with pytest.raises(MemoryStoreError, match=reason):
+                ada.remember(f"A {word} word.")
+            with pytest.raises(MemoryStoreError, match=reason):
+                ada.search(f"a {word} word")
+            ada.remember(f"I like {len(reason)} things.")
+        assert ada.count() == 5
+
+
+def test_no_error_in_writing_ends_the_thread_that_writes(tmp_path, monkeypatch):
+    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+        ada = store.user("ada")
+        ada.remember("The sky is blue.")
+        for error in (Panic, Odd):
+
+            def broken(*_, error=error, **__):
+                raise error("a bug in LanceDB")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(LanceTable, "add", broken)
+                with pytest.raises(MemoryStoreError, match="a bug in LanceDB"):
+                    ada.remember("The grass is green.")
+            with monkeypatch.context() as patched:
+                patched.setattr(Upkeep, "run", broken)
+                for number in range(WRITES_BEFORE_OPTIMIZE):
+                    ada.remember(f"Note {number} about the garden.")
+        ada.remember("I like chess.")
+        assert ada.count() == 1 + 2 * WRITES_BEFORE_OPTIMIZE + 2
+
+
+def test_a_caller_that_goes_away_ends_no_thread(tmp_path):
+    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+        ada, go_on = store.user("ada"), threading.Event()
+        store.writer.call(go_on.wait)
+        left = ada.append(ada.turn("I like chess."))
+        other = ada.append(ada.turn("I like rowing."))
+        assert left.cancel()
+        go_on.set()
+        other.result(60)
+        assert ada.count() == 4, "what was said is kept all the same"
+
+
+def test_a_damaged_form_of_the_embedding_model_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = load_model()
+    (file,) = (tmp_path / "cache").rglob("*.onnx")
+    whole = file.stat().st_size
+    for left in (whole // 2, 0):
+        with file.open("r+b") as damaged:
+            damaged.truncate(left)
+        again = load_model()
+        assert file.stat().st_size == whole
+        assert np.allclose(again.embed(["I like chess."]), first.embed(["I like chess."]))

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 from coda_memory import MemoryStore
 from coda_memory.embedding import HASHED_WORDS
-from coda_memory.personality import Personality, PersonalityStates, load_character
+from coda_memory.errors import MemoryStoreError
+from coda_memory.owner import Owner
+from coda_memory.personality import Personality, PersonalityStates, load_character, state_files
 from coda_memory.personality.character import parse_character
 from coda_memory.thinking_filter import ThinkingFilter
 from coda_memory.voice import RememberedUser
+from filelock import FileLock
 
 from coda_voice.attendants import UserText
 from coda_voice.conversation import Conversation
@@ -169,6 +172,29 @@ async def test_a_slow_memory_is_left_aside_and_never_piles_up(engine, store):
     assert turns == {"I like chess.", "do I like chess", "what do I like"}, "all of it is stored"
 
 
+async def test_the_whole_turn_waits_for_the_search_before_it(engine, store):
+    """Half of the turn is being searched for when it is over; between them newer words came."""
+    store.user("ada").remember("I like chess.")
+    asked: list[str] = []
+
+    class Noting(Slow):
+        async def recall(self, said: str) -> Recalled:
+            asked.append(said)
+            return await super().recall(said)
+
+    slow = Noting(store)
+    held = await begun(engine, Remembering(slow, recall_seconds=200))
+    generation = held.conversation.generation
+    for text, final in (("well now", False), ("well now do I", False), ("do I like chess", True)):
+        held.conversation.user_text(UserText(text, final, generation, 0.0))
+        await held.listen(2)
+    assert asked == ["well now"]
+    slow.go_on.set()
+    await held.until(MemoryInjected, lambda event: event.said == "do I like chess")
+    assert asked == ["well now", "do I like chess"] and held.attendant.skipped == 0
+    await held.manager.shutdown()
+
+
 async def test_background_transcription_stores_and_tells_nothing(engine, store):
     held = await begun(engine, Remembering(remembered(store), inject=False))
     held.conversation.type_text("I live in Paris.")
@@ -297,6 +323,67 @@ async def test_a_manager_that_raises_anything_is_switched_off_for_this_talk(engi
     held.conversation.type_text("and tea")
     await held.listen(3)
     assert len(held.of(ConversationFailed)) == 1
+    await held.manager.shutdown()
+
+
+class Grumpy(Personality):
+    """Fails when it is told something."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(load_character("coda"), "ada")
+        self.error = error
+
+    async def hear(self, text):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "stays"),
+    [
+        (KeyError("no such mood"), "personality_failed", False),
+        (MemoryStoreError("The disk is full.", "memory_disk_full"), "memory_disk_full", True),
+    ],
+    ids=["unknown", "known"],
+)
+async def test_a_personality_that_breaks_costs_no_memory(engine, store, error, code, stays):
+    held = await begun(engine, Remembering(remembered(store), Grumpy(error)))
+    for text in ("I like chess.", "I live in Paris."):
+        held.conversation.type_text(text)
+        await held.until(MemoryStored, lambda event, text=text: event.text == text)
+    assert [failed.code for failed in held.of(ConversationFailed)] == [code]
+    assert (held.attendant.personality is not None) == stays
+    await held.manager.shutdown()
+    turns = {memory.text for memory in store.user("ada").list(kinds=["turn"])}
+    assert turns == {"I like chess.", "I live in Paris."}
+
+
+async def test_a_memory_that_breaks_costs_no_personality(engine):
+    coda = Personality(load_character("coda"), "ada")
+    broken = CodaShapedMemory(BrokenCodaManager())
+    held = await begun(engine, Remembering(broken, coda, recall_seconds=30))
+    held.conversation.type_text("do I like chess")
+    failed = await held.until(ConversationFailed)
+    assert failed.code == "memory_failed" and held.attendant.memory is None
+    held.conversation.type_text("shorter, please")
+    assert (await held.until(PersonalityAdapted)).trait == "verbosity"
+    await held.manager.shutdown()
+
+
+async def test_a_personality_that_another_process_holds_keeps_nobody_waiting(
+    engine, store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(state_files, "LOCK_TIMEOUT", 120.0)
+    folder = tmp_path / "personality"
+    coda = Personality(load_character("coda"), "ada", PersonalityStates(folder))
+    held = await begun(engine, Remembering(remembered(store), coda))
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / f"{Owner.of('ada').key}.lock"):
+        held.conversation.type_text("shorter, please")
+        await held.until(MemoryStored)
+        await held.listen(5)
+        assert held.of(PersonalityAdapted) == []
+    await held.until(PersonalityAdapted)
+    assert held.of(ConversationFailed) == []
     await held.manager.shutdown()
 
 
