@@ -18,7 +18,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -76,6 +76,15 @@ class Injection:
     rendered: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """A fact on its way by frame sum: of which turn it is, and the frame after its last token."""
+
+    fact: str
+    generation: int
+    end: int
+
+
 class Conditioner:
     """What one conversation's model is told beside the audio. Any thread but the engine's.
 
@@ -105,7 +114,10 @@ class Conditioner:
         self._lock = threading.Lock()
         self._facts: tuple[str, ...] = ()
         self._told: OrderedDict[str, int] = OrderedDict()
+        self._sums: list[_Sum] = []
         self._in_prompt: frozenset[str] = frozenset()
+        self._refused_persona = ""
+        """The persona of which was reported what the prompt leaves out."""
         self._primed: int | None = None
         self._waiting = False
 
@@ -210,6 +222,7 @@ class Conditioner:
         refused: list[Refusal] = []
         room, now = self.limits.words, self._frame
         with self._lock:
+            self._forget_cut_off()
             for fact in dict.fromkeys(facts):
                 last = self._told.get(_key(fact))
                 words = len(fact.split())
@@ -231,6 +244,9 @@ class Conditioner:
         told: list[str] = []
         messages: list[str] = []
         vectors: list[torch.Tensor] = []
+        sums: list[_Sum] = []
+        frame = self._frame
+        end = max([frame, *(one.end for one in self._sums if one.generation == generation)])
         for fact in facts:
             message = self._sentences.message(fact)
             if message is None:
@@ -239,17 +255,29 @@ class Conditioner:
             tokens = self._models.reference_vectors(self._models.encode_text(message))
             if vectors:
                 vectors.append(tokens.new_zeros(_GAP, tokens.shape[1]))
+                end += _GAP
             vectors.append(tokens)
+            end += len(tokens)
+            sums.append(_Sum(_key(fact), generation, end))
             messages.append(message)
             told.append(fact)
         if not told:
             return Injection("none", None, generation, refused=tuple(refused))
-        frame = self._frame
         self._slot.reference(torch.cat(vectors), generation)
         self._note(told, frame)
+        with self._lock:
+            self._sums += sums
         return Injection(
             "frame_sum", frame, generation, tuple(told), tuple(refused), "; ".join(messages)
         )
+
+    def _forget_cut_off(self) -> None:
+        """Count as not told what a new turn cut off on its way. With the lock held."""
+        now = self._slot.generation
+        for one in self._sums:
+            if one.generation != now and one.end > self._slot.began_at(one.generation + 1):
+                self._told.pop(one.fact, None)
+        self._sums = [one for one in self._sums if one.generation == now]
 
     def _prime(
         self,
@@ -262,10 +290,17 @@ class Conditioner:
         given = self._slot.generation if generation is None else generation
         self._waiting = False
         if "prompt" not in self.channels:
-            return _settled(self._nothing(facts, self._cannot(), given))
+            unsaid = [(self._persona, self._cannot())] if self._persona else []
+            nothing = self._nothing(facts, self._cannot(), given)
+            left_out = self._persona_left_out(Rendered(persona_refused=unsaid))
+            return _settled(replace(nothing, refused=(*nothing.refused, *left_out)))
         wanted = tuple(dict.fromkeys((*moment, *facts)))
         made = self._fitting(wanted)
-        left_out = (*refused, *(Refusal(text, reason) for text, reason in made.refused))
+        left_out = (
+            *refused,
+            *(Refusal(text, reason) for text, reason in made.refused),
+            *self._persona_left_out(made),
+        )
         prompt = Prompt(text=made.text, voice=self._voice)
         if prompt.key == self._slot.prompt.key:
             said = tuple(Refusal(fact, _IN_PROMPT) for fact in made.told)
@@ -279,8 +314,7 @@ class Conditioner:
             error = rebuilt.exception()
             if error is None:
                 frame = self._frame
-                self._note(made.told, frame)
-                self._in_prompt = frozenset(map(_key, made.told))
+                self._now_in_prompt(made.told, frame)
                 done.set_result(
                     Injection("prompt", frame, given, tuple(made.told), left_out, made.text)
                 )
@@ -300,6 +334,23 @@ class Conditioner:
         """Persona and facts within the token limit of a prompt, tags included."""
         tags = len(self._models.encode_text(wrap_in_system_tags("")))
         return self._sentences.prompt(self._persona, facts, self.limits.prompt_tokens - tags)
+
+    def _persona_left_out(self, made: Rendered) -> tuple[Refusal, ...]:
+        """What the prompt cannot say of the persona; once for each persona, not at every fact."""
+        with self._lock:
+            if self._persona == self._refused_persona:
+                return ()
+            self._refused_persona = self._persona
+        return tuple(Refusal(text, reason) for text, reason in made.persona_refused)
+
+    def _now_in_prompt(self, told: Sequence[str], frame: int) -> None:
+        """The prompt says these facts; those it said before and no more may be told again."""
+        keys = frozenset(map(_key, told))
+        with self._lock:
+            for gone in self._in_prompt - keys:
+                self._told.pop(gone, None)
+            self._in_prompt = keys
+        self._note(told, frame)
 
     def _note(self, told: Sequence[str], frame: int) -> None:
         with self._lock:

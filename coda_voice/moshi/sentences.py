@@ -18,11 +18,15 @@ Encode = Callable[[str], list[int]]
 
 @dataclass(slots=True)
 class Rendered:
-    """A text, the facts it tells, and those it leaves out with the reason."""
+    """A text, the facts it tells, and those it leaves out with the reason.
+
+    ``persona_refused``: the sentences of the persona that it leaves out, with the reason.
+    """
 
     text: str = ""
     told: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    persona_refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Sentences(Protocol):
@@ -80,6 +84,8 @@ _MOST_LIKES = 2
 """Of one prompt, as in training."""
 _LONGEST_REMARK = 5
 """Words of a sentence in a prompt that is neither a name nor a learnt fact."""
+_UNREADABLE = "it has characters this checkpoint cannot read"
+_TOO_LONG = f"this checkpoint learnt no such sentence of more than {_LONGEST_REMARK} words"
 
 
 class LearntSentences:
@@ -95,11 +101,12 @@ class LearntSentences:
         parts: list[str] = []
         for sentence in re.split(r"(?<=[.!?])\s+", persona):
             plain = self._plain(sentence)
-            if plain is None or not plain:
-                continue
-            named = plain.startswith("your name is ")
-            if named or len(plain.split()) <= _LONGEST_REMARK:
-                parts.append(plain)
+            if plain is None:
+                made.persona_refused.append((sentence, _UNREADABLE))
+            elif plain.startswith("your name is ") or len(plain.split()) <= _LONGEST_REMARK:
+                parts += [plain] if plain else []
+            else:
+                made.persona_refused.append((sentence, _TOO_LONG))
         likes: list[str] = []
         seen: set[str] = set()
         for fact in facts:
@@ -131,7 +138,7 @@ class LearntSentences:
     def _learnt(self, fact: str) -> tuple[str, str, str | None]:
         plain = self._plain(fact)
         if plain is None:
-            return "", "", "it has characters this checkpoint cannot read"
+            return "", "", _UNREADABLE
         for pattern, kind in _LEARNT:
             if match := pattern.match(plain):
                 return kind, match[1], None

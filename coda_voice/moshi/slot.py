@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_FORCED = 4_096
 """Tokens that may wait to be said: over five minutes of them."""
+_KNOWN_TURNS = 64
+"""Turns of which is known when they began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Slot:
         self._forced: deque[int] = deque(maxlen=_MAX_FORCED)
         self._steer: Callable[[int], int] | None = None
         self._voice_over: Callable[[], OtherSound | None] | None = None
+        self._began: deque[int] = deque([0], maxlen=_KNOWN_TURNS)
         self._lock = threading.Lock()
 
     # -- audio -----------------------------------------------------------------------------
@@ -230,8 +233,17 @@ class Slot:
             self.generation += 1
             self._forced.clear()
             generation = self.generation
+            self._began.append(self.counters.frames_out)
         self._engine.drop_references(self)
         return generation
+
+    def began_at(self, generation: int) -> int:
+        """Give the frame that came out next when a generation began.
+
+        Of an old one, forgotten meanwhile, the oldest that is known.
+        """
+        with self._lock:
+            return self._began[max(0, len(self._began) - 1 - (self.generation - generation))]
 
     def force(self, tokens: Sequence[int], generation: int | None = None) -> bool:
         """Have these text tokens said, one a frame, from the next frame on.

@@ -94,6 +94,20 @@ def test_a_reference_reaches_the_model_from_its_frame_on(engine, models):
     assert numbers(with_chess)[frame:] != numbers(with_paris)[frame:]
 
 
+def test_what_a_new_turn_cut_off_by_frame_sum_does_not_count_as_told(talk, models):
+    told = conditioner(talk, models)
+    assert told.tell([CHESS, PARIS]).result().told == (CHESS, PARIS)
+    message = len(models.encode_text("the user likes chess"))
+    talk.feed(silence(message + 3))  # all of the first, a token or so of the second
+    talk.slot.next_generation()
+    again = told.tell([CHESS, PARIS]).result()
+    assert again.told == (PARIS,)
+    assert [refusal.text for refusal in again.refused] == [CHESS]
+    talk.feed(silence(30))
+    talk.slot.next_generation()
+    assert told.tell([CHESS, PARIS]).result().told == (), "this time all of it was read"
+
+
 def test_references_of_a_turn_that_is_over_are_not_told(talk, models):
     told = conditioner(talk, models)
     talk.slot.next_generation()
@@ -159,6 +173,33 @@ def test_without_references_a_memory_of_the_moment_goes_by_the_prompt(talk, mode
     step_until(talk, made, silence(60))
     assert made.result().channel == "prompt"
     assert "the user likes chess" in talk.slot.prompt.text
+
+
+def test_what_has_left_the_prompt_may_be_told_again(talk, models):
+    told = conditioner(talk, prompt_only(models), limits=Limits(cooldown=5, repeat_after=10_000))
+    step_until(talk, told.tell([CHESS]), silence(60))
+    assert "prompt says so" in told.tell([CHESS]).result().refused[0].reason
+    talk.feed(silence(6))
+    step_until(talk, told.know([PARIS]), silence(60))
+    assert "chess" not in talk.slot.prompt.text
+    talk.feed(silence(6))
+    again = told.tell([CHESS])
+    step_until(talk, again, silence(60))
+    assert again.result().told == (CHESS, PARIS)
+    assert "the user likes chess" in talk.slot.prompt.text
+
+
+def test_what_the_prompt_leaves_out_of_the_character_is_said_once(talk, models):
+    tells = "You tell long stories about the sea."
+    told = conditioner(talk, models, limits=Limits(cooldown=1))
+    told.describe(f"Your name is Coda. {tells}")
+    begun = told.begin([CHESS])
+    step_until(talk, begun, silence(60))
+    assert [refusal.text for refusal in begun.result().refused] == [tells]
+    talk.feed(silence(2))
+    later = told.know([CHESS, PARIS])
+    step_until(talk, later, silence(60))
+    assert later.result().refused == ()
 
 
 def test_a_checkpoint_that_takes_neither_says_so_and_can_only_speak(talk, models):

@@ -49,6 +49,18 @@ def test_coda_tiny_is_told_what_it_learnt_and_the_rest_is_named(encode):
     }
 
 
+def test_what_it_cannot_say_of_the_character_is_named_too(encode):
+    made = sentences_for(encode, 0).prompt(f"{CODA} Born in 1999.", [], 200)
+    assert made.text == "your name is coda. be brief"
+    assert made.told == made.refused == []
+    assert dict(made.persona_refused) == {
+        "You are a helpful voice assistant who listens well.": (
+            "this checkpoint learnt no such sentence of more than 5 words"
+        ),
+        "Born in 1999.": "it has characters this checkpoint cannot read",
+    }
+
+
 def test_what_does_not_fit_is_refused_and_the_rest_is_told(encode):
     facts = ["The user likes chess.", "The user lives in Paris."]
     room = len(encode("your name is coda. be brief. the user likes chess")) + 2
