@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from coda_memory.embedding import Vectors
 from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
 from coda_memory.outcomes import fail, settle, unknown
 from coda_memory.owner import Owner
-from coda_memory.record import Memory, schema
+from coda_memory.record import COLUMNS, Memory, schema
 from coda_memory.search import as_memory, as_rows
 from coda_memory.supersede import subjects_of, superseded
 from coda_memory.tables import FORMAT, Tables
@@ -194,23 +194,20 @@ class Writer:
             self._upkeep.started(name)
             return
         subjects = subjects_of(memories)
-        known = _on_subjects(table, subjects, _stored_sources(memories)) if subjects else None
-        if known is None or known.num_rows == 0:
-            changed = superseded([], memories)
-            if changed:
-                final = [changed.get(memory.id, memory) for memory in memories]
-                rows = as_rows(owner.user_id, final, vectors, layout)
+        known = _on_subjects(table, subjects, _stored_sources(memories)) if subjects else []
+        changed = superseded(known, memories)
+        if changed:
+            final = [changed.get(memory.id, memory) for memory in memories]
+            rows = as_rows(owner.user_id, final, vectors, layout)
+        ended = sorted(changed.keys() - new.keys())
+        if not ended:
             folder = self._tables.folder_of(name)
             committed_whole(folder, lambda: table.add(rows), back_to_now(table))
         else:
-            older = [as_memory(row) for row in known.to_pylist()]
-            changed = superseded(older, memories)
-            final = [changed.get(memory.id, memory) for memory in memories]
-            rows = as_rows(owner.user_id, final, vectors, layout)
-            for index, memory in enumerate(older):
-                if memory.id in changed and memory.id not in new:
-                    row = known.slice(index, 1)
-                    rows = pa.concat_tables([rows, _with_end(row, changed[memory.id], layout)])
+            stored = table.search().where(f"id IN ({_listed(ended)})").to_arrow()
+            for index, row_id in enumerate(stored["id"].to_pylist()):
+                row = _with_end(stored.slice(index, 1), changed[row_id], layout)
+                rows = pa.concat_tables([rows, row])
             # One commit for the new and the ended: never both valid, never both gone.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             folder = self._tables.folder_of(name)
@@ -248,26 +245,30 @@ def _stored_sources(memories: Sequence[Memory]) -> set[str]:
     return {m.source_id for m in memories if m.source_id} - {m.id for m in memories}
 
 
-def _on_subjects(table: LanceTable, subjects: set[str], turns_of_new: set[str]) -> pa.Table:
-    """Valid facts on ``subjects``, the turns they came from and ``turns_of_new``, whole rows."""
-    listed = ", ".join(quoted(subject) for subject in sorted(subjects))
-    facts = (
-        table.search()
-        .where(f"superseded_at IS NULL AND kind != 'turn' AND subject IN ({listed})")
-        .to_arrow()
-    )
-    sources = sorted({s for s in facts["source_id"].to_pylist() if s} | turns_of_new)
-    if not sources or facts.num_rows == 0:
-        return facts
-    ids = ", ".join(quoted(source) for source in sources)
-    turns = (
-        table.search()
-        .where(f"id IN ({ids}) OR (source_id IN ({ids}) AND superseded_at IS NULL)")
-        .to_arrow()
-    )
-    seen = set(facts["id"].to_pylist())
-    keep = [row_id not in seen for row_id in turns["id"].to_pylist()]
-    return pa.concat_tables([facts, turns.filter(pa.array(keep, pa.bool_()))])
+def _on_subjects(table: LanceTable, subjects: set[str], turns_of_new: set[str]) -> Sequence[Memory]:
+    """Facts on ``subjects``, the turns they came from and ``turns_of_new``.
+
+    With them all other facts from these turns, and their history.
+    """
+    found: dict[str, Memory] = {}
+
+    def look(where: str) -> None:
+        rows = table.search().where(where).select(COLUMNS).to_arrow().to_pylist()
+        found.update((row["id"], as_memory(row)) for row in rows)
+
+    look(f"kind != 'turn' AND subject IN ({_listed(subjects)})")
+    if not found:
+        return []
+    sources = {fact.source_id for fact in found.values() if fact.source_id} | turns_of_new
+    if sources:
+        look(f"id IN ({_listed(sources)}) OR source_id IN ({_listed(sources)})")
+    if others := subjects_of(found.values()) - subjects:
+        look(f"kind != 'turn' AND subject IN ({_listed(others)})")
+    return list(found.values())
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(quoted(text) for text in sorted(texts))
 
 
 def quoted(text: str) -> str:

@@ -79,6 +79,38 @@ def test_a_newer_fact_supersedes_the_older_which_stays_as_history(store):
     assert all("Paris" not in hit.memory.text for hit in ada.search("Paris", history=False))
 
 
+def holding(store: MemoryStore) -> set[str]:
+    """What holds of ada, turns and facts."""
+    return {memory.text for memory in store.user("ada").list(history=False)}
+
+
+def test_saying_a_fact_again_does_not_retire_what_was_said_with_it(store):
+    ada = store.user("ada")
+    story = "I live in Leeds, and the bakery below my flat wakes me at four."
+    for day, said in enumerate((story, "I live in Leeds.", "i live in leeds")):
+        ada.remember(said, at=NOW + timedelta(days=day))
+        assert story in holding(store)
+    assert [fact.text.casefold() for fact in ada.facts()] == ["the user lives in leeds."]
+    ada.remember("I moved to Berlin.", at=NOW + timedelta(days=5))
+    assert holding(store) == {"I moved to Berlin.", "The user lives in Berlin."}
+    (old,) = [memory for memory in ada.list() if memory.text == story]
+    (new,) = ada.facts()
+    assert (old.superseded_by, old.superseded_at) == (new.id, new.created_at)
+    ada.remember("I live in Leeds.", at=NOW + timedelta(days=9))
+    assert holding(store) == {"I live in Leeds.", "The user lives in Leeds."}
+
+
+def test_a_turn_of_two_facts_holds_while_either_does_said_again_or_not(store):
+    ada = store.user("ada")
+    both = "I live in Leeds. I like tea."
+    for day, said in enumerate((both, "I live in Leeds.", "I don't like tea.")):
+        ada.remember(said, at=NOW + timedelta(days=day))
+    assert both in holding(store), "she lives there still"
+    assert "The user likes tea." not in holding(store)
+    ada.remember("I moved to Berlin.", at=NOW + timedelta(days=5))
+    assert both not in holding(store) and "I don't like tea." in holding(store)
+
+
 def test_an_older_fact_that_arrives_late_does_not_win(store):
     ada = store.user("ada")
     ada.remember("I live in Berlin.", at=NOW)
