@@ -20,7 +20,7 @@ from coda_voice.events import ScriptEnded, ScriptStarted, VoiceFellBack
 from coda_voice.heard import Heard
 from coda_voice.hybrid.speakable import speakable
 from coda_voice.moshi.capabilities import Capabilities
-from coda_voice.moshi.frames import FRAME_SECONDS
+from coda_voice.moshi.frames import FRAME_SECONDS, Word
 from coda_voice.moshi.speaking import Manners, Script, ScriptState, Speaker
 from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
@@ -73,6 +73,8 @@ class ScriptedVoice(Attendant):
         self._speller = speller
         self._synthesizer = synthesizer
         self._open: deque[Spoken] = deque(maxlen=8)
+        self._recent: deque[Spoken] = deque(maxlen=8)
+        """The latest scripts, those that are over included."""
         self._waiting: deque[Announcement] = deque(maxlen=MAX_WAITING)
         self._urgent: deque[Announcement] = deque(maxlen=MAX_WAITING)
         self.noted: Callable[[Announcement], None] | None = None
@@ -148,6 +150,7 @@ class ScriptedVoice(Attendant):
             )
             return spoken
         self._open.append(spoken)
+        self._recent.append(spoken)
         return spoken
 
     def append(self, spoken: Spoken, text: str) -> bool:
@@ -209,8 +212,13 @@ class ScriptedVoice(Attendant):
 
     @property
     def idle(self) -> bool:
-        """Whether no script waits or is being said."""
-        return all(spoken.over for spoken in self._open)
+        """Whether no script waits or is being said, and what was heard of all is known."""
+        return not self._open
+
+    def says(self, word: Word) -> bool:
+        """Whether a word of the agent's is a script's, and not Moshi's own."""
+        step = round(word.start / FRAME_SECONDS)
+        return any(said.step == step for spoken in self._recent for said in spoken.script.said)
 
     # ---- frames -----------------------------------------------------------------------
 
@@ -232,8 +240,8 @@ class ScriptedVoice(Attendant):
         elif self._waiting and quiet and self.idle:
             self._say_announcement(self._waiting.popleft())
 
-    def look(self) -> None:
-        """Publish what became of the scripts since the last look."""
+    def look(self, *, last: bool = False) -> None:
+        """Publish what became of the scripts since the last look; ``last``: none will follow."""
         self._tell_fallbacks()
         for spoken in tuple(self._open):
             if spoken.script.said and not spoken.started:
@@ -248,7 +256,7 @@ class ScriptedVoice(Attendant):
                         offline=spoken.offline,
                     )
                 )
-            if spoken.over:
+            if spoken.over and (last or not spoken.script.sounding(self.speaker.step)):
                 self._open.remove(spoken)
                 self._tell_end(spoken, spoken.script.state.value)
                 self._keep(spoken)
@@ -286,7 +294,7 @@ class ScriptedVoice(Attendant):
     def closed(self) -> None:
         """Drop what is waiting; what was heard of the last script is told."""
         self.speaker.cancel()
-        self.look()
+        self.look(last=True)
         self._waiting.clear()
         self._urgent.clear()
 

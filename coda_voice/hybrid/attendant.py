@@ -10,6 +10,7 @@ that was only a pause in the middle of another is answered together with it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,8 @@ SURE = 0.6
 """Of the pause head that looks a second ahead (as in ``moshi.transcript``)."""
 YIELD_FRAMES = 4
 """Voiced frames (of the last six) that are an interruption and no cough."""
+OWN_WORDS = 256
+"""Of Moshi's own words between two notes of them, the last."""
 UNANSWERED_SECONDS = 10.0
 """A turn that was cut off by its own continuation is answered with it, if it is no older."""
 
@@ -90,7 +93,8 @@ class HybridAttendant(Attendant):
         """Text, generation and time of a turn that was cut off before its answer began."""
         self._generation = 0
         self._answered_generation = 0
-        self._script_spoke = False
+        self._own_words: deque[str] = deque(maxlen=OWN_WORDS)
+        """What Moshi has said by itself since the last note of it in the history."""
         self._sure = False
         self._quiet = 0
         """Frames without voice since the user's last, of those that were heard."""
@@ -323,6 +327,7 @@ class HybridAttendant(Attendant):
             thinking.drop()
 
     def _script_ended(self, spoken: Spoken) -> None:
+        self._note_own_words()
         self.history.agent(spoken.generation, spoken.heard, answer=True)
         if spoken.heard:
             self._unanswered = None
@@ -335,6 +340,7 @@ class HybridAttendant(Attendant):
     def _spoken(self, spoken: Spoken) -> None:
         """Note what was heard of a script that is no answer: the user may ask about it."""
         if spoken.origin in ("announcement", "greeting", "say"):
+            self._note_own_words()
             self.history.agent(spoken.generation, spoken.heard)
             if spoken.heard and self._reasoner.waiting_for_consent:
                 # What the user says now is said to this, and no leave.
@@ -343,11 +349,11 @@ class HybridAttendant(Attendant):
     # ---- what is heard ---------------------------------------------------------------
 
     def heard(self, heard: Heard) -> None:
-        """Time the answer's first word; keep Moshi's latest words for the router."""
+        """Time the answer's first word; keep Moshi's latest words for the router and history."""
         if heard.frame.words:
             self._moshi_text = f"{self._moshi_text} {heard.text}"[-200:]
-        if self.voice.speaking:
-            self._script_spoke = True
+            own = (word.text for word in heard.frame.words if not self.voice.says(word))
+            self._own_words.extend(own)
         self.router.resources.frame(heard.frame.times.compute)
         thinking = self._thinking
         self._timer.look(self._generation)
@@ -372,9 +378,11 @@ class HybridAttendant(Attendant):
 
     def agent_said(self, text: str, generation: int) -> None:
         """Note what Moshi said by itself; scripts are noted by their own account."""
-        if not self._script_spoke:
-            self.history.agent(generation, text.split())
-        self._script_spoke = False
+        self._note_own_words()
+
+    def _note_own_words(self) -> None:
+        self.history.agent(self.conversation.generation, tuple(self._own_words))
+        self._own_words.clear()
 
     # ---- end -------------------------------------------------------------------------
 

@@ -111,6 +111,11 @@ class Script:
         """Whether nothing of it will be said any more."""
         return self.state not in (ScriptState.WAITING, ScriptState.SPEAKING)
 
+    def sounding(self, step: int) -> bool:
+        """Whether the last word of one that is done could still be cut off in ``step``."""
+        done = self.state is ScriptState.DONE and bool(self.said)
+        return done and step < self.said[-1].step + SOUNDING_FRAMES
+
 
 class Speaker:
     """One conversation's scripts: the policy behind ``Slot.steer``.
@@ -134,6 +139,8 @@ class Speaker:
         self._pad, self._epad = pad, epad
         self._lock = threading.Lock()
         self._script: Script | None = None
+        self._last: Script | None = None
+        """The script that was done last."""
         self._pieces: deque[int] = deque(maxlen=64)
         self._led = False
         self._pads = 0
@@ -200,6 +207,8 @@ class Speaker:
 
     def _interrupt(self, state: ScriptState) -> None:
         self._pieces.clear()  # the rest of the word, too
+        if self._last is not None and self._last.sounding(self._step):
+            self._last.state, self._last.ended_step = state, self._step
         self._drop(state)
         self._stopping = self.manners.stop_pads
         self._interrupted = True
@@ -256,6 +265,8 @@ class Speaker:
             self._script.state = state
             self._script.ended_step = self._step
             self._script._words.clear()
+            if state is ScriptState.DONE:
+                self._last = self._script
         self._script = None
         self._led = False
         self._making_room = 0

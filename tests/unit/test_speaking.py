@@ -252,3 +252,14 @@ def test_hush_ends_a_script_and_the_models_own_words() -> None:
     speaker.hush()
     assert script.state is ScriptState.CANCELLED and sound.muted
     assert run(speaker, 4, lambda step: 900) == [PAD] * 4
+
+
+@pytest.mark.parametrize(("later", "heard"), [(0, ["one"]), (4, ["one", "two"])])
+def test_the_last_word_counts_if_it_had_time_to_sound(later: int, heard: list[str]) -> None:
+    speaker = Speaker(encode, PAD, EPAD)
+    script = speaker.say("one two")
+    while script.state is not ScriptState.DONE:
+        run(speaker, 1)
+    run(speaker, later)
+    speaker.hush()
+    assert script.heard() == heard
