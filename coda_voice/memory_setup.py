@@ -8,6 +8,7 @@ The one module of the core that knows the house of memory, and only where it is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -30,7 +31,7 @@ from coda_voice.remembering import Remembering
 if TYPE_CHECKING:
     from coda_memory.coda import CodaMemory
     from coda_memory.llm import MemoryLlm
-    from coda_memory.personality import Character, PersonalityStates
+    from coda_memory.personality import Character, Personality, PersonalityStates
     from coda_memory.store import MemoryStore
     from coda_memory.user import UserMemories
 
@@ -162,15 +163,20 @@ class MemorySetup:
             return None
         if manager is not None:
             return as_voice_personality(manager)
-        if self._character is None:
-            return None
+        return None if self._character is None else self.played_by(self._character, user_id)
+
+    def played_by(
+        self, character: Character, user_id: str | None, given: Mapping[str, float] | None = None
+    ) -> Personality:
+        """Give a character as a user has it, with traits ``given`` for now; as ``Personality``."""
         from coda_memory.personality import Personality
 
         return Personality(
-            self._character,
+            character,
             user_id or "nobody",
             self._states if user_id is not None else None,
             adapts=self._integration.personality_adaptation,
+            given=given,
         )
 
     async def attendant(

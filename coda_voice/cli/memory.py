@@ -208,9 +208,9 @@ def opened(store: str | None, model: str | None) -> Iterator[MemoryStore]:
 
 
 def _where(store: str | None) -> str:
-    from coda_memory.store import default_folder
+    from coda_memory.places import default_store
 
-    return store or str(default_folder())
+    return store or default_store()
 
 
 def _when(memory: Memory) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from coda_voice.cli.memory import EVERYBODY
+from coda_voice.cli.memory import EVERYBODY, Store
 
 if TYPE_CHECKING:
     from coda_memory.personality import Personality
@@ -19,10 +18,6 @@ app = typer.Typer(no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A character's name (see list), or a YAML file.")]
 User = Annotated[str, typer.Option("--user", help="For whom.")]
-Store = Annotated[
-    str | None,
-    typer.Option("--store", envvar="CODA_PERSONALITY", help="Folder of what users made of them."),
-]
 
 
 @app.command("list")
@@ -111,7 +106,7 @@ def reset(
 
 def _opened(name: str, user: str, store: str | None) -> Personality:
     from coda_memory.personality import Personality, PersonalityStates, load_character
-    from coda_memory.personality.state import default_folder
+    from coda_memory.places import default_store
 
-    folder = Path(store) if store else default_folder()
-    return Personality(load_character(name), user, PersonalityStates(folder))
+    states = PersonalityStates.beside(store or default_store())
+    return Personality(load_character(name), user, states)

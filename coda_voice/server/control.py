@@ -40,5 +40,7 @@ class Control:
         self, session: Session, wanted: commands.ChoosePersonality
     ) -> None:
         """Give the agent another personality, or other traits."""
-        now = await personalities.take_on(session.conversation, wanted.name, wanted.traits)
+        now = await personalities.take_on(
+            session.conversation, wanted.name, wanted.traits, self.manager.memories
+        )
         session.outbox.put(Confirmed("personality", now))

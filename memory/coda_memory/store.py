@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -248,8 +247,3 @@ def _texts(table: LanceTable | None, lists: Sequence[str]) -> list[str]:
 
 def _all(rows: pa.Table) -> pa.Table:
     return rows
-
-
-def default_folder() -> Path:
-    """Give the folder of memories when none is named: ~/.local/share/coda-voice/memory."""
-    return Path.home() / ".local" / "share" / "coda-voice" / "memory"

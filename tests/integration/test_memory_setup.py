@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from typer.testing import CliRunner
 
+from coda_voice.cli.main import command_line
 from coda_voice.errors import ConfigurationError
-from coda_voice.events import ConversationFailed, MemoryStored
+from coda_voice.events import ConversationFailed, MemoryStored, PersonalityAdapted
 from coda_voice.manager import VoiceManager
 from coda_voice.remembering import Remembering
+from coda_voice.server import personalities
 
 CODA = {"moshi": {"seed": 1}}
 
@@ -90,6 +93,47 @@ async def test_a_damaged_personality_is_reported_and_the_talk_begins(engine, tmp
                     assert "Delete the file" in event.message
                     break
         assert manager.get_conversation_state(ada) is not None
+
+
+async def adapted(manager: VoiceManager, conversation_id: str, text: str) -> list[str]:
+    """The traits that moved by the time ``text`` has been heard, and kept in memory."""
+    moved: list[str] = []
+
+    def note(event):
+        if isinstance(event, PersonalityAdapted):
+            moved.append(event.trait)
+
+    stop = manager.events.listen(note)
+    await stored(manager, conversation_id, text)
+    async with asyncio.timeout(60):
+        remembering = next(
+            a for a in manager.conversation(conversation_id).attendants if a.name == "memory"
+        )
+        await remembering.aclose()
+    stop()
+    return moved
+
+
+async def test_a_personality_that_a_client_chooses_is_as_its_user_made_it(engine, tmp_path):
+    async with VoiceManager(config(tmp_path, character=None), engine=engine) as manager:
+        ada = await manager.start_conversation(user_id="ada")
+        conversation = manager.conversation(ada)
+        own = await personalities.take_on(conversation, "max", {}, manager.memories)
+        assert await adapted(manager, ada, "shorter, please") == ["verbosity"]
+    fixed = config(tmp_path, personality_adaptation=False)
+    async with VoiceManager(fixed, engine=engine) as manager:
+        ada = await manager.start_conversation(user_id="ada")
+        conversation = manager.conversation(ada)
+        now = await personalities.take_on(conversation, "max", {}, manager.memories)
+        assert now["traits"]["verbosity"] < own["traits"]["verbosity"]
+        loud = await personalities.take_on(conversation, None, {"verbosity": 0.9}, manager.memories)
+        assert loud["traits"] == {**now["traits"], "verbosity": 0.9}
+        assert await adapted(manager, ada, "stop joking") == []
+    told = CliRunner().invoke(
+        command_line("personality"),
+        ["personality", "explain", "max", "--user", "ada", "--store", str(tmp_path)],
+    )
+    assert "'shorter, please'" in told.output and "joking" not in told.output
 
 
 class CodaManager:

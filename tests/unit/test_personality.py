@@ -173,6 +173,22 @@ def test_what_a_user_made_of_it_survives_restarts_and_is_nobody_elses(tmp_path):
         again.reset("humour")
 
 
+def test_traits_that_were_given_hold_for_now_and_the_others_are_kept(tmp_path):
+    aria = load_character("aria")
+    Personality(aria, "ada", kept(tmp_path)).feedback("Longer, please.")
+    here = Personality(aria, "ada", kept(tmp_path), given={"verbosity": 0.9})
+    assert here.traits["verbosity"] == 0.9 and here.explain() == []
+    here.feedback("Shorter, please, and stop joking.")
+    assert here.traits["verbosity"] < 0.9 and len(here.explain()) == 2
+    humor = here.traits["humor"]
+    here.feedback("A bit more formal.")
+    assert here.traits["humor"] == humor and here.traits["verbosity"] < 0.9
+    again = Personality(aria, "ada", kept(tmp_path))
+    assert again.traits["humor"] == humor
+    assert again.traits["verbosity"] > aria.default("verbosity"), "as it was asked for before"
+    assert "Shorter" not in " ".join(a for a in again.explain() if a.startswith("verbosity"))
+
+
 def test_two_at_once_lose_nothing(tmp_path):
     character = load_character("coda")
     said = ["shorter please", "be nicer", "be more formal", "be more direct"]
@@ -286,7 +302,7 @@ def test_the_command_shows_adapts_explains_and_resets(tmp_path):
         made = CliRunner().invoke(
             command_line("personality"),
             ["personality", *words],
-            env={"CODA_PERSONALITY": str(tmp_path), "COLUMNS": "160"},
+            env={"CODA_MEMORY": str(tmp_path), "COLUMNS": "160"},
         )
         assert made.exit_code == 0, made.output
         return made.output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Mapping
 
 from coda_memory.owner import Owner
 from coda_memory.personality.character import Character
@@ -14,7 +16,7 @@ from coda_memory.personality.rendering import (
     moshi_prompt,
 )
 from coda_memory.personality.state import Adapted, Adjustment, PersonalityStates
-from coda_memory.personality.traits import check_trait, in_words
+from coda_memory.personality.traits import TRAITS, check_trait, in_words
 from coda_memory.record import utc_now
 from coda_voice.recollection import TokenCount
 
@@ -22,8 +24,9 @@ from coda_voice.recollection import TokenCount
 class Personality:
     """One character as one user has it; adapts when told to, and keeps that.
 
-    Without ``states`` nothing outlives the object. Raises ValidationError for a user id that is
-    none, MemoryStoreError where the state cannot be read or written.
+    Without ``states`` nothing outlives the object. ``given``: traits that somebody has set for
+    this object alone; what is asked of them is not kept either. Raises ValidationError for a user
+    id that is none, MemoryStoreError where the state cannot be read or written.
     """
 
     def __init__(
@@ -33,12 +36,16 @@ class Personality:
         states: PersonalityStates | None = None,
         *,
         adapts: bool = True,
+        given: Mapping[str, float] | None = None,
     ) -> None:
-        self.character = character
+        self.given = dict(given or {})
+        self.character = character.model_copy(update={"traits": {**character.traits, **self.given}})
         self.adapts = adapts
         self._owner = Owner.of(user_id)
         self._states = states
-        self._adapted = Adapted() if states is None else states.load(self._owner, character)
+        self._changing = threading.Lock()
+        kept = Adapted() if states is None else states.load(self._owner, character)
+        self._adapted = kept.without(*self.given)
 
     # ---- its state ----------------------------------------------------------------------
 
@@ -57,20 +64,27 @@ class Personality:
         wished = wishes(said) if self.adapts else []
         if not wished:
             return []
-        if self._states is None:
-            self._adapted, made = self._adapted.after(self.character, wished, utc_now())
-        else:
-            self._adapted, made = self._states.adapt(self._owner, self.character, wished)
+        lasting = [wish for wish in wished if self._states and wish.trait not in self.given]
+        passing = [wish for wish in wished if wish not in lasting]
+        with self._changing:
+            adapted, made = self._adapted.after(self.character, passing, utc_now())
+            if self._states is not None and lasting:
+                kept, more = self._states.adapt(self._owner, self.character, lasting)
+                adapted = adapted.only(*self.given).joined(kept.without(*self.given))
+                made += more
+            self._adapted = adapted
         return made
 
     def reset(self, trait: str | None = None) -> None:
         """Take a trait (None: all) back to the character's own. Raises ValidationError."""
         if trait is not None:
             check_trait(trait)
-        if self._states is None:
-            self._adapted = self._adapted.without(trait)
-        else:
-            self._adapted = self._states.reset(self._owner, self.character, trait)
+        with self._changing:
+            if self._states is None:
+                self._adapted = self._adapted.without(*((trait,) if trait else TRAITS))
+            else:
+                kept = self._states.reset(self._owner, self.character, trait)
+                self._adapted = kept.without(*self.given)
 
     def explain(self) -> list[str]:
         """Why each trait is what it is: the user's words that moved it, oldest first."""

@@ -18,7 +18,7 @@ from coda_memory.errors import MemoryStoreError
 from coda_memory.owner import Owner
 from coda_memory.personality.character import Character
 from coda_memory.personality.feedback import Wish
-from coda_memory.personality.state_files import FOLDER, StateFiles, StatePlace, place_of
+from coda_memory.personality.state_files import StateFiles, StatePlace, place_of
 from coda_memory.personality.traits import TRAITS
 from coda_memory.record import utc_now
 
@@ -84,12 +84,21 @@ class Adapted(BaseModel):
                 )
         return Adapted(values=values, adjustments=(*self.adjustments, *made)[-KEPT:]), made
 
-    def without(self, trait: str | None) -> Adapted:
-        """Forget what moved a trait (None: all of them)."""
+    def without(self, *traits: str) -> Adapted:
+        """Leave out what moved ``traits``."""
+        return self.only(*(trait for trait in TRAITS if trait not in traits))
+
+    def only(self, *traits: str) -> Adapted:
+        """Keep what moved ``traits``, and nothing else."""
         return Adapted(
-            values={t: v for t, v in self.values.items() if trait not in (None, t)},
-            adjustments=tuple(a for a in self.adjustments if trait not in (None, a.trait)),
+            values={t: v for t, v in self.values.items() if t in traits},
+            adjustments=tuple(a for a in self.adjustments if a.trait in traits),
         )
+
+    def joined(self, other: Adapted) -> Adapted:
+        """Put what moved other traits to it."""
+        made = sorted((*self.adjustments, *other.adjustments), key=lambda a: a.at)
+        return Adapted(values={**self.values, **other.values}, adjustments=tuple(made))
 
     def without_words(self, said: Callable[[str], bool]) -> Adapted:
         """Forget the words that moved a trait, of those for which ``said`` is true."""
@@ -154,7 +163,8 @@ class PersonalityStates:
         """Take a trait (None: all of them) back to the character's own value."""
         with self._place.locked(owner.key):
             kept = self._read(owner)
-            adapted = kept.characters.get(character.name, Adapted()).without(trait)
+            known = kept.characters.get(character.name, Adapted())
+            adapted = known.without(*((trait,) if trait else TRAITS))
             kept.characters[character.name] = adapted
             self._write(owner, kept)
         return adapted
@@ -197,14 +207,6 @@ class PersonalityStates:
     def _write(self, owner: Owner, kept: _File) -> None:
         text = json.dumps(kept.model_dump(mode="json"), ensure_ascii=True, indent=1)
         self._place.write(owner.key, text)
-
-
-def default_folder() -> Path:
-    """Give where conversations keep characters when no store is named, beside the memories.
-
-    ~/.local/share/coda-voice/memory/personality
-    """
-    return Path.home() / ".local" / "share" / "coda-voice" / "memory" / FOLDER
 
 
 def _plain(text: str) -> str:

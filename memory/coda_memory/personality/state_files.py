@@ -12,19 +12,19 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from coda_memory.errors import store_error
-from coda_memory.tables import Tables
 from coda_voice.errors import VoiceTimeoutError
+
+if TYPE_CHECKING:
+    from coda_memory.tables import Tables
 
 FOLDER = "personality"
 """Beside the memories."""
 LOCK_TIMEOUT = 5.0
-_ROW = pa.schema([pa.field("text", pa.string())])
 
 
 class StatePlace(Protocol):
@@ -149,7 +149,9 @@ class StateTables:
 
     def write(self, key: str, text: str) -> None:
         """Replace the row and drop the version before it."""
-        row = pa.table({"text": [text]}, schema=_ROW)
+        import pyarrow as pa
+
+        row = pa.table({"text": pa.array([text], pa.string())})
         self._tables.again_on_conflict(lambda: self._tables.replace(_table(key), row))
 
     def remove(self, key: str) -> None:
@@ -163,6 +165,9 @@ def place_of(store: str, storage_options: Mapping[str, str] | None = None) -> St
     Raises MemoryStoreError for a URI that cannot be reached.
     """
     if "://" in store:
+        # LanceDB takes a second to load, and files need none of it.
+        from coda_memory.tables import Tables
+
         return StateTables(Tables(store, storage_options))
     return StateFiles(Path(store) / FOLDER)
 
