@@ -7,7 +7,7 @@ UV := $(BIN)/uv
 PACKAGES := coda_voice memory tools integrations scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak soak-hour soak-server test-llm fuzz bench train-tiny wheel clean
+.PHONY: help setup demo test check format soak soak-hour soak-server soak-memory test-llm fuzz bench train-tiny wheel clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,13 +40,16 @@ format: $(STAMP)  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: soak-hour soak-server  ## the long runs: an hour through one slot, two hours of visitors
+soak: soak-hour soak-server soak-memory  ## the long runs: an hour through one slot, visitors, memory
 
 soak-hour: $(STAMP)  ## an hour through one slot, as fast as it goes (HOURS=1)
 	CODA_SOAK_HOURS=$(or $(HOURS),1) $(BIN)/python -m pytest -m soak --timeout 7200 -s tests/soak/test_hour.py
 
 soak-server: $(STAMP)  ## eight conversations coming and going on a server (MINUTES=120)
 	CODA_SOAK_MINUTES=$(or $(MINUTES),120) $(BIN)/python -m pytest -m soak -s tests/soak/test_visitors.py
+
+soak-memory: $(STAMP)  ## writers killed a hundred times, ten thousand queries with ids made to break filters
+	$(BIN)/python -m pytest -m soak --timeout 7200 -s tests/integration/test_memory_faults.py tests/integration/test_memory_store.py
 
 test-llm: $(STAMP)  ## against a real LLM: CODA_REAL_LLM=ollama/qwen3:8b, CODA_REAL_LLM_ENDPOINT=URL
 	$(BIN)/python -m pytest -m real_llm tests/real_llm
