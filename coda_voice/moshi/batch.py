@@ -347,6 +347,11 @@ class SlotBatch:
         """Start to prefill ``steps``; only one prefill at a time."""
         return Prefill(self._prefiller, steps)
 
+    def wait(self) -> None:
+        """Wait until the device has done all that it was given: a call returns before."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     # -- start -----------------------------------------------------------------------------
 
     def warm_up(self) -> None:

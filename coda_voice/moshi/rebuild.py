@@ -169,6 +169,7 @@ class Rebuilder:
             job.prefill = self._start(job)
         if not job.prefill.done:
             job.prefill.advance(self._chunk)
+            self._batch.wait()
             self._adapt(time.perf_counter() - started)
         if job.prefill.done:
             self._catch_up_and_swap(job, job.prefill)
@@ -211,7 +212,7 @@ class Rebuilder:
         slot.context_used = prefill.frames
         if job.joining:
             if job.prompt:
-                self.cache.put(job.prompt.key, state)
+                self.cache.put(job.prompt.key, state.after(prefill.frames))
             self._run(slot)
         else:
             slot.counters.renewals += 1

@@ -17,7 +17,7 @@ from coda_voice.errors import (
     SlotsFullError,
     ValidationError,
 )
-from coda_voice.moshi.checkpoint import load_models
+from coda_voice.moshi.checkpoint import SpeechModels, load_models
 from coda_voice.moshi.engine import Engine, EngineOptions
 from coda_voice.moshi.frames import FRAME_SAMPLES, Sampling
 from coda_voice.moshi.prompt import Prompt
@@ -210,6 +210,20 @@ def test_the_second_conversation_with_a_prompt_takes_it_from_the_cache(engine: E
     after = engine.stats()
     assert after.prompt_cache_hits > before.prompt_cache_hits
     assert [f.text_token for f in one] == [f.text_token for f in other]
+
+
+def test_a_prompt_takes_no_more_room_in_the_cache_than_it_has_filled(models: SpeechModels) -> None:
+    """A whole context of coda-tiny's is 6 MB (Moshi-7B's 1.6 GB: no default has room for it)."""
+    with Engine(models, EngineOptions(slots=1, prompt_cache_mb=1)) as engine:
+        out = []
+        for prompt in (PROMPT, replace(PROMPT, text="your name is ruby"), PROMPT):
+            # The slot goes to the next with all its frames' keys and values still in it.
+            talk = Talk(engine, sampling=GREEDY, prompt=prompt)
+            frames = talk.feed(spoken("what_do_i_like", 30))
+            out.append([(frame.text_token, frame.pcm.tobytes()) for frame in frames])
+            talk.close()
+        assert engine.stats().prompt_cache_hits == 1
+    assert out[0] == out[2] != out[1]
 
 
 def test_a_new_prompt_is_swapped_in_without_a_frame_missing(engine: Engine) -> None:
