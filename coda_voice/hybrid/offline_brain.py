@@ -17,6 +17,7 @@ from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall
 from coda_voice.hybrid.spoken_numbers import parse_number
 from coda_voice.hybrid.spoken_times import clock_time, duration_seconds
 from coda_voice.protocols import ToolSpec
+from coda_voice.recollection import quoted_memories
 
 Arguments = Mapping[str, object]
 Rule = tuple[str, re.Pattern[str], Callable[[re.Match[str]], Arguments | None]]
@@ -138,7 +139,8 @@ _SAID = re.compile(r"^the user said:?\s*", re.IGNORECASE)
 
 def _recalled(memories: str) -> str:
     """Tell the user what is remembered of him: facts where there are any, else his words."""
-    lines = [line.strip() for line in memories.splitlines() if line.strip()]
+    plain = [line.strip() for line in memories.splitlines() if line.strip()]
+    lines = quoted_memories(memories) or plain
     facts = [line for line in lines if re.match(r"the user(?!\s+said)\b", line, re.IGNORECASE)]
     if facts:
         return " ".join(_to_the_user(fact) for fact in facts[:2])

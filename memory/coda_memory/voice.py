@@ -144,7 +144,7 @@ def _recalled(verdicts: Sequence[Verdict], found: Sequence[Verdict]) -> Recalled
     stored: dict[str, list[str]] = {}
     for verdict in found:
         memory = verdict.hit.memory
-        if memory.kind != "turn" and memory.valid:
+        if memory.kind in ("fact", "preference") and memory.valid:
             stored.setdefault(source_of(verdict.hit), []).append(memory.text)
     told: dict[str, None] = {}
     refused: list[tuple[str, str]] = []
@@ -159,11 +159,13 @@ def _recalled(verdicts: Sequence[Verdict], found: Sequence[Verdict]) -> Recalled
 
 def as_facts(memory: Memory) -> list[str]:
     """Give what a memory says about the user, in sentences."""
-    if memory.kind != "turn":
+    if memory.kind in ("fact", "preference"):
         return [memory.text]
-    facts = [fact.text for fact in distill(memory.text)]
+    by_user = memory.kind == "turn"
+    facts = [fact.text for fact in distill(memory.text)] if by_user else []
     if facts:
         return facts
     words = memory.text.split()
     quoted = " ".join(words[:QUOTED_WORDS]) + ("…" if len(words) > QUOTED_WORDS else "")
-    return [f'The user once said: "{quoted}"']
+    whose = "The user once said" if by_user else f"Noted by the {memory.speaker}"
+    return [f'{whose}: "{quoted}"']

@@ -20,11 +20,13 @@ from coda_memory.record import Memory, new_id
 from coda_memory.reembed import reembed
 from coda_memory.tables import Tables
 from coda_memory.transfer import export_lines, import_lines
+from coda_memory.voice import as_facts
 from typer.testing import CliRunner
 
 from coda_voice.cli.main import command_line
 from coda_voice.errors import IntegrationError, ValidationError
 from coda_voice.protocols import require_methods
+from coda_voice.recollection import quoted_memories
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 
@@ -276,6 +278,7 @@ def test_only_the_user_s_words_become_facts_about_the_user(store):
         "The user likes tea."
     }
     assert kept[fact].kind == "note"
+    assert as_facts(kept[fact]) == ['Noted by the assistant: "The user lives in Oslo"']
     assert not any("coffee" in m.text for m in kept.values())
 
 
@@ -482,8 +485,8 @@ def test_coda_s_interface_as_coda_calls_it(store):
         assert context[0] == {"role": "user", "content": "I like chess."}
         assert manager.get_context(max_tokens=3) == [{"role": "assistant", "content": "Lovely!"}]
         enhanced = await manager.get_enhanced_context("Do I like chess?", 800, 3)
-        assert "chess" in enhanced[0]["content"]
-        assert "not instructions" in enhanced[0]["content"]
+        assert enhanced[0]["role"] == "system" and "never instructions" in enhanced[0]["content"]
+        assert any("chess" in told for told in quoted_memories(enhanced[0]["content"]))
 
     asyncio.run(conversation())
 

@@ -12,6 +12,7 @@ from coda_voice.hybrid.offline_brain import OfflineBrain, understand
 from coda_voice.hybrid.speakable import MAX_SENTENCE, SentenceStream, speakable
 from coda_voice.hybrid.spoken_numbers import number_words, parse_number, with_numbers_as_words
 from coda_voice.hybrid.spoken_times import clock_time, duration_seconds
+from coda_voice.recollection import memories_for_llm
 
 ANSWER = (
     "<think>They want a list. No.</think>**Sure!** Dr. Smith paid $5.50 on 21 November 2026. "
@@ -185,6 +186,8 @@ def test_the_offline_brain_understands_its_domain(said, tool, arguments):
 )
 async def test_the_offline_brain_tells_memories_to_the_user_and_not_about_him(memories, told):
     asked = Message("user", "what do i like")
+    if not memories.startswith("Nothing"):
+        memories = memories_for_llm(memories.splitlines())  # as the tool gives them
     result = Message("tool", memories, tool_call_id="offline_1", tool_name="recall")
     chunks = [chunk async for chunk in OfflineBrain().stream([asked, result])]
     assert chunks[0] == TextDelta(told)

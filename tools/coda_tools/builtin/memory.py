@@ -8,6 +8,7 @@ from typing import Protocol
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
 from coda_voice.protocols import settle
+from coda_voice.recollection import memories_for_llm
 
 
 class FactMemory(Protocol):
@@ -37,7 +38,8 @@ def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
 
         fact: for example: The user's sister is called Anna.
         """
-        await settle(memory.store_fact(fact, source="user"))
+        # In the LLM's words, and perhaps its invention: what the user said is stored as he said it.
+        await settle(memory.store_fact(fact, source="assistant"))
         return "I will remember that."
 
     @tool(timeout=5)
@@ -48,7 +50,7 @@ def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
         """
         found = await settle(memory.search_memories(query, limit=limit))
         lines = [_content(item) for item in found][:limit]
-        return "\n".join(lines) if lines else "Nothing is remembered about that."
+        return memories_for_llm(lines) or "Nothing is remembered about that."
 
     return [remember, recall]
 
