@@ -82,7 +82,8 @@ async def test_what_happened_before_the_client_was_there_is_told_once(server: Ru
         await client.frame()
         await client.tell("close")
         await client.closed()
-    assert [told["items"] for told in client.told("memory")] == [["Ada swims."]]
+    told = {"type": "memory", "action": "told", "items": ["Ada swims."], "injected": ["Ada swims."]}
+    assert client.told("memory") == [told]
     kinds = [told["event"]["type"] for told in client.told("event")]
     assert kinds[:2] == ["conversation_started", "memory"]
     assert kinds.count("conversation_started") == kinds.count("memory") == 1

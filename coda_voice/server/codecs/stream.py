@@ -207,7 +207,8 @@ def in_words(event: Event) -> dict[str, object] | None:
             "turn": event.generation,
         }
     if isinstance(event, MemoryInjected) and event.injected:
-        return {"type": "memory", "action": "told", "items": list(event.injected)}
+        told = list(event.injected)
+        return {"type": "memory", "action": "told", "items": told, "injected": told}
     if isinstance(event, MemoryStored):
         items = list(event.facts) or [event.text]
         return {"type": "memory", "action": "stored", "items": items}
