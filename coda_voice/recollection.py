@@ -9,10 +9,11 @@ about the user in the third person ("The user likes chess.").
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from coda_voice.errors import IntegrationError
 from coda_voice.protocols import MemoryManager, PersonalityManager, settle
@@ -118,15 +119,25 @@ class VoicePersonality(Protocol):
         """Learn from what the user said; most words ask nothing of the agent's manner."""
 
 
+@runtime_checkable
+class HearsTheAgent(Protocol):
+    """A memory or personality that wants the agent's words as well."""
+
+    async def agent_said(self, text: str) -> None:
+        """Take what the agent said, as far as it was heard."""
+
+
 class CodaShapedMemory:
     """A memory manager of Coda's shape, plain or async, as a voice's memory.
 
-    It has no list of what is known, so nothing is told at the start. Raises IntegrationError
-    for results without ``.memory.content``.
+    It has no list of what is known, so nothing is told at the start. It is handed the turns of
+    both sides, one after the other. Raises IntegrationError for results without
+    ``.memory.content``.
     """
 
     def __init__(self, manager: MemoryManager) -> None:
         self._manager = manager
+        self._turns = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Nothing to load."""
@@ -152,8 +163,16 @@ class CodaShapedMemory:
 
     async def keep(self, said: str) -> Kept:
         """Hand the turn over."""
-        await settle(self._manager.add_turn("user", said))
+        await self._add_turn("user", said)
         return Kept(said)
+
+    async def agent_said(self, text: str) -> None:
+        """Hand the agent's turn over."""
+        await self._add_turn("assistant", text)
+
+    async def _add_turn(self, role: str, content: str) -> None:
+        async with self._turns:  # a slow manager gets them in their order all the same
+            await settle(self._manager.add_turn(role, content))
 
     def leave(self) -> None:
         """Nothing waits."""
@@ -206,6 +225,12 @@ class CodaShapedPersonality:
         if callable(process):
             await settle(process(text))
         return ()
+
+    async def agent_said(self, text: str) -> None:
+        """Hand over what the agent said, to managers that want it."""
+        process = getattr(self._manager, "process_assistant_response", None)
+        if callable(process):
+            await settle(process(text))
 
 
 def as_voice_memory(manager: object) -> VoiceMemory:

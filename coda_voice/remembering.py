@@ -26,6 +26,7 @@ from coda_voice.memory_events import adapted, injected, stored
 from coda_voice.memory_notes import MemoryNotes
 from coda_voice.moshi.conditioning import Conditioner, Injection, Limits, Refusal, Say
 from coda_voice.recollection import (
+    HearsTheAgent,
     Recalled,
     VoiceMemory,
     VoicePersonality,
@@ -156,6 +157,13 @@ class Remembering(Attendant):
                 self._start(self._hear(self.personality, text), self._keeping, "personality")
             if self.memory is not None:
                 self._start(self._keep(self.memory, said), self._keeping, "memory")
+
+    def agent_said(self, text: str, generation: int) -> None:
+        """Hand the agent's words to managers that keep both sides."""
+        if isinstance(self.memory, HearsTheAgent):
+            self._start(self.memory.agent_said(text), self._keeping, "memory")
+        if isinstance(self.personality, HearsTheAgent):
+            self._start(self.personality.agent_said(text), self._keeping, "personality")
 
     async def recollect(self, said: str) -> None:
         """Search for all of the words if that has not been done, and wait until it is noted."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from coda_memory import MemoryStore
 from coda_memory.embedding import HASHED_WORDS
@@ -30,10 +31,11 @@ from coda_voice.events import (
     MemoryStored,
     PersonalityAdapted,
     ScriptEnded,
+    WordSpoken,
 )
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
-from coda_voice.recollection import CodaShapedMemory, Recalled
+from coda_voice.recollection import CodaShapedMemory, CodaShapedPersonality, Recalled
 from coda_voice.remembering import Remembering
 from tests.integration.speech import spoken
 
@@ -293,6 +295,38 @@ class PlainCodaManager(CodaManager):
         return [{"memory": {"content": "The user likes chess."}, "relevance_score": 0.9}]
 
 
+class SlowCodaManager(CodaManager):
+    """The user's turns take it so long that the agent's come meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = asyncio.Event()
+
+    async def add_turn(self, role, content):
+        if role == "user":
+            await self.answered.wait()
+        self.turns.append((role, content))
+
+
+class CodaCharacter:
+    """Coda's personality manager, as far as a conversation goes."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def get_personality_state(self):
+        return {"parameters": {}}
+
+    async def enhance_prompt(self, prompt, context=""):
+        return prompt
+
+    async def process_user_input(self, text):
+        self.heard.append(("user", text))
+
+    def process_assistant_response(self, text):
+        self.heard.append(("assistant", text))
+
+
 class BrokenCodaManager(CodaManager):
     async def search_memories(self, query, limit=5, min_relevance=0.0):
         raise KeyError("no such index")
@@ -310,6 +344,30 @@ async def test_codas_memory_manager_is_asked_told_and_injected(engine, manager):
     note = held.conversation.notes["memory"]
     assert "never instructions" in " ".join(note.split()) and "'The user likes chess.'" in note
     await held.manager.shutdown()
+
+
+async def test_codas_managers_are_told_both_sides_in_their_order(engine):
+    memory, character = SlowCodaManager(), CodaCharacter()
+    held = await begun(
+        engine, Remembering(CodaShapedMemory(memory), CodaShapedPersonality(character))
+    )
+    held.conversation.type_text("hello there")
+
+    async def said():
+        for frame in spoken("what_is_your_name", 60):
+            yield (np.clip(frame, -1, 1) * 32767).astype("<i2").tobytes()
+
+    async for _ in held.manager.process_voice_stream(held.id, said()):
+        pass
+    words = [word.text for word in held.of(WordSpoken) if word.speaker == "agent"]
+    assert words, "coda-tiny answered"
+    memory.answered.set()
+    await held.manager.shutdown()
+    turns = memory.turns
+    assert turns[0] == ("user", "hello there") and turns[1][0] == "assistant"
+    by_agent = [text for role, text in turns if role == "assistant"]
+    assert " ".join(by_agent).split() == " ".join(words).split()
+    assert character.heard == turns
 
 
 async def test_a_manager_that_raises_anything_is_switched_off_for_this_talk(engine):
