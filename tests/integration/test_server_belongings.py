@@ -128,23 +128,27 @@ async def test_a_recording_deleted_while_it_is_made_stays_away(
 
 
 async def test_a_name_leads_nowhere_else(server: RunningServer, folder: Path, spoken: Spoken):
-    name = await recorded(server, "anna", spoken)
+    name = await recorded(server, "emil", spoken)
     outside = folder / "20200101-000000-0123abcd"  # beside the recordings: a perfect name
-    outside.mkdir()
-    about = {"name": outside.name, "conversation_id": "x", "user_id": "anna", "agreed": "x"}
-    (outside / "recording.json").write_text(json.dumps({**about, "started": "x"}))
-    (outside / "events.jsonl").write_text("outside")
+    inside = folder / "recordings"
+    places = [outside, folder, inside, inside / "elsewhere"]
+    about = {"name": "x", "conversation_id": "x", "user_id": "emil", "agreed": "x", "started": "x"}
+    for place in places:
+        place.mkdir(exist_ok=True)
+        (place / "recording.json").write_text(json.dumps(about))
+        (place / "events.jsonl").write_text("outside")
     names = [
         f"../{outside.name}", f"..%2f{outside.name}", f"%2e%2e%2f{outside.name}",
         f"%2e%2e/{outside.name}", f"..%5c{outside.name}", f"..%252f{outside.name}",
         f"{name}/../../{outside.name}", f"{name}%2f..%2f..%2f{outside.name}", str(outside),
         f"%2f{str(outside).lstrip('/')}", f"{name}%00", f"{name}%0a", f"{name}.",
-        f"{name.upper()}x", "..", "%2e%2e", ".", "%2e", "*", "", "secret", "..%2fsecret", "%ff",
+        f"{name.upper()}x", "..", "%2e%2e", ".", "%2e", "elsewhere", "*", "", "secret",
+        "..%2fsecret", "%ff",
     ]  # fmt: skip
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
 
     def status(method: str, path: str) -> tuple[int, bytes]:
-        connection.request(method, path, headers=headers("anna"))  # sent as it is
+        connection.request(method, path, headers=headers("emil"))  # sent as it is
         answer = connection.getresponse()
         return answer.status, answer.read()
 
@@ -157,7 +161,8 @@ async def test_a_name_leads_nowhere_else(server: RunningServer, folder: Path, sp
         code, _ = status("GET", f"/v1/recordings/{name}/{part}")
         assert code in (404, 422), part
     connection.close()
-    assert (outside / "events.jsonl").read_text() == "outside"
+    for place in places:
+        assert (place / "events.jsonl").read_text() == "outside"
     assert (folder / "recordings" / name / "audio.flac").is_file()
 
 
