@@ -44,8 +44,6 @@ NUMBERS = [num2words(number) for number in range(41)]
 SUMS = ((3, 4), (2, 5), (8, 1), (6, 6), (9, 2), (7, 7), (4, 5), (1, 2))
 LIKES = ("chess", "music", "swimming", "cooking")
 THINGS = ("memory", "timer", "time", "sum", "sum")
-ENOUGH_WORDS = 0.6
-"""Share of a longer answer's words that must be recognised."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def conversations(count: int) -> list[Conversation]:
             made.append(Conversation(kind, (("what time is it", 6.0),), ""))
         elif kind == "timer":
             turns = (("set a timer for two seconds", 12.0),)
-            made.append(Conversation(kind, turns, "timer is done"))
+            made.append(Conversation(kind, turns, "two seconds timer is done"))
         else:
             turns = ((f"please remember that i like {like}", 5.0), ("what do i like", 5.0))
             made.append(Conversation(kind, turns, like))
@@ -169,13 +167,12 @@ def times_since(began: datetime) -> list[str]:
 
 
 def is_right(wanted: list[str], forced: list[str], heard: str) -> bool:
-    """Whether one of the answers that are right was forced, and could be heard."""
+    """Whether one of the answers that are right was forced, and was heard word for word."""
     said = _words(forced[-1] if forced else "")
-    for answer in map(_words, wanted):
-        recognised = [word for word in answer.split() if word in heard.split()]
-        if answer in said and len(recognised) >= ENOUGH_WORDS * len(answer.split()):
-            return True
-    return False
+    return any(
+        f" {answer} " in f" {said} " and f" {answer} " in f" {heard} "
+        for answer in map(_words, wanted)
+    )
 
 
 def _words(text: str) -> str:

@@ -109,9 +109,10 @@ def test_conversations_of_every_kind_meet_every_held_out_voice():
         (["seven"], ["eleven"], "seven", False),
         (["seven"], ["seven"], "eleven", False),
         (["seven"], [], "seven", False),
-        (["three forty-two PM", "three forty-three PM"], ["It is three forty-three PM."],
-         "it is three forty three", True),
-        (["three forty-two PM"], ["It is four forty-two PM."], "it is three forty two", False),
+        (["three forty-two", "three forty-three"], ["It is three forty-three at night."],
+         "let me check that it is three forty three at night", True),
+        (["three forty-two"], ["It is four forty-two at night."], "it is three forty two", False),
+        (["eleven oh nine"], ["It is eleven oh nine."], "it is eleven fifty nine", False),
     ],
 )  # fmt: skip
 def test_right_is_what_was_due_and_could_be_heard(wanted, forced, heard, right):
