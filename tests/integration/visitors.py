@@ -84,7 +84,7 @@ class Soak:
         for axis, key in zip(axes, MAY_GROW, strict=True):
             axis.plot([m.minutes for m in self.moments], [getattr(m, key) for m in self.moments])
             axis.set_ylabel(key.replace("_", " "))
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.2 * max(getattr(m, key) for m in self.moments))
             axis.grid(alpha=0.3)
         axes[0].set_title(f"{self.visits} visits, {self.frames} frames; measured with nobody there")
         axes[-1].set_xlabel("minutes")
