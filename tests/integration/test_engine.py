@@ -17,7 +17,7 @@ from coda_voice.errors import (
     SlotsFullError,
     ValidationError,
 )
-from coda_voice.moshi.checkpoint import SpeechModels, load_models
+from coda_voice.moshi.checkpoint import load_models
 from coda_voice.moshi.engine import Engine, EngineOptions
 from coda_voice.moshi.frames import FRAME_SAMPLES, Sampling
 from coda_voice.moshi.prompt import Prompt
@@ -212,8 +212,9 @@ def test_the_second_conversation_with_a_prompt_takes_it_from_the_cache(engine: E
     assert [f.text_token for f in one] == [f.text_token for f in other]
 
 
-def test_a_prompt_takes_no_more_room_in_the_cache_than_it_has_filled(models: SpeechModels) -> None:
+def test_a_prompt_takes_no_more_room_in_the_cache_than_it_has_filled() -> None:
     """A whole context of coda-tiny's is 6 MB (Moshi-7B's 1.6 GB: no default has room for it)."""
+    models = load_models("coda-tiny", "cpu")
     with Engine(models, EngineOptions(slots=1, prompt_cache_mb=1)) as engine:
         out = []
         for prompt in (PROMPT, replace(PROMPT, text="your name is ruby"), PROMPT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -102,6 +103,9 @@ def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path):
 
 
 def test_a_full_disk_holds_up_nobody_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    logger = logging.getLogger("coda_voice.server.recording")  # whatever others set up above it
+    logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, logger=logger.name)
     recorder = begin(tmp_path)
     with Path("/dev/full").open("wb") as full:
         os.dup2(full.fileno(), recorder._events.fileno())
@@ -114,4 +118,5 @@ def test_a_full_disk_holds_up_nobody_and_is_told(tmp_path: Path, caplog: pytest.
     assert not closing.is_alive()
     (about,) = recordings_in(tmp_path)
     assert not about.complete and about.dropped > 0
+    logger.removeHandler(caplog.handler)
     assert about.name in caplog.text and "No space left" in caplog.text

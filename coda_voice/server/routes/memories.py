@@ -36,7 +36,7 @@ class Fact(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(min_length=1, max_length=1_000)
+    text: str = Field(min_length=1, max_length=1_000, pattern=r"\S")
 
 
 class Forgotten(BaseModel):
