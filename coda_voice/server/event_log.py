@@ -43,6 +43,8 @@ class EventLog:
         self._thread = 0
         self._on_event = on_event
         self._more = asyncio.Event()
+        self._arriving: deque[Event] = deque()
+        """In the log, and not yet handed on."""
 
     def start(self) -> None:
         """Hand events on in the running event loop, which is this thread's."""
@@ -58,15 +60,19 @@ class EventLog:
             if len(self._events) == self._events.maxlen:
                 self._first += 1
             self._events.append(event)
+            if self._loop is None or self._loop.is_closed():
+                return
+            self._arriving.append(event)
         if threading.get_ident() == self._thread:
-            self._arrived(event)
-        elif self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._arrived, event)
+            self._arrived()
+        else:
+            self._loop.call_soon_threadsafe(self._arrived)
 
-    def _arrived(self, event: Event) -> None:
+    def _arrived(self) -> None:
         more, self._more = self._more, asyncio.Event()
         more.set()
-        self._on_event(event)
+        while self._arriving:  # those of other threads that came first, too
+            self._on_event(self._arriving.popleft())
 
     async def follow(
         self, wants: Callable[[Event], bool], after: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -161,6 +162,19 @@ async def test_ids_rise_in_the_order_of_the_log():
     ids = [event.id for event in told if isinstance(event, WordSpoken)]
     assert ids == sorted(set(ids)) and ids[0] == first.id
     assert await collect(log, 2, after=ids[0]) == told[1:], "nothing is lost between"
+
+
+async def test_events_of_other_threads_are_handed_on_in_their_place():
+    seen: list[Event] = []
+    log = EventLog(8, seen.append)
+    log.start()
+    events = [word(text) for text in "abc"]
+    other = threading.Thread(target=lambda: [log.append(event) for event in events[:2]])
+    other.start()
+    other.join()  # while the loop is busy
+    log.append(events[2])
+    await asyncio.sleep(0)
+    assert seen == events
 
 
 async def test_who_comes_back_to_a_server_that_began_anew_is_told():
