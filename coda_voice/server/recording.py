@@ -121,6 +121,7 @@ class Recorder:
             )
             self._events = (self.folder / "events.jsonl").open("w", encoding="utf-8")
         except (OSError, soundfile.LibsndfileError) as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise ConfigurationError(
                 f"Nothing can be recorded in {recordings}: {error}. Choose another "
                 "server.recordings, or make it writable.",
@@ -176,8 +177,13 @@ class Recorder:
 
     def close(self) -> Path:
         """Write what is left, and the words; gives the folder. Blocks: call it in a thread."""
-        with suppress(queue.Full):  # a disk that stands still
+        try:
             self._queue.put(None, timeout=CLOSE_SECONDS)
+        except queue.Full:  # a disk that stands still; once it goes on, this must end all the same
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
+                self._dropped += 1
+            self._queue.put_nowait(None)
         self._thread.join(CLOSE_SECONDS)
         return self.folder
 

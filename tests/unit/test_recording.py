@@ -102,6 +102,44 @@ def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path):
         begin(tmp_path / "file")
 
 
+def test_a_disk_that_stands_still_and_goes_on_later_keeps_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("coda_voice.server.recording.CLOSE_SECONDS", 0.1)
+    recorder = begin(tmp_path)
+    begun, go_on, write = threading.Event(), threading.Event(), recorder._write
+
+    def when_the_disk_goes_on(item: object) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        write(item)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recorder, "_write", when_the_disk_goes_on)
+    latency = TurnLatency(conversation_id="c1", seconds=0.24, time=0.0)
+    recorder.event(latency)
+    assert begun.wait(60)
+    for _ in range(QUEUED):
+        recorder.event(latency)
+    recorder.close()
+    go_on.set()
+    recorder._thread.join(60)
+    assert not recorder._thread.is_alive()
+    (about,) = recordings_in(tmp_path)
+    assert about.complete and about.dropped == 1
+
+
+def test_nothing_is_left_of_a_recording_that_cannot_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(soundfile, "SoundFile", full)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        begin(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_holds_up_nobody_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     logger = logging.getLogger("coda_voice.server.recording")  # whatever others set up above it
     logger.addHandler(caplog.handler)
