@@ -6,9 +6,9 @@
 
 Held-out voices ask for sums, the time, a timer that speaks up later, and what they told before.
 The offline brain thinks. Right is what PocketSphinx hears in coda-tiny's own sound; beside it
-stand what the transcriber understood and what was forced. All voices that coda-tiny's training
-held out speak by turns: Debian's festival (with festvox-us-slt-hts) and espeak-ng. Writes
-benchmarks/hybrid_voice.json after every conversation.
+stand what the transcriber understood, what was forced, and all that the agent said. All voices
+that coda-tiny's training held out speak by turns: Debian's festival (with festvox-us-slt-hts) and
+espeak-ng. Writes benchmarks/hybrid_voice.json after every conversation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from num2words import num2words
 from rich.console import Console
 
 from coda_voice import VoiceManager
-from coda_voice.events import Event, ScriptEnded, Transcript
+from coda_voice.events import Event, ScriptEnded, Transcript, WordSpoken
 from coda_voice.hybrid.speakable import speakable
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
 from scripts.benchmarks.judges import judge_of, known_words
@@ -65,6 +65,8 @@ class Outcome:
     asked: str
     understood: str
     forced: str
+    said: str
+    """The agent's words since the last question, forced or its own."""
     heard: str
     right: bool
     dropped_frames: int
@@ -109,12 +111,15 @@ async def hold(talk: Conversation, voice: str, store: str, judge: Judge, typed: 
     }
     understood: list[str] = []
     forced: list[str] = []
+    said: list[str] = []
 
     def note(event: Event) -> None:
         if isinstance(event, Transcript) and event.final:
             understood.append(event.text)
         elif isinstance(event, ScriptEnded) and event.heard:
             forced.append(event.heard)
+        elif isinstance(event, WordSpoken) and event.speaker == "agent":
+            said.append(event.text)
 
     last_from = 0
     sounds = [np.zeros(0, np.float32) if typed else speech(text, voice) for text, _ in talk.turns]
@@ -129,6 +134,7 @@ async def hold(talk: Conversation, voice: str, store: str, judge: Judge, typed: 
             due, sent = time.perf_counter(), 0
             for (text, listen), pcm in zip(talk.turns, sounds, strict=True):
                 last_from = sent + len(pcm) // FRAME_SAMPLES
+                said.clear()
                 if typed:
                     manager.send_text(name, text)
                 rest = np.zeros(round(listen / FRAME_SECONDS) * FRAME_SAMPLES, dtype=np.float32)
@@ -153,8 +159,9 @@ async def hold(talk: Conversation, voice: str, store: str, judge: Judge, typed: 
         " / ".join(text for text, _ in talk.turns),
         " / ".join(understood),
         " / ".join(forced),
+        " ".join(said),
         heard,
-        is_right([talk.wanted] if talk.wanted else times_since(began), forced, heard),
+        is_right([talk.wanted] if talk.wanted else times_since(began), " ".join(said), heard),
         dropped,
     )
 
@@ -166,9 +173,9 @@ def times_since(began: datetime) -> list[str]:
     return [speakable(time_of_day.split()[0]) for time_of_day in due]  # hour and minute alone
 
 
-def is_right(wanted: list[str], forced: list[str], heard: str) -> bool:
-    """Whether one of the answers that are right was forced, and was heard word for word."""
-    said = _words(forced[-1] if forced else "")
+def is_right(wanted: list[str], said: str, heard: str) -> bool:
+    """Whether one of the answers that are right was said, and was heard word for word."""
+    said = _words(said)
     return any(
         f" {answer} " in f" {said} " and f" {answer} " in f" {heard} "
         for answer in map(_words, wanted)
