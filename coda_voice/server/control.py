@@ -40,7 +40,8 @@ class Control:
         self, session: Session, wanted: commands.ChoosePersonality
     ) -> None:
         """Give the agent another personality, or other traits."""
-        now = await personalities.take_on(
-            session.conversation, wanted.name, wanted.traits, self.manager.memories
-        )
+        async with session.steering:  # two at once, by socket and by REST, would not see each other
+            now = await personalities.take_on(
+                session.conversation, wanted.name, wanted.traits, self.manager.memories
+            )
         session.outbox.put(Confirmed("personality", now))

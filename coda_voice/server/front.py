@@ -87,7 +87,9 @@ class Front:
         if isinstance(event, ConversationStarted) and event.user_id is not None:
             self.owners[event.conversation_id] = event.user_id
             while len(self.owners) > OWNERS_REMEMBERED:
-                self.owners.popitem(last=False)
+                going_on = set(self.manager.get_active_conversations())
+                over = (name for name in self.owners if name not in going_on)
+                del self.owners[next(over, next(iter(self.owners)))]
 
     async def admit(
         self,

@@ -182,6 +182,12 @@ class Outbox:
         self._audio -= isinstance(item, AgentAudio)
         return item
 
+    def put_back(self, output: Output) -> None:
+        """Put first what was taken and could not be sent; sound is not: its moment has passed."""
+        if not isinstance(output, AgentAudio) and len(self._items) - self._audio < self.messages:
+            self._items.appendleft(output)
+            self._there.set()
+
     def drop_audio(self) -> int:
         """Throw away the audio that waits: its moment has passed. Gives how many frames."""
         kept = [item for item in self._items if not isinstance(item, AgentAudio)]

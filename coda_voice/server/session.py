@@ -115,6 +115,8 @@ class Session:
         )
         self._resampler = Resampler(SAMPLE_RATE, self.sample_rate)
         self._spoken: deque[Pcm] = deque(maxlen=ECHO_FRAMES)
+        self.steering = asyncio.Lock()
+        """Held while something is changed that is looked at first."""
         self._listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -173,8 +175,8 @@ class Session:
                 if self.outbox.behind_since is not None:
                     self.outbox.drop_audio()  # too late for it, and the reason would come later
                 self.outbox.put(failure)
-            if self.conversation.ended is None:
-                await self.manager.end_conversation(self.conversation.id, reason)
+        if self.conversation.ended is None:
+            await self.manager.end_conversation(self.conversation.id, reason)
         await self.over()
         recorder, self.recorder = self.recorder, None
         if recorder is not None:
@@ -282,6 +284,9 @@ class Session:
             if talk.ended is None:
                 self.outbox.put(Failed(error.error_code, error.message, fatal=True))
                 await self.manager.end_conversation(talk.id, "failed")
+        except Exception:  # a fault of ours ends this conversation only, and frees its slot
+            self.ended = self.ended or "failed"
+            raise
         finally:
             self._listening.set()
             self.ended = self.ended or talk.ended or "cancelled"

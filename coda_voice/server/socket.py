@@ -66,13 +66,16 @@ class Connection:
         self._messages = RateLimit(
             front.settings.messages_per_second, 2 * front.settings.messages_per_second
         )
-        self._code = CLEAN
         self._taken = asyncio.Event()
 
     async def run(self, *, resumed: bool = False) -> None:
         """Speak until the conversation ends, the client goes, or another takes it over."""
         session = self._session
-        on_taken = self._taken.set
+
+        def on_taken() -> None:
+            self._taken.set()
+            writer.cancel()  # what is still to be told is told to the other
+
         session.attach(on_taken)
         writer = asyncio.create_task(self._write(resumed))
         reader = asyncio.create_task(self._read())
@@ -86,11 +89,11 @@ class Connection:
                     theirs, timeout=LAST_WORDS_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
             gone = _is_gone(writer)
-            if gone and not taken.done():
+            if gone and not self._taken.is_set():
                 # The socket was shut while we wrote. Whether that was a goodbye, which ends the
                 # conversation, stands in what has been received and not yet been read.
                 await asyncio.wait({reader}, timeout=CLOSE_SECONDS)
-            if taken.done():
+            if self._taken.is_set():
                 await self._close(TAKEN_OVER)
             elif reader.done() and (gone or not writer.done()):
                 await self._after_reading(reader, writer, on_taken)
@@ -102,7 +105,11 @@ class Connection:
             for task in (*theirs, over):
                 task.cancel()
             await asyncio.gather(*theirs, over, return_exceptions=True)
-            if session.ended is None and session.detached_since is None and not taken.done():
+            if (
+                session.ended is None
+                and session.detached_since is None
+                and not self._taken.is_set()
+            ):
                 await self._lost(on_taken)  # this task itself was cancelled
 
     async def _after_reading(
@@ -193,7 +200,11 @@ class Connection:
         session = self._session
         await self._send(session.ready(resumed=resumed, resume_seconds=self._resume_seconds))
         async for output in session.outputs():
-            await self._send(output)
+            try:
+                await self._send(output)
+            except BaseException:  # cancelled, too
+                session.outbox.put_back(output)
+                raise
             if isinstance(output, AgentAudio):
                 self._front.metrics.sent_frame(output.heard.frame, time.perf_counter())
             elif isinstance(output, Ended):
@@ -208,7 +219,9 @@ class Connection:
 
 def _is_gone(writer: asyncio.Task[None]) -> bool:
     """Whether writing failed because the client has shut the socket."""
-    return writer.done() and isinstance(writer.exception(), WebSocketDisconnect)
+    if not writer.done() or writer.cancelled():
+        return False
+    return isinstance(writer.exception(), WebSocketDisconnect)
 
 
 async def send_all(websocket: WebSocket, codec: Codec, output: Output) -> None:
