@@ -15,7 +15,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from coda_memory.embedding import EmbeddingModel, Vectors
-from coda_memory.errors import MemoryStoreError
+from coda_memory.errors import MemoryStoreError, store_closed
 from coda_memory.outcomes import settle, unknown
 from coda_voice.errors import VoiceTimeoutError
 
@@ -86,9 +86,7 @@ class EmbedWorker:
     def _submit(self, priority: int, texts: Sequence[str], timeout: float) -> Future[Vectors]:
         with self._starting:
             if self._closed:
-                raise MemoryStoreError(
-                    "the memory store is closed; open it again.", "memory_closed"
-                )
+                raise store_closed()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="embed", daemon=True)
                 self._thread.start()

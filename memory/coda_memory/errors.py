@@ -29,6 +29,11 @@ class MemoryModelError(IntegrationError):
     default_code = "memory_model"
 
 
+def store_closed() -> MemoryStoreError:
+    """Say that nothing more can be asked of a store."""
+    return MemoryStoreError("the memory store is closed; open it again.", "memory_closed")
+
+
 _CAUSES = (
     ("memory_disk_full", ("no space left", "file too large", "quota exceeded", "os error 28"),
      "the disk is full. Free some space, or forget what is not needed"),

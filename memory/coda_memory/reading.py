@@ -18,6 +18,8 @@ from weakref import WeakKeyDictionary
 import lancedb
 from lancedb.table import AsyncTable, LanceTable
 
+from coda_memory.errors import store_closed
+
 T = TypeVar("T")
 Query = Callable[[AsyncTable], Coroutine[Any, Any, T]]
 
@@ -40,22 +42,30 @@ class Reader:
         self._tables: WeakKeyDictionary[LanceTable, AsyncTable] = WeakKeyDictionary()
         self._loop = asyncio.new_event_loop()
         self._closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="memory-reader", daemon=True)
         self._thread.start()
 
     def ask(self, table: LanceTable, query: Query[T]) -> Future[T]:
-        """Run ``query`` on ``table``; the future has its result, or raises what LanceDB raises."""
+        """Run ``query`` on ``table``; the future has its result, or raises what LanceDB raises.
+
+        Raises MemoryStoreError once ``close`` has been called.
+        """
 
         async def run() -> T:
             return await query(await self._opened(table))
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop)
+        with self._closing:  # what came after the last look for tasks would never be done
+            if self._closed:
+                raise store_closed()
+            return asyncio.run_coroutine_threadsafe(run(), self._loop)
 
     def close(self) -> None:
         """Let what was asked for come to its end, then end the thread. Twice is allowed."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

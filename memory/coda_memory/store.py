@@ -24,7 +24,7 @@ from lancedb.table import LanceTable
 
 from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import DEFAULT_MODEL, load_model
-from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
+from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
 from coda_memory.owner import Owner
 from coda_memory.personality.state import PersonalityStates
 from coda_memory.record import Memory, utc_now
@@ -67,7 +67,8 @@ class MemoryStore:
         self.states = PersonalityStates.beside(str(where), storage_options, now)
         """What users made of the characters: forgotten with their memories."""
         self.when_forgotten: list[Callable[[str], None]] = []
-        """Called with a user's id when something of that user was forgotten; in any thread."""
+        """Called with a user's id when something of that user has gone, or may have; in any
+        thread."""
         self.embedder = EmbedWorker(model, load_model)
         self.upkeep = Upkeep(self.tables, max_memories, now)
         self.writer = Writer(self.tables, self.embedder, self.upkeep)
@@ -128,7 +129,7 @@ class MemoryStore:
         and read once more.
         """
         if self._closed:
-            raise MemoryStoreError("the memory store is closed; open it again.", "memory_closed")
+            raise store_closed()
         for last in (False, True):
             table = self.tables.open(name)
             if table is None:
@@ -161,10 +162,11 @@ class MemoryStore:
                     return self._forget_everything(owner)
                 return self._forget_some(owner, chosen, holding)
 
-        result = self.writer.call(run).result()
-        for tell in tuple(self.when_forgotten):
-            tell(owner.user_id)
-        return int(str(result))
+        try:
+            return self.writer.call(run).result()
+        finally:  # where it fails some may be gone all the same
+            for tell in tuple(self.when_forgotten):
+                tell(owner.user_id)
 
     def _forget_everything(self, owner: Owner) -> int:
         name = self.tables.name_of(owner)

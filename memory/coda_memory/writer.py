@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 from lancedb.table import LanceTable
 
 from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import Vectors
-from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
+from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
 from coda_memory.outcomes import fail, settle, unknown
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, Memory, schema
@@ -29,6 +30,7 @@ from coda_memory.upkeep import Upkeep
 from coda_memory.whole_files import back_to_now, committed_whole
 from coda_voice.errors import VoiceProcessingError, VoiceTimeoutError
 
+T = TypeVar("T")
 WAITING = 1_024
 """Writes that may wait; the next one is refused."""
 BATCH = 256
@@ -43,9 +45,9 @@ class _Append:
 
 
 @dataclass(slots=True)
-class _Call:
-    run: Callable[[], object]
-    done: Future[object] = field(default_factory=Future)
+class _Call(Generic[T]):
+    run: Callable[[], T]
+    done: Future[T] = field(default_factory=Future)
 
 
 class Writer:
@@ -55,7 +57,7 @@ class Writer:
         self._tables = tables
         self._embedder = embedder
         self._upkeep = upkeep
-        self._jobs: queue.Queue[_Append | _Call | None] = queue.Queue(maxsize=WAITING)
+        self._jobs: queue.Queue[_Append | _Call[Any] | None] = queue.Queue(maxsize=WAITING)
         self._closed = False
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="memory-writer", daemon=True)
@@ -67,7 +69,7 @@ class Writer:
         self._put(job)
         return job.done
 
-    def call(self, run: Callable[[], object]) -> Future[object]:
+    def call(self, run: Callable[[], T]) -> Future[T]:
         """Run something that writes, after all that was asked for before."""
         job = _Call(run)
         self._put(job)
@@ -82,12 +84,10 @@ class Writer:
         self._jobs.put(None)
         self._thread.join()
 
-    def _put(self, job: _Append | _Call) -> None:
+    def _put(self, job: _Append | _Call[Any]) -> None:
         with self._closing:
             if self._closed:
-                raise MemoryStoreError(
-                    "the memory store is closed; open it again.", "memory_closed"
-                )
+                raise store_closed()
             try:
                 self._jobs.put_nowait(job)
             except queue.Full:
@@ -100,7 +100,7 @@ class Writer:
     # ---- in the thread -----------------------------------------------------------------
 
     def _run(self) -> None:
-        job: _Append | _Call | None = None
+        job: _Append | _Call[Any] | None = None
         while True:
             job = self._jobs.get()
             if job is None:
@@ -120,7 +120,7 @@ class Writer:
 
     _ended = False
 
-    def _collect(self, first: _Append) -> tuple[list[_Append], _Call | None]:
+    def _collect(self, first: _Append) -> tuple[list[_Append], _Call[Any] | None]:
         """Take what waits behind ``first``, up to a batch or to something else."""
         batch = [first]
         size = len(first.memories)
@@ -148,7 +148,7 @@ class Writer:
             def commit(owner: Owner = owner, memories: list[Memory] = memories) -> None:
                 self.commit(owner, memories)
 
-            done: Future[object] = Future()
+            done: Future[None] = Future()
             self._settle(done, commit)
             error = done.exception()
             if error is not None:
@@ -231,7 +231,7 @@ class Writer:
             except BaseException as error:  # noqa: BLE001 - this thread must go on
                 self._upkeep.failed(name, self._error(error))
 
-    def _settle(self, done: Future[object], run: Callable[[], object]) -> None:
+    def _settle(self, done: Future[T], run: Callable[[], T]) -> None:
         settle(done, run, self._error)
 
     def _error(self, error: BaseException) -> VoiceProcessingError:

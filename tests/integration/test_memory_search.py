@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from coda_memory import MemoryStore
+from coda_memory import MemoryStore, MemoryStoreError
 from coda_memory.embedding import HASHED_WORDS, load_model
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -66,6 +68,34 @@ def test_searches_at_once_find_what_each_finds_alone(store):
     assert all(alone)
     with ThreadPoolExecutor(12) as pool:
         assert list(pool.map(found, range(60))) == alone * 10
+
+
+def test_who_asks_while_the_store_closes_waits_for_nothing_that_never_comes(store):
+    store.user("ada").remember("I like chess.")
+    table = store.tables.open(store.tables.users()[0])
+    closing, asked = threading.Event(), threading.Event()
+
+    async def under_way(_):
+        for _ in iter(lambda: len(asyncio.all_tasks()), 2):  # until closing waits for this
+            await asyncio.sleep(0.01)
+        closing.set()
+        await asyncio.to_thread(asked.wait)
+        return "done"
+
+    async def late(_):
+        await asyncio.Event().wait()
+
+    before = store.reader.ask(table, under_way)
+    closer = threading.Thread(target=store.reader.close)
+    closer.start()
+    try:
+        assert closing.wait(60)
+        with pytest.raises(MemoryStoreError, match="closed"):
+            store.reader.ask(table, late)
+    finally:
+        asked.set()
+        closer.join(60)
+    assert before.result(60) == "done"
 
 
 def test_a_model_reads_queries_and_texts_each_in_its_own_way(tmp_path):

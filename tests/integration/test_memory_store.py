@@ -256,7 +256,9 @@ def test_forgetting_takes_what_the_user_made_of_the_characters(tmp_path):
 
 
 def test_a_damaged_personality_keeps_no_memory_from_being_forgotten(tmp_path):
+    told: list[str] = []
     with opened(tmp_path) as store:
+        store.when_forgotten.append(told.append)
         ada = store.user("ada")
         ada.remember("I'm allergic to walnuts.")
         Personality(load_character("coda"), "ada", store.states).feedback("Shorter, please.")
@@ -264,6 +266,7 @@ def test_a_damaged_personality_keeps_no_memory_from_being_forgotten(tmp_path):
         file.write_text("{")
         with pytest.raises(MemoryStoreError, match="Delete the file"):
             ada.forget_matching("walnuts")
+        assert told == ["ada"], "who tells memories must know"
         assert ada.count() == 0 and bytes_with(tmp_path, "walnut") == []
 
 
