@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,11 @@ class Caller:
     def may(self, scope: Scope) -> bool:
         """Whether they have the scope."""
         return scope in self.scopes or "admin" in self.scopes
+
+    @property
+    def seconds_left(self) -> float | None:
+        """For so long their token holds; None where it has no end."""
+        return None if self.expires is None else max(0.0, self.expires - time.time())
 
     def require(self, scope: Scope) -> None:
         """Raise AccessError if they lack the scope."""

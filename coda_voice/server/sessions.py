@@ -312,7 +312,7 @@ class Sessions:
             return "time_limit", Failed(
                 "time_limit", "The longest time of a connection is over.", fatal=True
             )
-        if session.caller.expires is not None and time.time() > session.caller.expires:
+        if session.caller.seconds_left == 0:
             return "token_expired", Failed(
                 "token_expired", "Your token has expired; connect with a new one.", fatal=True
             )

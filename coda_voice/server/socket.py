@@ -63,9 +63,7 @@ class Connection:
         self._codec = codec
         self._front = front
         self._resumable = resumable
-        self._messages = RateLimit(
-            front.settings.messages_per_second, 2 * front.settings.messages_per_second
-        )
+        self._messages = message_rate(front)
         self._taken = asyncio.Event()
 
     async def run(self, *, resumed: bool = False) -> None:
@@ -222,6 +220,20 @@ def _is_gone(writer: asyncio.Task[None]) -> bool:
     if not writer.done() or writer.cancelled():
         return False
     return isinstance(writer.exception(), WebSocketDisconnect)
+
+
+async def until_gone(websocket: WebSocket, front: Front) -> None:
+    """Read what means nothing here, until the client goes. Raises ProtocolError for a flood."""
+    messages = message_rate(front)
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        if not messages.take():
+            raise ProtocolError("Too many messages a second.", "too_many_messages")
+
+
+def message_rate(front: Front) -> RateLimit:
+    """Give the limit of what one client may send."""
+    rate = front.settings.messages_per_second
+    return RateLimit(rate, 2 * rate)
 
 
 async def send_all(websocket: WebSocket, codec: Codec, output: Output) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -236,3 +237,37 @@ async def test_with_login(guarded: RunningServer):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await feed.recv()  # nothing of this is bert's
+
+
+async def test_events_end_with_the_token(guarded: RunningServer):
+    mine = bearer(token("zoe", 1.0))
+    async with (
+        websockets.connect(f"{guarded.ws}/v1/events", additional_headers=mine) as feed,
+        client_of(guarded) as http,
+        http.stream("GET", "/v1/events", headers=mine) as stream,
+    ):
+        async with asyncio.timeout(60):
+            assert stream.status_code == 200
+            assert [line async for line in stream.aiter_lines() if "data" in line] == []
+            assert json.loads(await feed.recv())["code"] == "token_expired"
+            with pytest.raises(websockets.ConnectionClosed):
+                await feed.recv()
+        assert feed.close_code == 1008
+
+
+async def test_who_floods_while_listening_or_waiting_must_go(guarded: RunningServer):
+    anna = bearer(token("anna"))
+    stream = f"{guarded.ws}/v1/stream"
+    async with (
+        StreamClient(stream, additional_headers=anna) as one,
+        StreamClient(stream, additional_headers=anna) as two,
+    ):
+        await one.ready()
+        await two.ready()  # every slot is taken
+        for url in (f"{guarded.ws}/v1/events", f"{stream}?wait=true"):
+            async with StreamClient(url, additional_headers=anna) as flood:
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    for _ in range(5_000):
+                        await flood.tell("ping")
+                assert await flood.closed() == 1008, url
+                assert flood.told("error")[-1]["code"] == "too_many_messages"

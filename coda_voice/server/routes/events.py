@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from coda_voice.errors import ProtocolError
+from coda_voice.errors import AccessError, ProtocolError, VoiceProcessingError
 from coda_voice.events import EVENT_TYPES, Event
 from coda_voice.server.access import Caller
 from coda_voice.server.codecs.stream import StreamCodec, what_is_wrong
@@ -20,7 +20,7 @@ from coda_voice.server.event_log import Missed
 from coda_voice.server.front import Front
 from coda_voice.server.logins import caller_with
 from coda_voice.server.routes.refusals import REFUSALS
-from coda_voice.server.socket import refuse
+from coda_voice.server.socket import refuse, until_gone
 
 TYPES = frozenset(str(kind.model_fields["type"].default) for kind in EVENT_TYPES)
 QUIET_SECONDS = 15.0
@@ -80,13 +80,10 @@ def routes(front: Front) -> APIRouter:
         except ProtocolError as error:
             await refuse(websocket, StreamCodec(), error)
             return
-        sender = asyncio.create_task(_send_events(front, websocket, wants, query.after))
         try:
-            while (await websocket.receive())["type"] != "websocket.disconnect":
-                pass  # events go one way
-        finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
+            await _follow(front, websocket, caller, wants, query.after)
+        except VoiceProcessingError as error:
+            await refuse(websocket, StreamCodec(), error)
 
     @router.get(
         "/v1/events",
@@ -106,7 +103,7 @@ def routes(front: Front) -> APIRouter:
         last = request.headers.get("last-event-id", "")
         after = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else query.after
         return StreamingResponse(
-            _server_sent(front, wants, after),
+            _server_sent(front, caller, wants, after),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -128,6 +125,27 @@ def _wants(front: Front, caller: Caller, query: EventQuery) -> Callable[[Event],
     return wants
 
 
+async def _follow(
+    front: Front,
+    websocket: WebSocket,
+    caller: Caller,
+    wants: Callable[[Event], bool],
+    after: int | None,
+) -> None:
+    """Send events until the client goes. Raises AccessError when the token ends, and for floods."""
+    sender = asyncio.create_task(_send_events(front, websocket, wants, after))
+    try:
+        async with asyncio.timeout(caller.seconds_left):
+            await until_gone(websocket, front)
+    except TimeoutError as error:
+        raise AccessError(
+            "Your token has expired; connect with a new one.", "token_expired"
+        ) from error
+    finally:
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
+
+
 async def _send_events(
     front: Front, websocket: WebSocket, wants: Callable[[Event], bool], after: int | None
 ) -> None:
@@ -140,17 +158,18 @@ async def _send_events(
 
 
 async def _server_sent(
-    front: Front, wants: Callable[[Event], bool], after: int | None
+    front: Front, caller: Caller, wants: Callable[[Event], bool], after: int | None
 ) -> AsyncIterator[str]:
+    """Give events as text, until the server stops or the caller's token ends."""
     events = front.log.follow(wants, after)
     yield ": coda-voice\n\n"
     upcoming = asyncio.ensure_future(anext(events))
     try:
-        while not front.stopping.is_set():
+        while not front.stopping.is_set() and (left := caller.seconds_left) != 0:
             stopping = asyncio.ensure_future(front.stopping.wait())
             await asyncio.wait(
                 {upcoming, stopping},
-                timeout=QUIET_SECONDS,
+                timeout=QUIET_SECONDS if left is None else min(QUIET_SECONDS, left),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             stopping.cancel()

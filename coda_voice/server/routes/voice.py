@@ -21,7 +21,7 @@ from coda_voice.server.commands import ChooseMode
 from coda_voice.server.front import Front
 from coda_voice.server.outputs import Waiting
 from coda_voice.server.session import Session, Wish
-from coda_voice.server.socket import Connection, refuse, send_all
+from coda_voice.server.socket import Connection, refuse, send_all, until_gone
 
 CONFIG_SECONDS = 10.0
 """A ``/moshi`` client has so long to send its configuration."""
@@ -165,7 +165,7 @@ async def _opened(
 ) -> Session | None:
     """Open a session; while waiting in line, tell positions and notice a client that goes.
 
-    None if the client has gone.
+    None if the client has gone. Raises what ``Sessions.open`` raises, ProtocolError for a flood.
     """
     if not wish.wait:
         return await front.sessions.open(caller, wish)
@@ -184,18 +184,16 @@ async def _opened(
             with suppress(WebSocketDisconnect):
                 await send_all(websocket, codec, Waiting(position))
 
-    async def gone() -> None:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass  # nothing sent while waiting can be meant for the conversation
-
     opening = asyncio.create_task(front.sessions.open(caller, wish, on_position))
-    teller, watcher = asyncio.create_task(tell()), asyncio.create_task(gone())
+    teller = asyncio.create_task(tell())
+    watcher = asyncio.create_task(until_gone(websocket, front))  # what it sends is for nobody yet
     try:
         await asyncio.wait({opening, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if not watcher.done():
             return opening.result()
         if opening.done() and not opening.exception():
             await front.sessions.end(opening.result(), "connection_lost")
+        watcher.result()  # raises for one who sent too much
         return None
     finally:
         for task in (opening, teller, watcher):
