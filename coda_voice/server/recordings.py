@@ -82,14 +82,28 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
     async def forget(name: Name, caller: Caller = talker) -> Response:
         """Delete a recording for good."""
         folder = await asyncio.to_thread(_folder, recordings, caller, name)
-        await asyncio.to_thread(shutil.rmtree, folder)
+        await asyncio.to_thread(_delete, folder)
         return Response(status_code=204)
 
     return router
 
 
+def _delete(folder: Path) -> None:
+    """Delete a recording, that may be written to still; ConversationError if somebody else did."""
+    gone = folder.with_name(f"{folder.name}.deleted")
+    try:
+        folder.rename(gone)  # at once: who writes its last words finds no folder, and makes none
+    except FileNotFoundError as error:
+        raise _missing(folder.name) from error
+    shutil.rmtree(gone)
+
+
+def _missing(name: str) -> ConversationError:
+    return ConversationError(f"There is no recording {name!r} of yours.", "not_found")
+
+
 def _folder(recordings: Path, caller: Caller, name: str) -> Path:
-    missing = ConversationError(f"There is no recording {name!r} of yours.", "not_found")
+    missing = _missing(name)
     if not NAME.fullmatch(name):
         raise missing
     try:

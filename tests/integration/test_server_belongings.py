@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
 import pytest
 import yaml
 
+from coda_voice.server import recordings
 from tests.conftest import Spoken
 from tests.integration.voice_server import RunningServer, StreamClient, voice_server
 
@@ -125,6 +128,24 @@ async def test_a_recording_deleted_while_it_is_made_stays_away(
     assert not (folder / "recordings" / made["name"]).exists()
     assert not [thread for thread in threading.enumerate() if thread.name == "coda-recording"]
     assert broken == []
+
+
+async def test_who_deletes_twice_at_once_is_told_that_it_is_gone(
+    server: RunningServer, folder: Path, spoken: Spoken, monkeypatch: pytest.MonkeyPatch
+):
+    name = await recorded(server, "gina", spoken)
+    both, find = threading.Barrier(2), recordings._folder
+
+    def find_together(*wanted: Any) -> Path:
+        found = find(*wanted)
+        both.wait(60)
+        return found
+
+    monkeypatch.setattr(recordings, "_folder", find_together)
+    async with client(server, "gina") as gina:
+        answers = await asyncio.gather(*(gina.delete(f"/v1/recordings/{name}") for _ in range(2)))
+    assert sorted(answer.status_code for answer in answers) == [204, 404]
+    assert not list((folder / "recordings").glob(f"{name}*"))
 
 
 async def test_a_name_leads_nowhere_else(server: RunningServer, folder: Path, spoken: Spoken):
