@@ -86,7 +86,7 @@ class Remembering(Attendant):
         self.memory = memory
         self.personality = personality
         self.skipped = 0
-        """Turns or parts of turns for which memory was too slow."""
+        """Turns or parts of turns for which memory was left aside."""
         self._inject = inject
         self._limits = limits or Limits()
         self._say = say
@@ -102,6 +102,8 @@ class Remembering(Attendant):
         self._unsure: More | None = None
         """What the last search left for an LLM to judge when the user has finished."""
         self._notes = MemoryNotes()
+        self._forgot = 0.0
+        """When something was deleted last: what was being looked for then may be gone."""
         self._reported: set[tuple[Part, str]] = set()
 
     @property
@@ -199,6 +201,8 @@ class Remembering(Attendant):
     def forgotten(self) -> None:
         """Something of the user's memories was deleted: tell it no more."""
         if self.memory is not None and self._inject and self.conversation.ended is None:
+            self._forgot = time.perf_counter()
+            self._searches.newest = self._unsure = None
             self._notes.forget()
             self._start(self._know(self.memory), self._tasks, "memory")
 
@@ -254,7 +258,7 @@ class Remembering(Attendant):
     async def _recall(self, memory: VoiceMemory, moment: Moment) -> None:
         try:
             recalled = await self._searches.search(memory, moment)
-            if recalled is None:
+            if recalled is None or self._deleted_since(moment):
                 return
             await self._tell(recalled, moment)
         except TooSlow as error:
@@ -269,7 +273,15 @@ class Remembering(Attendant):
 
     async def _ask(self, more: More, moment: Moment) -> None:
         """Tell what an LLM finds relevant of that of which the rules were not sure."""
-        await self._tell(await more(), moment)
+        recalled = await more()
+        if not self._deleted_since(moment):
+            await self._tell(recalled, moment)
+
+    def _deleted_since(self, moment: Moment) -> bool:
+        if moment.began >= self._forgot:
+            return False
+        self._skip(moment, "memories were deleted meanwhile")
+        return True
 
     async def _tell(self, recalled: Recalled, moment: Moment) -> None:
         self._notes.add(recalled.told, moment.generation)
@@ -295,7 +307,8 @@ class Remembering(Attendant):
         changes = await personality.hear(said)
         for change in changes:
             self.conversation.publish(adapted(self.conversation, change))
-        if changes and self._conditioner is not None:
+        # Somebody else may have taken its place while it listened.
+        if changes and self._conditioner is not None and self.personality is personality:
             await self.become(personality)
 
     async def _keep(self, memory: VoiceMemory, said: UserText) -> None:

@@ -197,6 +197,48 @@ async def test_the_whole_turn_waits_for_the_search_before_it(engine, store):
     await held.manager.shutdown()
 
 
+class Late(RememberedUser):
+    """Has found something, and takes its time to say so; and more for an LLM to judge."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store.user("ada"), thinking=EAGER)
+        self.found, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def recall(self, said: str) -> Recalled:
+        recalled = await super().recall(said)
+        self.found.set()
+        await self.go_on.wait()
+        return Recalled(recalled.told, more=lambda: self.judged(recalled))
+
+    async def judged(self, recalled: Recalled) -> Recalled:
+        return recalled
+
+
+@pytest.mark.parametrize("deleted", ["while searching", "before the LLM judges"])
+async def test_what_is_deleted_as_it_comes_to_mind_is_not_told(engine, store, deleted):
+    ada = store.user("ada")
+    late = Late(store)
+    held = await begun(engine, Remembering(late, recall_seconds=60))
+    ada.remember("I like chess.")  # meanwhile, by another device
+    conversation, generation = held.conversation, held.conversation.generation
+    conversation.user_text(UserText("do I like chess", False, generation, 0.0))
+    await late.found.wait()
+    if deleted == "before the LLM judges":
+        late.go_on.set()
+        await held.until(MemoryInjected, lambda event: event.injected)
+    ada.forget_matching("chess")
+    held.attendant.forgotten()
+    told = len(held.of(MemoryInjected))
+    late.go_on.set()
+    conversation.user_text(UserText("do I like chess", True, generation, 1.0))
+    await held.until(MemoryStored)
+    await held.listen(3)
+    injected = [fact for event in held.of(MemoryInjected)[told:] for fact in event.injected]
+    assert injected == []
+    assert "The user likes chess" not in conversation.notes["memory"]
+    await held.manager.shutdown()
+
+
 async def test_background_transcription_stores_and_tells_nothing(engine, store):
     held = await begun(engine, Remembering(remembered(store), inject=False))
     held.conversation.type_text("I live in Paris.")
@@ -442,6 +484,32 @@ async def test_a_personality_that_another_process_holds_keeps_nobody_waiting(
         assert held.of(PersonalityAdapted) == []
     await held.until(PersonalityAdapted)
     assert held.of(ConversationFailed) == []
+    await held.manager.shutdown()
+
+
+class Thoughtful(Personality):
+    """Takes its time to understand what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(load_character("coda"), "ada")
+        self.go_on = asyncio.Event()
+
+    async def hear(self, text):
+        await self.go_on.wait()
+        return await super().hear(text)
+
+
+async def test_who_has_been_replaced_does_not_come_back_for_a_word_said_to_it(engine):
+    coda = Thoughtful()
+    held = await begun(engine, Remembering(None, coda))
+    held.conversation.type_text("shorter, please")
+    bo = Personality(parse_character("name: Bo", Path("bo.yaml")), "ada")
+    await held.attendant.become(bo)
+    coda.go_on.set()
+    await held.until(PersonalityAdapted)
+    await held.listen(2)
+    assert held.attendant.personality is bo
+    assert "Bo" in held.conversation.notes["personality"]
     await held.manager.shutdown()
 
 
