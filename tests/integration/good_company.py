@@ -24,8 +24,12 @@ GOOD = 8
 SECRET = "a secret of the tests, long enough for HS256"
 FRAME_SECONDS = 0.08
 QUIET_SECONDS = 2.0
+TRIED_SECONDS = FRAME_SECONDS / 1.3
+"""From frame to frame while it is measured how many the machine can answer."""
 BEHIND_FRAMES = 6
-"""Frames unanswered in the quiet stretch: the machine is too slow for this pace even so."""
+"""Frames unanswered meanwhile, at most: nothing of them is dropped."""
+MARGIN = 1.5
+"""A pace leaves so much more time than the machine was measured to need."""
 SLOWEST_PACE = 0.64
 LONGEST_GAP_FRAMES = 25
 """Between two answers: two seconds, in frames of the pace; or three times what it was in quiet."""
@@ -82,7 +86,6 @@ class Talker:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due += company.pace
             while company.settling and self.sent - self.answered > BEHIND_FRAMES:
-                company.too_fast = True
                 due = time.monotonic()
                 await asyncio.sleep(0.02)
             await self.client.socket.send(bytes(FRAME_BYTES))
@@ -104,11 +107,10 @@ class Company:
     """All of them. ``pace``: seconds from frame to frame; ``quiet``: the longest gap in quiet."""
 
     talkers: list[Talker] = field(default_factory=list)
-    pace: float = FRAME_SECONDS
+    pace: float = TRIED_SECONDS
     quiet: float = 0.0
     settling: bool = True
     """The pace is being found: nobody gets so far behind that something is dropped."""
-    too_fast: bool = False
     over: bool = False
     sending: list[asyncio.Task[None]] = field(default_factory=list)
     reading: list[asyncio.Task[None]] = field(default_factory=list)
@@ -144,21 +146,26 @@ class Company:
                 task.result()
                 ended = talker.client.socket.close_code, talker.client.messages[-2:]
                 raise AssertionError(f"a good conversation has ended: {ended}")
+            lost = [m for m in talker.client.told("status") if m["status"] == "dropped"]
+            assert not lost, f"of a good conversation something was dropped: {lost}"
         await asyncio.sleep(0.02)
 
     async def settle(self) -> None:
         """Find a pace that the machine can keep, and how long answers stay away at it."""
         await self.until(2)
-        while True:
-            self.too_fast = False
-            await asyncio.sleep(QUIET_SECONDS)
-            if not self.too_fast or self.pace >= SLOWEST_PACE:
-                break
-            self.pace *= 2
+        before, began = [talker.answered for talker in self.talkers], time.monotonic()
+        await asyncio.sleep(QUIET_SECONDS)
+        answered = min(t.answered - n for t, n in zip(self.talkers, before, strict=True))
+        each = (time.monotonic() - began) / max(1, answered)
+        self.pace = FRAME_SECONDS
+        if each > 1.1 * TRIED_SECONDS:  # it could not keep up
+            while self.pace < MARGIN * each and self.pace < SLOWEST_PACE:
+                self.pace *= 2
         self.settling = False
         self.gap()
         await asyncio.sleep(QUIET_SECONDS)
         self.quiet = self.gap()
+        print(f"{each:.3f} s for a frame, one every {self.pace:.2f} s; quiet: {self.quiet:.2f} s")
 
     async def leave(self) -> None:
         """Say goodbye; all that was sent must have been answered."""
@@ -195,7 +202,6 @@ async def good_company(server: RunningServer) -> AsyncIterator[Company]:
             company.sending.append(asyncio.create_task(talker.send(company, first)))
         try:
             await company.settle()
-            print(f"a frame every {company.pace:.2f} s; quiet: {company.quiet:.2f} s at most")
             yield company
             await company.until(2)
             gap, bound = company.gap(), max(3 * company.quiet, LONGEST_GAP_FRAMES * company.pace)

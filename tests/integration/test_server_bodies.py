@@ -70,19 +70,24 @@ def refused(answer: bytes) -> tuple[int, str]:
 
 async def test_a_stranger_cannot_make_the_server_keep_a_big_body(server: RunningServer):
     chunk = b"10000\r\n" + bytes(65_536) + b"\r\n"
+
+    async def told_the_size(way_in: str, *fields: str) -> None:
+        answer, _ = await answer_to(server, head(way_in, *fields))  # nothing of it is sent
+        assert refused(answer) == (413, "body_too_big")
+
+    async def sent_in_chunks(way_in: str) -> None:
+        answer, sent = await answer_to(server, head(way_in, "Transfer-Encoding: chunked"), chunk)
+        assert sent < LITTLE
+        # Who is writing still may find the connection gone before it has read.
+        assert not answer or answer.startswith(b"HTTP/1.1 413")
+
     async with good_company(server):
         for way_in in WAYS_IN:
-            said = head(way_in, f"Content-Length: {10 * 2**30}")
-            answer, _ = await answer_to(server, said)  # before anything of it is sent
-            assert refused(answer) == (413, "body_too_big")
-            answer, _ = await answer_to(server, head(way_in, "Expect: 100-continue",
-                                                     f"Content-Length: {2**20}"))  # fmt: skip
-            assert refused(answer) == (413, "body_too_big"), "and it need not be sent"
-            chunked = head(way_in, "Transfer-Encoding: chunked")
-            answer, sent = await answer_to(server, chunked, chunk)
-            assert sent < LITTLE
-            # Who is writing still may find the connection gone before it has read.
-            assert not answer or answer.startswith(b"HTTP/1.1 413")
+            await asyncio.gather(
+                told_the_size(way_in, f"Content-Length: {10 * 2**30}"),
+                told_the_size(way_in, "Expect: 100-continue", f"Content-Length: {2**20}"),
+                sent_in_chunks(way_in),
+            )
     await settled(server)
 
 
@@ -132,16 +137,18 @@ async def test_a_body_that_comes_by_the_byte_is_not_waited_for(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.5)
+
+    async def sent_slowly(field: str, more: bytes) -> None:
+        start = head("POST /v1/memories", field)
+        answer, _ = await answer_to(server, start, more, pause=0.05)
+        assert refused(answer) == (408, "body_too_slow")
+
     async with good_company(server):
-        for fields, more in (
-            (("Content-Length: 9000",), b" "),
-            (("Transfer-Encoding: chunked",), b"1\r\n \r\n"),
-        ):
-            start = head("POST /v1/memories", *fields)
-            answer, _ = await answer_to(server, start, more, pause=0.05)
-            assert refused(answer) == (408, "body_too_slow")
-        answer, _ = await answer_to(server, head("POST /v1/memories", "Content-Length: 9"))
-        assert refused(answer) == (408, "body_too_slow"), "also where nothing comes"
+        await asyncio.gather(
+            sent_slowly("Content-Length: 9000", b" "),
+            sent_slowly("Transfer-Encoding: chunked", b"1\r\n \r\n"),
+            sent_slowly("Content-Length: 9", b""),  # nothing comes
+        )
     await settled(server)
 
 

@@ -179,22 +179,22 @@ async def figures(server: RunningServer) -> AsyncIterator[Figures]:
         yield Figures(http)
 
 
-@pytest.mark.parametrize("edge", EDGES, ids=lambda edge: edge.path)
 async def test_who_reads_nothing_is_counted_and_closed(
-    server: RunningServer, edge: Edge, monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(outputs, "SLOW_SECONDS", 2.0)
     for module in (server_socket, connection):  # enough for a slow machine to read the last words
         monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 60.0)
     async with good_company(server), figures(server) as seen:
-        lost, closed = await seen.get(LOST), await seen.get(CLOSED)
-        async with sluggard(server, edge) as client:
-            await seen.until_above(LOST, lost)
-            await seen.until_above(CLOSED, closed)
-            code = await client.to_the_end()
-            assert code == 1008
-            error = [told for told in client.told if told["type"] == "error"][-1]
-            assert "slow_reader" in (error.get("code"), error.get("error", {}).get("code"))
+        for edge in EDGES:
+            lost, closed = await seen.get(LOST), await seen.get(CLOSED)
+            async with sluggard(server, edge) as client:
+                await seen.until_above(LOST, lost)
+                await seen.until_above(CLOSED, closed)
+                assert await client.to_the_end() == 1008, edge.path
+                error = [told for told in client.told if told["type"] == "error"][-1]
+                codes = error.get("code"), error.get("error", {}).get("code")
+                assert "slow_reader" in codes, edge.path
     await settled(server)
 
 
