@@ -30,6 +30,9 @@ SAME_CUT = 4
 TRY_AGAIN_AFTER = 20
 """Answers after which a window that was concluded from counts is doubted: a server restarts."""
 
+AS_BEFORE = 0.15
+"""Share by which a whole prompt's characters per token may differ from those of the one before."""
+
 MESSAGE_OVERHEAD = 24
 """Characters that a chat template puts around a message."""
 
@@ -46,6 +49,8 @@ class PromptBudget:
         self.seen_tokens: int | None = None
         self.characters_per_token = CHARACTERS_PER_TOKEN
         self._answer_tokens = answer_tokens
+        self._packed: float | None = None
+        """Characters per token of the last prompt that was read whole."""
         self._low_count: int | None = None
         """The last count that was too low, until another proves that it was no cut."""
         self._since_seen = 0
@@ -111,7 +116,10 @@ class PromptBudget:
         estimate = self.tokens(messages, tools)
         read = f"the server read {counted} tokens of a prompt of about {estimate}: its beginning"
         halved = abs(counted - _cut_to(self.context_tokens)) <= SAME_CUT
-        if counted >= self.context_tokens or (halved and estimate > counted * 1.25):
+        cut_to_half = (
+            halved and estimate > counted * 1.25 and not self._as_before(characters, counted)
+        )
+        if counted >= self.context_tokens or cut_to_half:
             # The window was as set and the prompt more than it, nobody knows by how much.
             most = characters / max(counted, self.context_tokens)
             self.characters_per_token = min(self.characters_per_token, 0.75 * most)
@@ -119,9 +127,15 @@ class PromptBudget:
         if characters > 2_000 and counted * MOST_CHARACTERS_PER_TOKEN < characters:
             return self._low(counted, read)
         if characters > 400:
-            self.characters_per_token = min(self.characters_per_token, characters / counted)
+            self._packed = characters / counted
+            self.characters_per_token = min(self.characters_per_token, self._packed)
         self._not_low(counted)
         return None
+
+    def _as_before(self, characters: int, counted: int) -> bool:
+        """Whether the count is what a whole prompt has: a long talk may be half a window long."""
+        before = self._packed
+        return before is not None and abs(characters / counted / before - 1) < AS_BEFORE
 
     def _low(self, counted: int, read: str) -> str | None:
         """Note a count that is too low: a prompt that was cut, or a cache that was not counted.

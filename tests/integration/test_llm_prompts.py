@@ -188,6 +188,20 @@ async def test_a_prompt_that_fills_the_window_teaches_how_short_tokens_are():
         assert llm.budget.window == 8_192
 
 
+async def test_a_prompt_of_half_the_window_is_not_taken_for_a_cut_one():
+    """Where Ollama cuts a prompt every long talk comes by some time."""
+
+    def answer(request):
+        characters = sum(len(m["content"]) + 24 for m in request["messages"])
+        return text("Hm.", prompt_eval_count=round(characters / 4.5))  # as English has
+
+    talks = [[Message("user", "why " * words)] for words in (3_000, 4_605, 5_600)]
+    async with LlmServer(answer) as server, closing(client_of(OllamaClient, server)) as llm:
+        ends = [(await collect(llm, talk))[-1] for talk in talks]
+    assert abs(ends[1].prompt_tokens - 8_192 // 2) <= 4
+    assert [end.cut for end in ends] == [None, None, None]
+
+
 # ---- tools ---------------------------------------------------------------------------
 
 REFUSALS = [
