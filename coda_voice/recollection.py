@@ -263,7 +263,11 @@ def memories_for_llm(memories: Sequence[str]) -> str:
 
 def quoted_memories(told: str) -> list[str]:
     """Read the memories from what ``memories_for_llm`` gave; empty if it is something else."""
-    return [str(ast.literal_eval(line[2:])) for line in told.splitlines() if _QUOTED.match(line)]
+    lines = [line[2:] for line in told.splitlines() if _QUOTED.match(line)]
+    try:
+        return [str(ast.literal_eval(line)) for line in lines]
+    except (SyntaxError, ValueError):  # quoted by somebody else
+        return []
 
 
 def _content(result: object) -> str:

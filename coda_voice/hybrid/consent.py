@@ -65,7 +65,7 @@ def consent(reply: str) -> bool | None:
     A reply with both, as in "yes, no, wait", is a refusal. Leave is given only by a reply that
     says nothing else: "okay, what time is it" is another subject.
     """
-    words = re.sub(r"[^a-z' ]", " ", reply.lower().replace("’", "'")).strip()
+    words = re.sub(r"[^\w' ]", " ", reply.lower().replace("’", "'")).strip()
     words = re.sub(r"\s+", " ", words)
     if _NO.search(words) and len(words.split()) <= 12:
         return False

@@ -56,6 +56,8 @@ def test_what_is_not_dangerous_is_not_asked_about():
         ("No.", False),
         ("Yes, no, wait!", False),
         ("Okay, what time is it?", None),
+        ("Yes, 5.", None),
+        ("Okay, 等一下。", None),
         ("", None),
     ],
 )
