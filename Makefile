@@ -28,7 +28,8 @@ demo: $(STAMP)  ## a spoken conversation with coda-tiny; leaves conversation.wav
 
 test: check  ## everything that must hold (at most 15 minutes on two cores)
 	scripts/install_browser.sh
-	$(BIN)/python -m pytest -m "not soak and not real_llm" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not soak and not real_llm" --numprocesses 2 --dist loadfile \
+	  --no-loadscope-reorder  # files in their order: the longest first, not those of the most tests
 
 check: $(STAMP)  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

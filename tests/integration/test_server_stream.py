@@ -290,21 +290,30 @@ async def test_too_much_audio_is_dropped_and_told_then_refused(server: RunningSe
         assert dropped > 300
 
 
-async def test_idle_and_overlong_connections_end():
-    with voice_server(server__idle_seconds=0.5, server__longest_seconds=1.5) as server:
-        async with stream(server) as idle, stream(server) as busy:
-            await busy.ready()
-            await idle.ready()
+async def test_idle_and_overlong_connections_end(server: RunningServer):
+    before = {
+        name: getattr(server.front.settings, name) for name in ("idle_seconds", "longest_seconds")
+    }
+    async with stream(server) as idle, stream(server) as busy:
+        await busy.ready()
+        await idle.ready()
 
-            async def talk() -> None:
-                while True:
-                    await busy.frame()
-                    await asyncio.sleep(0.02)
+        async def talk() -> None:
+            while True:
+                await busy.socket.send(bytes(FRAME_BYTES))
+                await asyncio.sleep(0.08)
 
-            talking = asyncio.create_task(talk())
+        talking = asyncio.create_task(talk())
+        reading = asyncio.create_task(busy.closed())
+        try:
+            server.front.change_limits({"idle_seconds": 1.0})
             assert await idle.closed() == 1008
             assert idle.told("error")[-1]["code"] == "idle"
-            await asyncio.wait([talking])
-            assert talking.exception() is not None
-            await busy.closed()  # what was told before the end may not have been read yet
+            assert not reading.done(), "who sends is not idle"
+            server.front.change_limits({"idle_seconds": 60.0, "longest_seconds": 0.5})
+            assert await reading == 1008
             assert busy.told("error")[-1]["code"] == "time_limit"
+        finally:
+            server.front.change_limits(before)
+            talking.cancel()
+            await asyncio.gather(talking, reading, return_exceptions=True)
