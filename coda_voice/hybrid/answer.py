@@ -46,8 +46,8 @@ class Turn:
     ``Answer.confirm``. ``moshi_heard``: Moshi heard it too, and may answer by itself what
     the offline brain cannot. ``deep``: it wants the larger model, where there are two.
     ``aloud``: the sentences are spoken, which takes its time and may be cut off, so that who
-    speaks tells by ``Answer.question_heard`` when a question was heard; else what is taken
-    from the answer has been read.
+    speaks tells by ``Answer.heard`` and ``Answer.question_heard`` what was heard; else what is
+    taken from the answer has been read.
     """
 
     generation: int
@@ -85,6 +85,8 @@ class Answer:
         """Whether a tool with side effects has been called, or one that leave was given for."""
         self.spoken = 0
         """Sentences so far that are no filler."""
+        self.heard = False
+        """Whether the user has heard, or read, anything of it but fillers."""
         self.question_heard_at: float | None = None
         """When the user had heard all of a question for leave, by the event loop's clock."""
         self._sentences: deque[Sentence] = deque(maxlen=MAX_SENTENCES)
@@ -98,6 +100,11 @@ class Answer:
     def question_heard(self) -> None:
         """Say that the user has heard the question for leave, all of it: he may reply."""
         self.question_heard_at = asyncio.get_running_loop().time()
+
+    def _read(self, sentence: Sentence) -> None:
+        self.heard = self.heard or sentence.kind != "filler"
+        if sentence.kind == "question":
+            self.question_heard()
 
     def add(self, sentence: Sentence) -> None:
         """Append a sentence; none is taken once the answer has ended."""
@@ -122,8 +129,8 @@ class Answer:
             self._changed.clear()
             while self._sentences:
                 sentence = self._sentences.popleft()
-                if sentence.kind == "question" and not self._aloud:
-                    self.question_heard()
+                if not self._aloud:
+                    self._read(sentence)
                 yield sentence
             if self._ended:
                 return

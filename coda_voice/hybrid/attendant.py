@@ -363,6 +363,7 @@ class HybridAttendant(Attendant):
             if self._seems_done:
                 thinking.release()
             thinking.pass_on()
+            thinking.note_heard()
             self._settle()
         self._quiet = 0 if heard.frame.voiced is not False else self._quiet + 1
         if self._quiet == SETTLED_FRAMES and self.settings.presume:

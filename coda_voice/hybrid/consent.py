@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from coda_voice.hybrid.answer import Answer
 from coda_voice.hybrid.llm import Message, ToolCall
 from coda_voice.hybrid.speakable import speakable
-from coda_voice.protocols import ToolSpec
+from coda_voice.protocols import ToolOutcome, ToolSpec
 
 CONSENT_SECONDS = 60.0
 """So long a question for leave may wait for its reply, once it has been heard."""
@@ -37,11 +37,15 @@ _NO = re.compile(
 
 @dataclass(frozen=True)
 class Question:
-    """Calls that wait for the user's leave, the prompt they belong to, and who asks."""
+    """Calls that wait for the user's leave, the prompt they belong to, and who asks.
+
+    ``kept``: late results of earlier turns that only this prompt tells of.
+    """
 
     messages: list[Message]
     calls: tuple[ToolCall, ...]
     answer: Answer
+    kept: Sequence[ToolOutcome] = ()
 
     def waits(self, now: float, seconds: float = CONSENT_SECONDS) -> bool:
         """Whether a reply at ``now`` would be one to this: it was heard ``seconds`` ago at most.

@@ -104,7 +104,7 @@ class Reasoner:
         self._phrases = itertools.cycle(self._settings.waiting_phrases or ("",))
         self._generation = -1
         self._question: Question | None = None
-        self._current: tuple[asyncio.Task[None], Answer] | None = None
+        self._current: tuple[asyncio.Task[None], _Thinking] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def start(self, turn: Turn) -> Answer:
@@ -125,7 +125,7 @@ class Reasoner:
         task = loop.create_task(self._think(state), name=f"reasoner turn {turn.generation}")
         # A task cancelled before its first step never runs, so the end is told from outside.
         task.add_done_callback(lambda done: self._end(done, state))
-        self._current = task, answer
+        self._current = task, state
         return answer
 
     @property
@@ -141,7 +141,9 @@ class Reasoner:
 
     def forget_question(self) -> None:
         """Take nothing that is said from now on for leave."""
-        self._question = None
+        question, self._question = self._question, None
+        if question is not None:
+            self._runner.keep(question.kept)
 
     def _asked(self) -> Question | None:
         question = self._question
@@ -160,9 +162,12 @@ class Reasoner:
         self._generation = max(self._generation, generation)
         if self._current is None:
             return
-        task, answer = self._current
+        task, state = self._current
         self._current = None
-        answer.drop()
+        state.answer.drop()
+        if not state.answer.heard:
+            # At once: the next turn's prompt is written before this one's task has ended.
+            self._give_back(state)
         if not task.done():
             task.cancel()
             self._ending.add(task)
@@ -202,15 +207,16 @@ class Reasoner:
     async def _open(self, state: _Thinking) -> None:
         """Write the prompt; if leave was asked for and this is the reply, act on it."""
         turn, asked = state.turn, self._asked()
-        self.forget_question()
         said = consent(turn.text) if asked else None
         if asked is None or said is None:
+            self.forget_question()
             state.kept = self._runner.take_kept()
             state.messages = prompt_messages(
                 turn.text, turn.history, await _context(state), state.kept, self._settings.style
             )
             return
-        state.messages = asked.messages
+        self._question = None
+        state.messages, state.kept = asked.messages, [*asked.kept]
         if said:
             state.answer.acted = True
             await self._run_tools(state, asked.calls)
@@ -242,7 +248,10 @@ class Reasoner:
             if act(calls, specs):
                 await state.answer.confirmed.wait()
             if question := question_before(calls, specs):
-                self._question = Question(state.messages, tuple(calls), state.answer)
+                self._question = Question(
+                    state.messages, tuple(calls), state.answer, tuple(state.kept)
+                )
+                state.kept = []
                 self._say(state, question, "question")
                 return "asked"
             state.answer.acted = act(calls, specs) or state.answer.acted
@@ -411,11 +420,15 @@ class Reasoner:
             )
         )
 
+    def _give_back(self, state: _Thinking) -> None:
+        """The user has heard nothing of late results: the next turn must still know."""
+        self._runner.keep(state.kept)
+        state.kept = []
+
     def _end(self, task: asyncio.Task[None], state: _Thinking) -> None:
         """Close the answer however its task ended."""
         if not state.words:
-            # The user has heard nothing of them yet: the next turn must still know.
-            self._runner.keep(state.kept)
+            self._give_back(state)
         if task.cancelled():
             self._tell_end(state, "interrupted")
         elif (raised := task.exception()) is not None:

@@ -42,6 +42,14 @@ class TurnUnderWay:
         """Whether a word of it has been said."""
         return self.spoken is not None and bool(self.spoken.script.said)
 
+    def note_heard(self) -> None:
+        """Let the answer know once a word of it, and not of a filler, has been said."""
+        spoken = self.spoken
+        if spoken is None or spoken.answer_from is None:
+            return
+        if len(spoken.script.said) > spoken.answer_from:
+            self.answer.heard = True
+
     @property
     def over(self) -> bool:
         """Whether its last word has been said."""
@@ -98,6 +106,7 @@ class TurnUnderWay:
 
     def _ended(self, spoken: Spoken) -> None:
         """Tell what was heard; a question counts as asked only if that is all of it."""
+        self.note_heard()
         if spoken is self.asking and not spoken.unsaid:
             self.answer.question_heard()
         self.script_ended(spoken)

@@ -369,6 +369,61 @@ async def test_an_interruption_cancels_what_can_be_and_keeps_what_has_side_effec
             r.start(Turn(1, "old"))
 
 
+@contextlib.asynccontextmanager
+async def late_result(*answers):
+    """A pizza was ordered in turn 1, which was over before the tool had said so."""
+    running, release = asyncio.Event(), asyncio.Event()
+
+    @tool(cancellable=False)
+    async def order() -> str:
+        """Order a pizza."""
+        running.set()
+        await release.wait()
+        return "pizza ordered"
+
+    @tool(dangerous=True)
+    async def eat() -> str:
+        """Eat it."""
+        return "eaten"
+
+    async with (
+        LlmServer(call(("order", {})), *answers) as server,
+        thinking(server, order, eat) as (r, events),
+    ):
+        r.start(Turn(1, "Order a pizza."))
+        await running.wait()
+        r.interrupt(2)
+        release.set()
+        await events.until(ToolEnded, 1)
+        yield server, r, events
+
+
+def told(request):
+    return json.dumps(request["messages"]).count("pizza ordered")
+
+
+@pytest.mark.parametrize("written", [[], [frame(content="Your pizza is coming. ")]])
+async def test_a_late_result_is_told_again_where_nobody_heard_the_answer_to_it(written):
+    async with late_result([*written, "stall"], text("It is coming.")) as (server, r, events):
+        r.start(Turn(2, "What did", confirmed=False, aloud=True))
+        await events.until(SentenceReady, len(written))
+        while len(server.requests) < 2:
+            server.asked.clear()
+            await server.asked.wait()
+        assert texts(await hear(r, "What did you do?", generation=2)) == ["It is coming."]
+        await hear(r, "Thank you so much.", generation=3)
+    assert [told(request) for request in server.requests] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("reply", ["Yes.", "What did you do?"])
+async def test_a_late_result_is_told_once_though_leave_is_asked_for_between(reply):
+    async with late_result(call(("eat", {})), text("It is coming.")) as (server, r, _):
+        await hear(r, "Eat it.", generation=2)
+        await hear(r, reply, generation=3)
+        await hear(r, "Thank you so much.", generation=4)
+    assert [told(request) for request in server.requests[1:]] == [1, 1, 0]
+
+
 async def test_a_stale_call_that_has_not_started_never_starts():
     started, running = [], asyncio.Event()
 
