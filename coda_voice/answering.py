@@ -86,9 +86,9 @@ class Answering(HandedOver):
                 kept = voicing is not None and conversation_id is not None
                 if scripted is None or (wanted in (None, "moshi_only") and not kept):
                     continue
-                present = await self._hybrid_attendant(conversation, scripted)
-                present.mode = "moshi_only"  # so that the change is told like any other
-                conversation.attendants.add(present)
+                present = await self._join_hybrid(conversation, scripted)
+            if conversation.ended is not None:  # while its LLM was being made ready
+                continue
             only = None if voicing is None else voicing == "llm_only"
             changed = present.set_mode(wanted or present.mode, only) or changed
             if wanted not in (None, "moshi_only"):
@@ -115,6 +115,17 @@ class Answering(HandedOver):
         if memory is None and self._memories is not None:
             memory = self._memories.manager_for(conversation.user_id, conversation.id)
         return hybrid.attendant(conversation, voice, self.mode, self.voicing, memory)
+
+    async def _join_hybrid(
+        self, conversation: Conversation, voice: ScriptedVoice
+    ) -> HybridAttendant:
+        """Give a running conversation an LLM; the one it has got meanwhile, if it has."""
+        made = await self._hybrid_attendant(conversation, voice)
+        present = _attendant(conversation, HybridAttendant)
+        if present is None and conversation.ended is None:
+            made.mode = "moshi_only"  # so that the change is told like any other
+            conversation.attendants.add(made)
+        return present or made
 
     def _listen_to_words(self, conversation: Conversation) -> None:
         conversation.transcribe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -249,6 +250,49 @@ async def test_the_mode_changes_while_a_conversation_runs(engine):
             await manager.set_mode("traditional")
     assert [e.mode for e in talk.of(ModeChanged)] == ["adaptive", "moshi_only"]
     assert [e.heard for e in talk.of(ScriptEnded)] == ["three"]
+
+
+class SlowTools(HouseTools):
+    """Tools that take their time to be listed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def prepare(self, manager: object | None) -> None:
+        self.asked.release()
+        await self.go_on.wait()
+        await super().prepare(manager)
+
+
+async def test_an_llm_that_two_want_at_once_answers_once(engine):
+    tools = SlowTools()
+    async with talking(engine, "moshi_only", tools) as talk, asyncio.TaskGroup() as both:
+        name, manager = talk.conversation.id, talk.manager
+        wanted = [both.create_task(manager.set_mode("hybrid", name)) for _ in range(2)]
+        for _ in wanted:
+            await tools.asked.acquire()
+        tools.go_on.set()
+        await asyncio.wait(wanted)
+        talk.conversation.transcribe(False)
+        manager.send_text(name, "what is one plus two")
+        await talk.until(lambda: finished(talk))
+        await talk.silence(10)
+    assert [e.mode for e in talk.of(ModeChanged)] == ["hybrid"]
+    assert [e.heard for e in talk.of(ScriptEnded)] == ["three"]
+    assert len(talk.of(ReasoningStarted)) == 1
+
+
+async def test_a_conversation_that_ends_meanwhile_keeps_no_other_from_changing_its_mode(engine):
+    tools = SlowTools()
+    async with talking(engine, "moshi_only", tools) as talk, asyncio.TaskGroup() as group:
+        manager = talk.manager
+        other = manager.conversation(await manager.start_conversation())
+        wanted = group.create_task(manager.set_mode("hybrid"))
+        await tools.asked.acquire()
+        await manager.end_conversation(talk.conversation.id)
+        tools.go_on.set()
+        assert await wanted and other.mode == "hybrid"
 
 
 async def test_llm_only_mutes_moshi_but_not_the_answer(engine, spoken: Spoken):
