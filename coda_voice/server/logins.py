@@ -1,4 +1,6 @@
-"""Who calls by HTTP, as a parameter of a route: checked first, and shown in OpenAPI.
+"""Who calls by HTTP, as a parameter of a route: shown in OpenAPI, and checked before the others.
+
+Only a body that is no JSON is refused before that (422): FastAPI reads it first.
 
 talker = caller_with(front, "talk")
 
