@@ -29,6 +29,9 @@ from tests.ear import recognised
 from tests.integration.openai_client import Client
 from tests.integration.voice_server import RunningServer, voice_server
 
+AHEAD_FRAMES = 8
+"""So much may be sent that is not answered, however slow the machine."""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
@@ -52,9 +55,12 @@ async def test_openais_package_holds_a_spoken_conversation(server: RunningServer
         audio = {"input": {"transcription": {"model": "whisper-1"}}}
         await connection.session.update(session={"type": "realtime", "audio": audio})
         await client.until("session.updated")
-        for frame in spoken.question(6.0).reshape(-1, 1_920):
-            await say(client, frame)
-            await asyncio.sleep(0.03)  # quicker than a microphone, slower than a flood
+        (session,) = server.front.sessions.all()
+        async with asyncio.timeout(120):
+            for number, frame in enumerate(spoken.question(6.0).reshape(-1, 1_920)):
+                await say(client, frame)
+                while number - session.frames_out > AHEAD_FRAMES:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
         heard = await client.until("conversation.item.input_audio_transcription.completed")
         assert heard["transcript"].lower().strip(" ?.") == "what is your name"
         done = await client.until("response.done", lambda e: e["response"]["output"])
