@@ -309,6 +309,10 @@ class Conditioner:
         with self._lock:
             self._primed = self._frame
 
+        def not_told(reason: str) -> Injection:
+            missed = tuple(Refusal(fact, reason) for fact in made.told)
+            return Injection("none", None, given, (), (*left_out, *missed))
+
         def swapped(rebuilt: Future[Renewal]) -> None:
             # In the engine's thread, between two frames: the next one comes from the new state.
             error = rebuilt.exception()
@@ -319,15 +323,14 @@ class Conditioner:
                     Injection("prompt", frame, given, tuple(made.told), left_out, made.text)
                 )
             elif isinstance(error, ConversationError):
-                missed = tuple(Refusal(fact, str(error)) for fact in made.told)
-                done.set_result(Injection("none", None, given, (), (*left_out, *missed)))
+                done.set_result(not_told(str(error)))
             else:
                 done.set_exception(error)
 
         try:
             self._slot.prime(prompt).add_done_callback(swapped)
         except (ConfigurationError, ConversationError) as error:
-            return _settled(self._nothing(wanted, error.message, given))
+            return _settled(not_told(error.message))
         return done
 
     def _fitting(self, facts: Sequence[str]) -> Rendered:

@@ -202,6 +202,17 @@ def test_what_the_prompt_leaves_out_of_the_character_is_said_once(talk, models):
     assert later.result().refused == ()
 
 
+def test_a_prompt_that_is_too_long_says_of_each_thing_why_it_is_not_told(talk, models):
+    tells, odd = "You tell long stories about the sea.", "My shoe size is 38."
+    told = conditioner(talk, models, limits=Limits(prompt_tokens=100_000))
+    told.describe("Your name is Coda. " + "You are kind. " * 2_000 + tells)
+    refused = told.begin([CHESS, odd]).result().refused
+    reasons = {refusal.text: refusal.reason for refusal in refused}
+    assert reasons.keys() == {CHESS, odd, tells} and len(refused) == 3
+    assert "shorten it" in reasons[CHESS]
+    assert "shorten it" not in reasons[odd], "that would not help"
+
+
 def test_a_checkpoint_that_takes_neither_says_so_and_can_only_speak(talk, models):
     stock = replace(
         models,
