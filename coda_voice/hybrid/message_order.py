@@ -24,18 +24,16 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
     """
     ordered: list[Message] = []
     for message in messages:
-        if message.role == "system" and ordered:
-            message = Message(
-                "tool" if ordered[-1].role == "tool" else "user", f"({message.content})"
-            )
-            if message.role == "tool":
-                ordered[-1] = _joined(ordered[-1], message)
-                continue
-        if message.role == "assistant" and (not ordered or ordered[-1].role == "system"):
-            ordered.append(Message("user", NOTHING_SAID))
         last = ordered[-1] if ordered else None
-        same = last is not None and last.role == message.role and message.role != "tool"
-        if last is not None and same and not last.tool_calls:
+        joins = last is not None and last.role == message.role and not last.tool_calls
+        if last is not None and message.role == "system":
+            joins = last.role in ("user", "tool")
+            message = Message(last.role if joins else "user", f"({message.content})")
+        elif message.role == "assistant" and (last is None or last.role == "system"):
+            ordered.append(Message("user", NOTHING_SAID))
+        elif message.role == "tool":
+            joins = False  # each call has a result of its own
+        if last is not None and joins:
             ordered[-1] = _joined(last, message)
         else:
             ordered.append(message)

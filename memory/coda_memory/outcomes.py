@@ -31,8 +31,13 @@ def settle(
         failure.__cause__ = error
         fail(done, failure)
     else:
-        with contextlib.suppress(InvalidStateError):  # cancelled: nobody waits
-            done.set_result(result)
+        give(done, result)
+
+
+def give(done: Future[T], result: T) -> None:
+    """Give ``done`` a result, if anybody still waits for it."""
+    with contextlib.suppress(InvalidStateError):
+        done.set_result(result)
 
 
 def fail(done: Future[T], error: BaseException) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from lancedb.table import LanceTable
 from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import Vectors
 from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
-from coda_memory.outcomes import fail, settle, unknown
+from coda_memory.outcomes import fail, give, settle, unknown
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, Memory, schema
 from coda_memory.search import as_memory, as_rows
@@ -144,20 +145,16 @@ class Writer:
             by_owner.setdefault(job.owner, []).append(job)
         for owner, jobs in by_owner.items():
             memories = [memory for job in jobs for memory in job.memories]
-
-            def commit(owner: Owner = owner, memories: list[Memory] = memories) -> None:
-                self.commit(owner, memories)
-
-            done: Future[None] = Future()
-            self._settle(done, commit)
-            error = done.exception()
+            together: Future[None] = Future()
+            self._settle(together, partial(self.commit, owner, memories))
+            error = together.exception()
             if error is not None:
                 self._tables.forget_handle(self._tables.name_of(owner))
             for job in jobs:
                 if error is not None:
                     fail(job.done, error)
                 else:
-                    settle(job.done, lambda: None, self._error)
+                    give(job.done, None)
 
     def commit(
         self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None
