@@ -338,6 +338,37 @@ async def test_turns_committed_by_the_client_make_no_detector_events(
         assert len(client.of("response.created")) == 1
 
 
+async def test_words_before_and_after_a_pause_are_of_the_turn_they_were_committed_with(
+    engine: Engine, spoken: Spoken
+):
+    async def append(pcm: np.ndarray) -> None:
+        await client.connection.input_audio_buffer.append(
+            audio=base64.b64encode(pcm16(pcm)).decode()
+        )
+
+    async with connected(engine) as client:
+        sound = {"turn_detection": None, "transcription": {"model": "any"}}
+        await client.connection.session.update(
+            session={"type": "realtime", "audio": {"input": sound}}
+        )
+        await client.until("session.updated")
+        pause = np.zeros(24_000, dtype=np.float32)
+        await append(np.concatenate([spoken.pcm("what_is_your_name"), pause]))
+        await append(np.concatenate([spoken.pcm("hello"), pause]))
+        await client.connection.input_audio_buffer.commit()
+        await append(np.concatenate([spoken.pcm("what_is_your_name"), pause]))
+        await client.connection.input_audio_buffer.commit()
+        first = await client.until("input_audio_buffer.committed")
+        second = await client.until("input_audio_buffer.committed")
+        heard = [
+            await client.until("conversation.item.input_audio_transcription.completed")
+            for _ in range(2)
+        ]
+        assert [told["item_id"] for told in heard] == [first["item_id"], second["item_id"]]
+        assert "your" in heard[0]["transcript"] and "hello" in heard[0]["transcript"]
+        assert "your" in heard[1]["transcript"] and "hello" not in heard[1]["transcript"]
+
+
 async def test_a_message_that_makes_no_sense_is_answered_and_nothing_else_happens(engine: Engine):
     async with connected(engine) as client:
         await client.connection.send(

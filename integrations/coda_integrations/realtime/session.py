@@ -47,6 +47,7 @@ from coda_integrations.realtime.codec import (
     new_id,
 )
 from coda_integrations.realtime.commands import Forget, Hear, Instruct, Listen, Out, Script
+from coda_integrations.realtime.committed import CommittedWords
 from coda_integrations.realtime.items import ItemLog
 from coda_integrations.realtime.responses import Responses
 from coda_integrations.realtime.settings import SessionSettings
@@ -79,6 +80,8 @@ class RealtimeSession:
         self._untranscribed: RealtimeConversationItemUserMessage | None = None
         self._understood: UserText | None = None
         """The last words, where they came before the turn was committed: as a rule they do."""
+        self._committed = CommittedWords()
+        """The words of turns that the client commits by itself."""
 
     def opening(self) -> list[Out]:
         """What is sent and done before anything is received."""
@@ -117,6 +120,7 @@ class RealtimeSession:
                 return self._commit_asked()
             case InputAudioBufferClearEvent():
                 self._buffered = 0.0
+                self._committed.cleared()
                 cleared = InputAudioBufferClearedEvent(
                     type="input_audio_buffer.cleared", event_id=new_id("event")
                 )
@@ -150,7 +154,9 @@ class RealtimeSession:
 
     def _append(self, event: InputAudioBufferAppendEvent) -> list[Out]:
         data = audio_bytes(event.audio, event_id=event.event_id)
-        self._buffered += len(data) / self.settings.input_wire.bytes_per_second
+        seconds = len(data) / self.settings.input_wire.bytes_per_second
+        self._buffered += seconds
+        self._committed.appended(seconds)
         pcm = self._from_wire.process(data)
         return [Hear(pcm)] if len(pcm) else []
 
@@ -208,6 +214,8 @@ class RealtimeSession:
     def heard(self, heard: Heard, script: Script = Script.NONE) -> list[Out]:
         """Take the agent's next frame; ``script`` tells how far a given answer is spoken."""
         outs: list[Out] = []
+        for item, said in self._committed.heard(heard):
+            outs += self._transcribed(item, said)
         for event in heard.events:
             match event:
                 case SpeechStarted(speaker="user"):
@@ -243,11 +251,11 @@ class RealtimeSession:
         return self._user_began(heard.frame.time)
 
     def _user_began(self, time: float) -> list[Out]:
-        self._user_item = new_id("item")
-        self._ended_early = self._understood = None
         interruption = self.responses.interrupted()
         if self.settings.turn_detection is None:
             return interruption
+        self._user_item = new_id("item")
+        self._ended_early = self._understood = None
         return [
             InputAudioBufferSpeechStartedEvent(
                 type="input_audio_buffer.speech_started",
@@ -281,7 +289,6 @@ class RealtimeSession:
             content=[Content(type="input_audio", transcript=None)],
         )
         before = self.items.add(item)
-        self._untranscribed = item
         committed = InputAudioBufferCommittedEvent(
             type="input_audio_buffer.committed",
             event_id=new_id("event"),
@@ -289,6 +296,10 @@ class RealtimeSession:
             previous_item_id=before,
         )
         told: list[Out] = [committed, *self._item_told(item, before)]
+        if self.settings.turn_detection is None:
+            self._committed.committed(item)
+            return told
+        self._untranscribed = item
         understood, self._understood = self._understood, None
         return told if understood is None else told + self.user_text(understood)
 
@@ -303,13 +314,20 @@ class RealtimeSession:
 
     def user_text(self, said: UserText) -> list[Out]:
         """Take in what the transcriber understood of the user's turn."""
-        item = self._untranscribed
         if not said.final or said.typed:
             return []
-        if item is None or item.id is None:
+        if self.settings.turn_detection is None:
+            self._committed.understood(said)
+            return []
+        item, self._untranscribed = self._untranscribed, None
+        if item is None:
             self._understood = said
             return []
-        self._untranscribed = None
+        return self._transcribed(item, said)
+
+    def _transcribed(self, item: RealtimeConversationItemUserMessage, said: UserText) -> list[Out]:
+        """Tell of the words of a user's item."""
+        item_id = item.id or ""
         item.content = [Content(type="input_audio", transcript=said.text)]
         outs: list[Out] = []
         if self.settings.transcribes:
@@ -318,7 +336,7 @@ class RealtimeSession:
                     ConversationItemInputAudioTranscriptionDeltaEvent(
                         type="conversation.item.input_audio_transcription.delta",
                         event_id=new_id("event"),
-                        item_id=item.id,
+                        item_id=item_id,
                         content_index=0,
                         delta=said.text,
                     )
@@ -328,7 +346,7 @@ class RealtimeSession:
                 ConversationItemInputAudioTranscriptionCompletedEvent(
                     type="conversation.item.input_audio_transcription.completed",
                     event_id=new_id("event"),
-                    item_id=item.id,
+                    item_id=item_id,
                     content_index=0,
                     transcript=said.text,
                     usage=UsageTranscriptTextUsageDuration(type="duration", seconds=seconds),
