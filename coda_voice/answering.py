@@ -110,11 +110,12 @@ class Answering(HandedOver):
         self, conversation: Conversation, voice: ScriptedVoice
     ) -> HybridAttendant:
         hybrid = self._hybrid_setup()
+        mode, voicing = self.mode, self.voicing  # of this moment, as its caller sees them
         await hybrid.prepare(self.tool_manager)
         memory = self.memory_manager
         if memory is None and self._memories is not None:
             memory = self._memories.manager_for(conversation.user_id, conversation.id)
-        return hybrid.attendant(conversation, voice, self.mode, self.voicing, memory)
+        return hybrid.attendant(conversation, voice, mode, voicing, memory)
 
     async def _join_hybrid(
         self, conversation: Conversation, voice: ScriptedVoice

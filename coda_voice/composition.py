@@ -6,6 +6,7 @@ to be asked. See ``coda_voice.protocols.ToolHouse``.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -53,17 +54,19 @@ class HouseTools:
         self._more = list(more)
         self._codas = ToolRegistry()
         self._listed: object | None = None
+        self._listing = asyncio.Lock()
         self._served = ToolRegistry()
         self._servers: McpServers | None = None
 
     async def prepare(self, manager: object | None) -> None:
         """List the manager's tools, once for each manager. Raises IntegrationError."""
-        if manager is self._listed:
-            return
-        self._codas = ToolRegistry()
-        self._listed = manager
-        if isinstance(manager, ToolManager):
-            await add_coda_tools(self._codas, manager)
+        async with self._listing:  # who comes meanwhile waits for the tools, too
+            if manager is self._listed:
+                return
+            codas = ToolRegistry()
+            if isinstance(manager, ToolManager):
+                await add_coda_tools(codas, manager)
+            self._codas, self._listed = codas, manager
 
     async def connect(
         self, servers: Mapping[str, McpServer], report: Callable[[ToolServerChange], None]

@@ -255,12 +255,13 @@ class VoiceManager(Answering):
             user_id=user_id,
             limit_frames=None if limit is None else round(limit * FRAME_RATE),
         )
-        conversation.mode = self.mode
+        mode, voicing = self.mode, self.voicing
+        conversation.mode = mode
         voice = ScriptedVoice(
             engine.models.capabilities, Speller(engine.models.tokenizer), self._synthesizer
         )
         made: list[Attendant | None] = [voice]
-        if self.mode != "moshi_only":
+        if mode != "moshi_only":
             made.append(await self._hybrid_attendant(conversation, voice))
         remembering = None
         if self._memories is not None:
@@ -282,8 +283,14 @@ class VoiceManager(Answering):
                 voice.say(
                     self.config.hybrid.greeting, origin="greeting", stale_after=GREETING_STALE
                 )
-            if self.mode != "moshi_only" or remembering is not None:
+            if mode != "moshi_only" or remembering is not None:
                 self._listen_to_words(conversation)
+            # A change for all that came meanwhile has not found this one among them.
+            await self.set_mode(
+                self.mode if self.mode != mode else None,
+                conversation_id,
+                voice=self.voicing if self.voicing != voicing else None,
+            )
             await conversation.attendants.ready()
         except BaseException:  # whoever asked gets no id, and so could never end it
             if conversation.ended is None:

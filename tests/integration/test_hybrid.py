@@ -12,7 +12,12 @@ import pytest
 
 from coda_voice import VoiceManager
 from coda_voice.composition import HouseTools
-from coda_voice.errors import ConfigurationError, ConversationError, ValidationError
+from coda_voice.errors import (
+    ConfigurationError,
+    ConversationError,
+    IntegrationError,
+    ValidationError,
+)
 from coda_voice.events import (
     AnswerLatency,
     ConversationFailed,
@@ -293,6 +298,65 @@ async def test_a_conversation_that_ends_meanwhile_keeps_no_other_from_changing_i
         await manager.end_conversation(talk.conversation.id)
         tools.go_on.set()
         assert await wanted and other.mode == "hybrid"
+
+
+@pytest.mark.parametrize(("was", "then"), [("hybrid", "moshi_only"), ("moshi_only", "hybrid")])
+async def test_who_is_just_beginning_changes_its_mode_with_all(engine, was: str, then: str):
+    async with VoiceManager({**OFFLINE, "mode": was}, engine=engine) as manager:
+        beginning = asyncio.create_task(manager.start_conversation())
+        await asyncio.sleep(0)
+        assert not manager.get_active_conversations(), "it is under way, and not there yet"
+        await manager.set_mode(then, voice="llm_only")
+        name = await beginning
+        state = manager.get_conversation_state(name)
+        assert state is not None and state.current_mode == then
+        talk = HybridTalk(manager, manager.conversation(name))
+        talk.conversation.transcribe(False)
+        manager.send_text(name, "what is one plus two")
+        await (talk.until(lambda: finished(talk)) if then == "hybrid" else talk.silence(10))
+        assert [e.heard for e in talk.of(ScriptEnded)] == (["three"] if then == "hybrid" else [])
+
+
+class CodasTools:
+    """A tool manager of Coda's that takes its time to list its tools, the first time in vain."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+        self.fails = True
+
+    async def get_function_schemas(self, context: object | None = None) -> list[dict[str, Any]]:
+        self.asked.set()
+        await self.go_on.wait()
+        if self.fails:
+            self.fails = False
+            raise IntegrationError("The tools are not there yet.")
+        parameters = {"type": "object", "properties": {}}
+        return [{"name": "open_door", "description": "Opens it.", "parameters": parameters}]
+
+    async def process_function_call(self, call: object) -> dict[str, Any]:
+        return {"success": True, "result": "open"}
+
+
+async def test_codas_tools_are_there_for_who_comes_while_they_are_listed_and_after_a_failure(
+    engine,
+):
+    tools = CodasTools()
+    async with LlmServer(reply("Yes.")) as server:
+        settings = {**OFFLINE, "mode": "hybrid", **ollama(server)}
+        async with VoiceManager(settings, engine=engine) as manager:
+            await manager.set_tool_manager(tools)
+            beginning = [asyncio.create_task(manager.start_conversation()) for _ in range(3)]
+            await tools.asked.wait()
+            tools.go_on.set()
+            first, *others = await asyncio.gather(*beginning, return_exceptions=True)
+            assert isinstance(first, IntegrationError)
+            for name in [*others, await manager.start_conversation()]:
+                talk = HybridTalk(manager, manager.conversation(name))
+                talk.conversation.transcribe(False)
+                manager.send_text(name, "open the door please")
+                await talk.until(lambda talk=talk: finished(talk))
+    offered = [[t["function"]["name"] for t in r["tools"]] for r in server.requests]
+    assert len(offered) == 3 and all("open_door" in names for names in offered)
 
 
 async def test_llm_only_mutes_moshi_but_not_the_answer(engine, spoken: Spoken):
