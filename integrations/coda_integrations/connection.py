@@ -73,13 +73,15 @@ class EdgeConnection(ABC):
         """Give the tasks that must not outlive the connection."""
         return ()
 
-    def send(self, message: str, *, sound: bool = False) -> None:
+    def send(self, message: str, *, sound: bool = False, behind_sound: bool = False) -> None:
         """Send a message, when the client reads; one that does not read is let go.
 
-        ``sound``: it is the agent's voice, of which a slow reader loses the oldest.
+        ``sound``: it is the agent's voice, of which a slow reader loses the oldest;
+        ``behind_sound``: it tells of the sound before it, and is lost with that.
         """
         try:
-            lost = self._outbox.put(message, self._frame if sound else None)
+            frame = self._frame if sound else None
+            lost = self._outbox.put(message, frame, behind_sound=behind_sound)
         except OutboxFull:
             self.end(POLICY)
             return

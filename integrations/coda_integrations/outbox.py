@@ -21,10 +21,14 @@ class OutboxFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A message; ``frame`` is the agent's whose sound it is, if it is sound."""
+    """A message; ``frame`` is the agent's whose sound it is, if it is sound.
+
+    ``behind_sound``: it tells of the sound before it, and is nothing without that.
+    """
 
     message: str
     frame: Heard | None
+    behind_sound: bool = False
 
 
 class Outbox:
@@ -43,11 +47,11 @@ class Outbox:
         self._clock = clock
         self.behind_since: float | None = None
 
-    def put(self, message: str, frame: Heard | None = None) -> int:
+    def put(self, message: str, frame: Heard | None = None, *, behind_sound: bool = False) -> int:
         """Append a message; gives how many messages of sound were dropped for it.
 
-        ``frame``: what it is the sound of. Raises OutboxFull where even without sound there
-        is no room.
+        ``frame``: what it is the sound of; ``behind_sound``: it goes where the sound before it
+        goes. Raises OutboxFull where even without sound there is no room.
         """
         dropped = 0
         if frame is not None and self._sounds >= AUDIO_FRAMES:
@@ -57,7 +61,7 @@ class Outbox:
                 self.behind_since = self._clock()
         if len(self._waiting) == MAX_WAITING:
             raise OutboxFull
-        self._waiting.append(Waiting(message, frame))
+        self._waiting.append(Waiting(message, frame, behind_sound))
         self._sounds += frame is not None
         self._ready.set()
         return dropped
@@ -72,14 +76,21 @@ class Outbox:
             if waiting.frame is not None:
                 del self._waiting[place]
                 self._sounds -= 1
+                self._drop_marks(place)
                 return
+
+    def _drop_marks(self, place: int) -> None:
+        """Drop what tells of the sound that stood at ``place``: all up to the next sound."""
+        while place < len(self._waiting) and self._waiting[place].frame is None:
+            if self._waiting[place].behind_sound:
+                del self._waiting[place]
+            else:
+                place += 1
 
     def drop_sound(self) -> None:
         """Take back the sound that has not been sent."""
-        kept = [waiting for waiting in self._waiting if waiting.frame is None]
-        self._waiting.clear()
-        self._waiting.extend(kept)
-        self._sounds = 0
+        while self._sounds:
+            self._drop_oldest_sound()
 
     def close(self) -> None:
         """End the iteration after what is waiting."""

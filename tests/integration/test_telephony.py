@@ -142,6 +142,21 @@ def test_only_words_whose_marks_came_back_were_heard():
     assert list(call.unplayed) == ["two", "three"]
 
 
+def test_words_whose_sound_was_dropped_on_the_way_were_not_heard():
+    call = TwilioCall()
+    call.message(json.dumps(START))
+    marks = [
+        json.loads(action)["mark"]["name"]
+        for action in call.heard(frame_of(["one", "two", "three"]))
+        if isinstance(action, str) and json.loads(action)["event"] == "mark"
+    ]
+    # Marks come back in order: one that is missing was never sent, nor was its sound.
+    call.message(json.dumps({"event": "mark", "mark": {"name": marks[1]}}))
+    assert (list(call.played), list(call.unplayed)) == (["two"], ["one"])
+    call.message(json.dumps({"event": "mark", "mark": {"name": marks[2]}}))
+    assert list(call.played) == ["two", "three"]
+
+
 async def test_only_twilio_is_served_where_a_token_is_set(engine: Engine):
     async with VoiceManager(engine=engine) as manager:
         host = LocalHost(manager)

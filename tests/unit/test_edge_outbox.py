@@ -41,6 +41,22 @@ async def test_two_seconds_of_sound_wait_and_all_words():
     assert await more is None
 
 
+async def test_a_mark_behind_sound_that_was_dropped_is_dropped_with_it():
+    outbox = Outbox()
+    for number in range(2 * AUDIO_FRAMES):
+        outbox.put(f"sound {number}", frame(number))
+        outbox.put(f"mark {number}", behind_sound=True)
+        outbox.put(f"word {number}")
+    outbox.put("mark of no sound of its own", behind_sound=True)
+    outbox.close()
+    got = [waiting.message async for waiting in outbox]
+    kept = range(AUDIO_FRAMES, 2 * AUDIO_FRAMES)
+    assert [m for m in got if m.startswith("mark ")] == [
+        *(f"mark {number}" for number in kept), "mark of no sound of its own",
+    ]  # fmt: skip
+    assert sum(m.startswith("word ") for m in got) == 2 * AUDIO_FRAMES
+
+
 def test_who_reads_no_words_either_is_let_go():
     outbox = Outbox()
     for number in range(MAX_WAITING):

@@ -22,6 +22,7 @@ from coda_integrations.telephony.twilio_call import (
     Sound,
     TwilioCall,
     Voice,
+    WordMark,
 )
 from coda_integrations.telephony.twilio_codec import TwilioProtocolError, signed
 from coda_voice.errors import VoiceProcessingError
@@ -112,7 +113,11 @@ class TwilioConnection(EdgeConnection):
         for action in actions:
             match action:
                 case str():
-                    self.send(action, sound=isinstance(action, Voice))
+                    self.send(
+                        action,
+                        sound=isinstance(action, Voice),
+                        behind_sound=isinstance(action, WordMark),
+                    )
                 case Sound(pcm):
                     self.line.put(pcm)
                 case Interrupt():

@@ -43,6 +43,10 @@ class Voice(str):
     """A message that is the agent's sound."""
 
 
+class WordMark(str):
+    """A message that marks the end of a word's sound: worth nothing where that is not sent."""
+
+
 Action = str | Sound | Interrupt | HangUp
 """A message to send, or what is to be done."""
 
@@ -74,9 +78,7 @@ class TwilioCall:
                 pcm = self._from_wire.process(media.sound())
                 return [Sound(pcm)] if len(pcm) else []
             case codec.Mark() as mark:
-                word = self._marks.pop(mark.mark.name, None)
-                if word is not None:
-                    self.played.append(word)
+                self._returned(mark.mark.name)
             case codec.Dtmf() as key if key.dtmf.digit == "*":
                 return [*self.interrupt(), Interrupt()]
             case codec.Stop():
@@ -101,8 +103,16 @@ class TwilioCall:
             self._marked += 1
             name = f"word-{self._marked}"
             self._marks[name] = word.text
-            actions.append(codec.mark(self._stream_sid, name))
+            actions.append(WordMark(codec.mark(self._stream_sid, name)))
         return actions
+
+    def _returned(self, name: str) -> None:
+        """Take a mark that comes back. They come in order: those before it were never sent."""
+        if name not in self._marks:
+            return
+        while (first := next(iter(self._marks))) != name:
+            self.unplayed.append(self._marks.pop(first))
+        self.played.append(self._marks.pop(name))
 
     def interrupt(self) -> list[Action]:
         """Drop what Twilio has not played; nothing to send where all has been."""
