@@ -17,6 +17,8 @@ from coda_memory.personality import (
 from coda_memory.personality.character import parse_character
 from coda_memory.personality.feedback import wishes
 from coda_memory.personality.rendering import MOSHI_TOKENS, estimated_tokens
+from coda_memory.personality.state_files import StateFiles
+from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
 from coda_voice.cli.main import command_line
@@ -203,6 +205,36 @@ def test_two_at_once_lose_nothing(tmp_path):
     for thread in threads:
         thread.join()
     assert len(Personality(character, "ada", kept(tmp_path)).explain()) == len(said)
+
+
+def test_a_writer_that_comes_while_a_user_is_forgotten_is_not_joined_by_another(
+    tmp_path, monkeypatch
+):
+    files = StateFiles(tmp_path)
+    files.write("ada", "{}")
+    inside, leave = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with files.locked("ada"):
+            inside.set()
+            leave.wait(30)
+
+    writer = threading.Thread(target=write)
+    unlink = Path.unlink
+
+    def just_then(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".lock":
+            writer.start()
+            inside.wait(0.2)  # who gets in here holds a lock that is about to vanish
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", just_then)
+    files.remove("ada")
+    assert inside.wait(30)
+    with pytest.raises(Timeout):
+        FileLock(tmp_path / "ada.lock", timeout=0).acquire()
+    leave.set()
+    writer.join()
 
 
 def test_a_damaged_file_says_so_and_what_to_do(tmp_path):

@@ -108,7 +108,8 @@ class StateFiles:
             with self.locked(key):
                 self._path(key).unlink(missing_ok=True)
                 self._remove_left_over(key)
-            self._lock_path(key).unlink(missing_ok=True)
+                # While it is ours: who waits for it sees that it has gone, and makes another.
+                self._lock_path(key).unlink(missing_ok=True)
         except OSError as error:
             raise store_error(error, self.name(key), "forgetting a personality") from error
 
