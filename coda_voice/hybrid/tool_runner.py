@@ -41,7 +41,8 @@ class ToolRunner:
         self._publish = publish
         self._conversation_id = conversation_id
         self._places = asyncio.Semaphore(MAX_PARALLEL)
-        self._detached: set[asyncio.Task[ToolOutcome]] = set()
+        self._detached: dict[asyncio.Task[ToolOutcome], tuple[ToolCall, _Turn]] = {}
+        """Those that finish although their turn is over."""
         self._running: dict[asyncio.Task[ToolOutcome], ToolSpec] = {}
         self.kept: deque[ToolOutcome] = deque(maxlen=MAX_KEPT)
 
@@ -114,7 +115,7 @@ class ToolRunner:
                 if task is not None:
                     self._running.pop(task, None)
             if task in self._detached:
-                self._detached.discard(task)
+                del self._detached[task]
                 self.kept.append(outcome)
                 self._ended(call, "kept", turn, outcome)
             else:
@@ -141,7 +142,7 @@ class ToolRunner:
             self._ended(call, "cancelled", turn)
         else:
             self._running.pop(task, None)
-            self._detached.add(task)
+            self._detached[task] = call, turn
 
     def _ended(
         self, call: ToolCall, how: str, turn: _Turn, outcome: ToolOutcome | None = None
@@ -165,12 +166,14 @@ class ToolRunner:
         self._publish(event)
 
     async def close(self) -> None:
-        """Stop what is still running."""
+        """Stop what is still running, and tell of it: it may have done half of what it does."""
         for task in self._detached:
             task.cancel()
         if self._detached:
-            await asyncio.wait(self._detached)
-        self._detached.clear()
+            await asyncio.wait(set(self._detached))
+        while self._detached:  # without those that were just done, and have told so
+            _, (call, turn) = self._detached.popitem()
+            self._ended(call, "cancelled", turn)
 
 
 def _refused(call: ToolCall) -> ToolOutcome:

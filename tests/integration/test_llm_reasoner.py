@@ -369,6 +369,27 @@ async def test_an_interruption_cancels_what_can_be_and_keeps_what_has_side_effec
             r.start(Turn(1, "old"))
 
 
+async def test_a_tool_that_the_end_of_the_conversation_stops_is_told_of():
+    running = asyncio.Event()
+
+    @tool(cancellable=False)
+    async def order() -> str:
+        """Order a pizza."""
+        running.set()
+        await asyncio.Event().wait()
+        return ""
+
+    async with LlmServer(call(("order", {}))) as server, thinking(server, order) as (r, events):
+        r.start(Turn(1, "Order a pizza."))
+        await running.wait()
+        r.interrupt(2)
+        await events.until(ReasoningEnded, 1)
+        assert not of(events, ToolEnded), "it is let finish"
+        await r.close()
+        (told,) = of(events, ToolEnded)
+        assert (told.tool, told.outcome, told.generation) == ("order", "cancelled", 1)
+
+
 @contextlib.asynccontextmanager
 async def late_result(*answers):
     """A pizza was ordered in turn 1, which was over before the tool had said so."""
