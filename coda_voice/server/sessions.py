@@ -232,20 +232,22 @@ class Sessions:
                 retry_after=RETRY_AFTER,
             )
         moved = asyncio.Event()
+        until = asyncio.get_running_loop().time() + self.settings.wait_seconds
         self._line.append(moved)
         told = 0
         try:
-            async with asyncio.timeout(self.settings.wait_seconds):
-                while True:
-                    moved.clear()
-                    position = self._line.index(moved) + 1
-                    if position == 1:
-                        session = await self._start(caller, wish, prompt)
-                        if session is not None:
-                            return session
-                    if position != told and on_position is not None:
-                        on_position(position)
-                    told = position
+            while True:
+                moved.clear()
+                position = self._line.index(moved) + 1
+                if position == 1:
+                    # Who is being given a slot gets it, however long that takes.
+                    session = await self._start(caller, wish, prompt)
+                    if session is not None:
+                        return session
+                if position != told and on_position is not None:
+                    on_position(position)
+                told = position
+                async with asyncio.timeout_at(until):
                     await moved.wait()
         except TimeoutError as error:
             self.refused += 1

@@ -15,7 +15,7 @@ import pytest
 
 from coda_voice.attendants import Attendant
 from coda_voice.config.server import ServerConfig
-from coda_voice.errors import AccessError
+from coda_voice.errors import AccessError, SlotsFullError
 from coda_voice.events import MemoryInjected
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
@@ -89,6 +89,27 @@ async def test_who_leaves_while_it_is_opened_holds_nothing(engine: Engine, tmp_p
         await asyncio.wait([first])
         assert not len(sessions) and not sessions.manager.get_active_conversations()
         await sessions.open(ADA, Wish())
+
+
+async def test_who_is_given_a_slot_gets_it_though_the_wait_ends_meanwhile(engine: Engine):
+    recalls = Recalls()
+    factory = lambda talk: recalls if talk.user_id == "ada" else None  # noqa: E731
+    settings = ServerConfig(wait_seconds=1.0)
+    async with VoiceManager(engine=engine, attendants=[factory]) as manager:
+        sessions = Sessions(manager, settings)
+        others = Caller("bert", USUAL_SCOPES)
+        held = [await sessions.open(others, Wish()) for _ in range(engine.stats().slots)]
+        waiting = asyncio.create_task(sessions.open(ADA, Wish(wait=True)))
+        while not sessions.waiting:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        await sessions.end(held[0], "ended")
+        await recalls.asked.wait()
+        await asyncio.sleep(settings.wait_seconds)
+        recalls.recalled.set()
+        assert (await waiting).ended is None and not sessions.refused
+        with pytest.raises(SlotsFullError):  # nobody leaves for these
+            await sessions.open(others, Wish(wait=True))
+        await sessions.close()
 
 
 async def test_what_happens_before_there_is_a_session_is_recorded_once_and_in_order(
