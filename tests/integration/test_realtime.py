@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from coda_voice.audio import telephony
-from coda_voice.events import ConversationEnded
+from coda_voice.events import ConversationEnded, Transcript
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.hybrid.openai_client import OpenAiClient
 from coda_voice.manager import VoiceManager
@@ -367,6 +367,36 @@ async def test_words_before_and_after_a_pause_are_of_the_turn_they_were_committe
         assert [told["item_id"] for told in heard] == [first["item_id"], second["item_id"]]
         assert "your" in heard[0]["transcript"] and "hello" in heard[0]["transcript"]
         assert "your" in heard[1]["transcript"] and "hello" not in heard[1]["transcript"]
+
+
+async def test_an_llm_that_is_asked_with_the_commit_is_told_what_is_understood_by_then(
+    engine: Engine, spoken: Spoken
+):
+    async with LlmServer([sse({"content": "Coda."}), sse({}, "stop")]) as llm:
+        brain = OpenAiClient("m", f"{llm.url}/v1")
+        async with connected(engine, Thinkers([brain])) as client:
+            sound = {"turn_detection": None, "transcription": {"model": "any"}}
+            await client.connection.session.update(
+                session={"type": "realtime", "audio": {"input": sound}}
+            )
+            await client.until("session.updated")
+            happening = client.manager.events.subscribe()
+            pcm = np.pad(spoken.pcm("what_is_your_name"), (0, 24_000))
+            await client.connection.input_audio_buffer.append(
+                audio=base64.b64encode(pcm16(pcm)).decode()
+            )
+            async with asyncio.timeout(60):
+                async for event in happening:
+                    if isinstance(event, Transcript) and event.final:
+                        break
+            await client.connection.input_audio_buffer.commit()
+            await client.connection.response.create(
+                response={"output_modalities": ["text"], "instructions": "Be brief."}
+            )
+            await client.until("response.done")
+            (asked,) = [m["content"] for m in llm.requests[0]["messages"] if m["role"] == "user"]
+            assert "your" in asked
+        await brain.close()
 
 
 async def test_a_message_that_makes_no_sense_is_answered_and_nothing_else_happens(engine: Engine):

@@ -8,6 +8,7 @@ gets its own once all sound before its commit has been heard and understood.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 
 from openai.types.realtime import RealtimeConversationItemUserMessage
@@ -51,9 +52,12 @@ class CommittedWords:
         """Sound has come: it is heard at once, or after what is waiting."""
         self._until = max(self._until, self._now) + seconds
 
-    def committed(self, item: RealtimeConversationItemUserMessage) -> None:
-        """All sound since the last commit is an item."""
+    def committed(self, item: RealtimeConversationItemUserMessage) -> str | None:
+        """All sound since the last commit is an item; gives what is understood of it by now."""
+        begin = self._waiting[-1][1] if self._waiting else 0.0
         self._waiting.append((item, self._until))
+        known = [s for s in self._stretches.values() if begin <= _start(s) < self._until]
+        return _text(known) or None
 
     def cleared(self) -> None:
         """What has not been heard never will be; what was said since the last commit is void."""
@@ -99,9 +103,12 @@ class CommittedWords:
         for said in taken:
             del self._stretches[said.generation]
         self._given = max(said.generation for said in taken)
-        text = " ".join(said.text for said in taken if said.text)
         words = tuple(word for said in taken for word in said.words)
-        return replace(taken[-1], text=text, words=words)
+        return replace(taken[-1], text=_text(taken), words=words)
+
+
+def _text(stretches: Iterable[UserText]) -> str:
+    return " ".join(said.text for said in stretches if said.text)
 
 
 def _start(said: UserText) -> float:

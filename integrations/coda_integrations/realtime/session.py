@@ -297,7 +297,9 @@ class RealtimeSession:
         )
         told: list[Out] = [committed, *self._item_told(item, before)]
         if self.settings.turn_detection is None:
-            self._committed.committed(item)
+            # An LLM may be asked at once; the client is told when it is certain.
+            known = self._committed.committed(item)
+            item.content = [Content(type="input_audio", transcript=known)]
             return told
         self._untranscribed = item
         understood, self._understood = self._understood, None
