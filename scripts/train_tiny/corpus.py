@@ -83,9 +83,9 @@ def as_spoken(words: Vocabulary) -> Vocabulary:
     """`words` as users say them: real names and things are the most of each list, by repetition.
 
     Invented words teach to copy what is read; to tell by ear "milk" from "golf", each of the real
-    ones has to be heard many times.
+    ones has to be heard many times. Who hears invented ones often writes "alelel" for "milk".
     """
-    names, likes = real_often(words.names), real_often(words.likes)
+    names, likes = real_often(words.names, 0.95), real_often(words.likes, 0.95)
     return replace(
         words, names=[words.names[i] for i in names], likes=[words.likes[i] for i in likes]
     )

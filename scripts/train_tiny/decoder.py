@@ -2,7 +2,8 @@
 
 Encoder and codebooks keep their values, so every code means what it meant: this may go on at any
 time without touching the language models. The decoder only ever sounds like the agent, so it sees
-the agent's clips alone. A few codes are replaced at random: the language model errs as well.
+the agent's clips alone. Half of its lessons are the codes that the language model draws in place
+of the recorded ones (`own_voice.py`); of the others a few are replaced at random.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from .codec import FRAME, SpectralLoss, save
 from .encode import Codes
 
 CONTEXT, LEARNT = 6, 10  # frames heard before, frames that count
+OWN_SHARE = 0.5
 PEAK_RATE, WARM_UP, DECAY_SHARE = 4e-4, 50, 0.7
 
 
 class CodeCrops:
-    """Random stretches of the agent's codes with the PCM that they stand for."""
+    """Random stretches of the agent's codes, or of the model's own, with the PCM they stand for."""
 
-    def __init__(self, codes: Codes, store: ClipStore, seed: int, errors: float = 0.02) -> None:
-        self.codes, self.store, self.errors = codes, store, errors
+    def __init__(
+        self, codes: Codes, store: ClipStore, seed: int, errors: float = 0.02,
+        own: Codes | None = None,
+    ) -> None:  # fmt: skip
+        self.codes, self.store, self.errors, self.own = codes, store, errors, own
         self.rng = np.random.default_rng(seed)
 
     def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,12 +39,16 @@ class CodeCrops:
         rng, given, wanted = self.rng, [], []
         while len(given) < size:
             index = int(rng.integers(len(self.codes)))
-            codes = self.codes.clip(index)
+            source = self.codes
+            if self.own is not None and rng.random() < OWN_SHARE:
+                source = self.own
+            codes = source.clip(index)
             if codes.shape[1] < CONTEXT + LEARNT:
                 continue
             start = int(rng.integers(codes.shape[1] - CONTEXT - LEARNT + 1))
             piece = codes[:, start : start + CONTEXT + LEARNT].clone()
-            wrong = torch.from_numpy(rng.random(piece.shape) < self.errors)
+            errors = self.errors if source is self.codes else 0.0
+            wrong = torch.from_numpy(rng.random(piece.shape) < errors)
             wrong[0] = False
             piece[wrong] = torch.from_numpy(rng.integers(0, 512, int(wrong.sum())))
             given.append(piece)

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from . import clips, codec, decoder, encode, export, lm, phones, stt, synthesis
 from .corpus import vocabularies
 from .dialogue import Material, Mix
+from .own_voice import own_codes
 from .parallel import launch, pick_device
 from .synthesis import UserLine
 from .tokenizer import load_tokenizer, train_tokenizer
@@ -173,13 +174,20 @@ def stage_decoder(options: argparse.Namespace) -> None:
     folder = options.work / "decoder"
     if (folder / "done").exists():
         return
+    torch.set_num_threads(1 if options.workers > 1 else torch.get_num_threads())
     mimi = codec.load_mimi(options.work / "codec")
+    drawn = options.work / "own.codes"
+    if not drawn.exists():
+        model = new_talker(options)
+        if (options.work / "lm.pt").exists():
+            model.load_state_dict(torch.load(options.work / "lm.pt", weights_only=True)["model"])
+        own_codes(model.eval(), material(options.work), torch.float32).save(drawn)
     crops = decoder.CodeCrops(
         encode.Codes.load(options.work / "agent.codes"),
         clips.ClipStore(options.work, "agent"),
         seed=options.seed + 1,
+        own=encode.Codes.load(drawn),
     )
-    torch.set_num_threads(1 if options.workers > 1 else torch.get_num_threads())
     decoder.train(mimi, crops, folder, options.decoder_minutes, options.device)
     (folder / "done").touch()
 

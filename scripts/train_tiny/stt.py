@@ -28,6 +28,7 @@ from .training_state import keep, resume
 HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
 GAPS, GAP_SHARES = ((0, 12), (12, 50), (40, 160)), (0.65, 0.22, 0.13)  # frames between two clips
 PEAK_RATE, WARM_UP, DECAY_SHARE = 1.5e-3, 100, 0.85
+TASKS, TASK_SHARE = ("check", "moment", "think"), 0.2  # what tools hang on, beyond its own share
 
 
 def stt_config(text_card: int) -> dict[str, Any]:
@@ -45,6 +46,13 @@ class Listening:
 
     def __init__(self, rng: random.Random, material: Material, frames: int) -> None:
         self.rng, self.material, self.frames = rng, material, frames
+        self._tasks = [index for kind in TASKS for index in material.by_kind[kind]]
+
+    def _draw(self) -> int:
+        """One of the users' clips."""
+        if self._tasks and self.rng.random() < TASK_SHARE:
+            return self.rng.choice(self._tasks)
+        return self.rng.randrange(len(self.material.user))
 
     def build(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Codes int [9, T] with the text first, text weights [T], pause classes [4, T]."""
@@ -63,7 +71,7 @@ class Listening:
             now += gap
             if now >= self.frames:
                 break
-            index = rng.randrange(len(material.user))
+            index = self._draw()
             codes, words = material.user.clip(index).numpy(), material.user.words[index]
             end = min(now + codes.shape[1], size)
             audio[:, now:end] = codes[:, : end - now]

@@ -4,7 +4,7 @@ The agent is flite's slt, a little slower than its own pace and put on the frame
 flite's awb, rms and kal16 (men), Pico's two women and espeak-ng's variants, each spoken at its own
 speed and then resampled, which moves pitch and formants together: many speakers out of few. Of the
 synthesizers that learn from recordings, RHVoice has the one woman, clb, besides the one that is
-kept for the evaluation; two of flite's men, raised as a whole, stand in for others.
+kept for the evaluation; men of flite and RHVoice, raised as a whole, stand in for others.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from .rhvoice import rhvoice
 from .tokenizer import load_tokenizer
 
 FLITE_USERS = ("awb", "rms", "kal16")
-RAISED_USERS = ("awb", "rms")  # the same men, raised until they pass for women
-RHVOICE_USERS = ("rhvoice:clb", "rhvoice:clb", "rhvoice:bdl")
+# men, raised until they pass for women
+RAISED_USERS = ("awb", "rms", "rhvoice:alan", "rhvoice:bdl")
+# those of its voices that may be used for this: the others forbid derivatives
+RHVOICE_USERS = ("rhvoice:clb", "rhvoice:clb", "rhvoice:bdl", "rhvoice:alan")
 PICO_USERS = ("pico:en-US", "pico:en-GB")
 ESPEAK_ACCENTS = (
     "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029",
