@@ -157,6 +157,11 @@ class Access:
         raise jwt.InvalidAlgorithmError("no key here for this algorithm")
 
 
+def token_ended() -> AccessError:
+    """Say that the token with which a connection was opened holds no longer."""
+    return AccessError("Your token has expired; connect with a new one.", "token_expired")
+
+
 def may_touch(caller: Caller, subject: str) -> bool:
     """Whether ``caller`` may see and change what belongs to ``subject``."""
     return caller.subject == subject or "admin" in caller.scopes

@@ -44,7 +44,7 @@ class EventLog:
         self._on_event = on_event
         self._more = asyncio.Event()
         self._arriving: deque[Event] = deque()
-        """In the log, and not yet handed on."""
+        """In the log, and not yet handed on: no more than the event loop has been called for."""
 
     def start(self) -> None:
         """Hand events on in the running event loop, which is this thread's."""

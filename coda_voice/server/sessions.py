@@ -23,7 +23,7 @@ from coda_voice.events import Event
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.server import outputs
-from coda_voice.server.access import Caller, may_touch
+from coda_voice.server.access import Caller, may_touch, token_ended
 from coda_voice.server.outputs import Draining, Failed, Lost
 from coda_voice.server.recording import Recorder
 from coda_voice.server.session import Session, Wish, checked_rate
@@ -315,9 +315,8 @@ class Sessions:
                 "time_limit", "The longest time of a connection is over.", fatal=True
             )
         if session.caller.seconds_left == 0:
-            return "token_expired", Failed(
-                "token_expired", "Your token has expired; connect with a new one.", fatal=True
-            )
+            error = token_ended()
+            return error.error_code, Failed(error.error_code, error.message, fatal=True)
         behind = session.outbox.behind_since
         slow = behind is not None and now - behind > outputs.SLOW_SECONDS
         if slow or session.too_slow:

@@ -12,9 +12,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from coda_voice.errors import AccessError, ProtocolError, VoiceProcessingError
+from coda_voice.errors import ProtocolError, VoiceProcessingError
 from coda_voice.events import EVENT_TYPES, Event
-from coda_voice.server.access import Caller
+from coda_voice.server.access import Caller, token_ended
 from coda_voice.server.codecs.stream import StreamCodec, what_is_wrong
 from coda_voice.server.event_log import Missed
 from coda_voice.server.front import Front
@@ -138,9 +138,7 @@ async def _follow(
         async with asyncio.timeout(caller.seconds_left):
             await until_gone(websocket, front)
     except TimeoutError as error:
-        raise AccessError(
-            "Your token has expired; connect with a new one.", "token_expired"
-        ) from error
+        raise token_ended() from error
     finally:
         sender.cancel()
         await asyncio.gather(sender, return_exceptions=True)
