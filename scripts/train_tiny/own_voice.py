@@ -50,15 +50,13 @@ def said(
     frames = BEFORE + max(len(text) for text, _ in spoken) + AFTER
     codes = np.empty((len(spoken), 1 + 2 * CODEBOOKS, frames), np.int64)
     codes[:, 0] = PAD
-    codes[:, 1 : CODEBOOKS + 1] = material.silence[None, :, None]
-    codes[:, CODEBOOKS + 1 :] = material.silence[None, :, None]
+    codes[:, 1:] = np.tile(material.silence, 2)[:, None]  # the agent's side and the user's
     for row, (text, recorded) in zip(codes, spoken, strict=True):
         row[0, BEFORE : BEFORE + len(text)] = text
         row[1 : CODEBOOKS + 1, BEFORE : BEFORE + len(text)] = recorded
     lm, started = model.lm, torch.ones(len(codes), dtype=torch.bool)
     sequence = delayed(torch.from_numpy(codes), lm._get_initial_token(), started)
     inputs, targets = sequence[:, :, :-1].clone(), sequence[:, :, 1:]
-    own = targets[:, 1 : CODEBOOKS + 1]
     for _ in range(LOOKS):
         hidden = fast.text(inputs, None)
         drawn = fast.sample(hidden.flatten(0, 1), targets[:, 0].flatten(), LIKELIEST)

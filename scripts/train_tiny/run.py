@@ -127,6 +127,17 @@ def new_talker(options: argparse.Namespace) -> lm.Talker:
     return model
 
 
+def trained_talker(options: argparse.Namespace) -> lm.Talker:
+    """The newest checkpoint, or the earlier version where only other parts were trained on.
+
+    Raises FileNotFoundError where there is neither: a fresh model has nothing to teach or say.
+    """
+    model, checkpoint = new_talker(options), options.work / "lm.pt"
+    if checkpoint.exists() or not options.warm_start:
+        model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    return model
+
+
 def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     """One process of the language model's training: first copying and reading, then everything."""
     data = material(options.work)
@@ -178,10 +189,8 @@ def stage_decoder(options: argparse.Namespace) -> None:
     mimi = codec.load_mimi(options.work / "codec")
     drawn = options.work / "own.codes"
     if not drawn.exists():
-        model = new_talker(options)
-        if (options.work / "lm.pt").exists():
-            model.load_state_dict(torch.load(options.work / "lm.pt", weights_only=True)["model"])
-        own_codes(model.eval(), material(options.work), torch.float32).save(drawn)
+        model = trained_talker(options).eval()
+        own_codes(model, material(options.work), torch.float32).save(drawn)
     crops = decoder.CodeCrops(
         encode.Codes.load(options.work / "agent.codes"),
         clips.ClipStore(options.work, "agent"),
@@ -197,11 +206,8 @@ def stage_export(options: argparse.Namespace) -> None:
     work, out = options.work, options.out
     constants = json.loads((work / "constants.json").read_text())
     finished = work / "decoder" / "mimi.safetensors"
-    model = new_talker(options)
-    model.load_state_dict(torch.load(work / "lm.pt", weights_only=True)["model"])
-    export.export_talker(
-        model, work, finished.parent if finished.exists() else work / "codec", constants, out
-    )
+    codec_folder = finished.parent if finished.exists() else work / "codec"
+    export.export_talker(trained_talker(options), work, codec_folder, constants, out)
     if (work / "stt.pt").exists():
         listener = new_stt(options)
         listener.load_state_dict(torch.load(work / "stt.pt", weights_only=True)["model"])
