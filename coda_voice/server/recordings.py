@@ -50,6 +50,7 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
     """Give the routes below ``/v1/recordings``, for the recordings in that folder."""
     router = APIRouter(prefix="/v1/recordings", tags=["recordings"], responses=REFUSALS)
     talker = caller_with(front, "talk")
+    finish_deletions(recordings)
 
     @router.get("")
     async def list_recordings(caller: Caller = talker) -> list[RecordingInfo]:
@@ -88,9 +89,19 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
     return router
 
 
+_DELETED = ".deleted"
+"""Ends the name of a folder on its way out: no recording's has it, so none is listed."""
+
+
+def finish_deletions(recordings: Path) -> None:
+    """Delete what an earlier server was cut off from deleting."""
+    for left in recordings.glob(f"*{_DELETED}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def _delete(folder: Path) -> None:
     """Delete a recording, that may be written to still; ConversationError if somebody else did."""
-    gone = folder.with_name(f"{folder.name}.deleted")
+    gone = folder.with_name(folder.name + _DELETED)
     try:
         folder.rename(gone)  # at once: who writes its last words finds no folder, and makes none
     except FileNotFoundError as error:

@@ -16,7 +16,9 @@ import jwt
 import pytest
 import yaml
 
+from coda_voice.config import VoiceConfig
 from coda_voice.server import recordings
+from coda_voice.server.app import create_app
 from tests.conftest import Spoken
 from tests.integration.voice_server import RunningServer, StreamClient, voice_server
 
@@ -146,6 +148,20 @@ async def test_who_deletes_twice_at_once_is_told_that_it_is_gone(
         answers = await asyncio.gather(*(gina.delete(f"/v1/recordings/{name}") for _ in range(2)))
     assert sorted(answer.status_code for answer in answers) == [204, 404]
     assert not list((folder / "recordings").glob(f"{name}*"))
+
+
+async def test_a_deletion_that_was_cut_off_is_finished_by_the_next_server(
+    server: RunningServer, folder: Path, spoken: Spoken
+):
+    name = await recorded(server, "hana", spoken)
+    kept = folder / "recordings" / name
+    left = kept.rename(kept.with_name(f"{name}.deleted"))
+    other = await recorded(server, "hana", spoken)
+    places = {"server__recordings": str(folder / "recordings"), "moshi__device": "cpu"}
+    create_app(VoiceConfig.load(env={}, **places))
+    async with client(server, "hana") as hana:
+        assert [one["name"] for one in (await hana.get("/v1/recordings")).json()] == [other]
+    assert not left.exists()
 
 
 async def test_a_name_leads_nowhere_else(server: RunningServer, folder: Path, spoken: Spoken):
