@@ -158,7 +158,14 @@ class HybridAttendant(Attendant):
         speaker = self.voice.speaker
         if thinking.generation < self._generation and speaker.voiced >= YIELD_FRAMES:
             self._yield()
-        elif self._seems_done:
+        else:
+            self._release_where_due(thinking)
+
+    def _release_where_due(self, thinking: TurnUnderWay) -> None:
+        """Let an answer wait with the voice as soon as Moshi might take the turn by itself."""
+        speaker = self.voice.speaker
+        at_onset = speaker.quiet >= speaker.manners.quiet_at_onset
+        if self._seems_done or (at_onset and thinking.answer_waits):
             thinking.release()
 
     @property
@@ -360,8 +367,7 @@ class HybridAttendant(Attendant):
         pause = heard.frame.pause
         self._sure = pause is not None and pause[min(1, len(pause) - 1)] >= SURE
         if thinking is not None:
-            if self._seems_done:
-                thinking.release()
+            self._release_where_due(thinking)
             thinking.pass_on()
             thinking.note_heard()
             self._settle()

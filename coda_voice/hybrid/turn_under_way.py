@@ -51,6 +51,11 @@ class TurnUnderWay:
             self.answer.heard = True
 
     @property
+    def answer_waits(self) -> bool:
+        """Whether more than a filler is held back."""
+        return any(sentence.kind != "filler" for sentence in self._held)
+
+    @property
     def over(self) -> bool:
         """Whether its last word has been said."""
         return self.finished and (self.spoken is None or self.spoken.over)
@@ -68,7 +73,7 @@ class TurnUnderWay:
         """Hand over what was held back, where nothing is in its way any more; once a frame."""
         if not self._may_speak:
             return
-        answered = any(sentence.kind != "filler" for sentence in self._held)
+        answered = self.answer_waits
         while self._held:
             sentence = self._held.popleft()
             if sentence.kind == "filler" and answered:

@@ -5,8 +5,9 @@ monologue takes; a word must be led by EPAD, or the model stays in PAD and the w
 tokens back to back sound rushed. So the model keeps its own rhythm: where it samples PAD it
 may pause, where it samples EPAD or a word it gets the next word of the script, and only the
 length of a pause has an upper bound. A script begins politely, on a PAD or where the model
-would begin a word of its own, after the user has been quiet; it yields when the user speaks
-over it; one that came too late is not begun; a newer one replaces one that has not begun. A
+would begin a word of its own, after the user has been quiet, or sooner where the model, silent
+so far, takes the turn: its sense of whose turn it is holds for the script, too, whose words come
+in place of its own. A script yields when the user speaks over it; one that came too late is not begun; a newer one replaces one that has not begun. A
 model that will not pause is made to, after a while. Which words were said, and in which frame,
 is kept exactly: what the user heard is decided from that.
 
@@ -39,6 +40,8 @@ class Manners:
 
     quiet_before: int = 6
     """The user's silence before a script begins."""
+    quiet_at_onset: int = 2
+    """The user's silence before one begins in place of the model's own first word."""
     patience: int | None = None
     """So long a script waits for a pause of the model, the user being quiet; then it makes
     one. None: as long as it takes."""
@@ -146,6 +149,8 @@ class Speaker:
         self._pads = 0
         self._stopping = 0
         self._model_pads = 0
+        self._onset = False
+        """The last token was the EPAD of the model's own first word after a silence."""
         self._quiet = 0
         self._voice: deque[bool] = deque(maxlen=_VOICE_MEMORY)
         self._step = 0
@@ -288,6 +293,7 @@ class Speaker:
         with self._lock:
             self._step += 1
             token = self._choose(sampled)
+            self._onset = self._model_silent and sampled == token == self._epad
             self._model_pads = self._model_pads + 1 if sampled == self._pad else 0
             self._set_mute()
             return token
@@ -319,10 +325,13 @@ class Speaker:
         if script.waited > (self.manners.stale_after if stale_after is None else stale_after):
             self._drop(ScriptState.STALE)
             return sampled
-        manners = self.manners
-        if not self._may_begin(script):
+        manners, onset = self.manners, self._takes_turn(sampled)
+        quiet = manners.quiet_at_onset if onset else manners.quiet_before
+        if not self._may_begin(script, quiet):
             self._making_room = 0
             return self._after(sampled)
+        if onset:
+            return self._begin(script, led=self._onset)
         # Two PADs in a row: the model is between words, not inside one. An EPAD is the last
         # PAD before a word of its own: the script's first word comes in that one's place.
         between = sampled == self._epad or (sampled == self._pad and self._model_pads >= 1)
@@ -334,14 +343,27 @@ class Speaker:
             self._making_room += 1
             if self._making_room <= _ROOM_PADS:
                 return self._pad
+        return self._begin(script)
+
+    def _begin(self, script: Script, *, led: bool = False) -> int:
         self._made_to_wait = self._making_room = 0
         script.state = ScriptState.SPEAKING
-        self._pads = manners.longest_pause  # the first word is led in at once
+        self._led = led
+        self._pads = self.manners.longest_pause  # the first word is led in at once
         return self._next(script, self._pad)
 
-    def _may_begin(self, script: Script) -> bool:
-        """Whether there is something to say, and the user is quiet."""
-        return bool(script._words) and self._quiet >= self.manners.quiet_before
+    @property
+    def _model_silent(self) -> bool:
+        return self._model_pads > self.manners.longest_pause
+
+    def _takes_turn(self, sampled: int) -> bool:
+        """Whether the model begins to speak after a silence: soon a script would cut it short."""
+        begins = self._onset or (self._model_silent and sampled != self._pad)
+        return begins and not self._tail
+
+    def _may_begin(self, script: Script, quiet: int) -> bool:
+        """Whether there is something to say, and the user has been quiet for so many frames."""
+        return bool(script._words) and self._quiet >= quiet
 
     def _next(self, script: Script, sampled: int) -> int:
         if not script._words:

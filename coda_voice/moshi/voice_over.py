@@ -132,8 +132,8 @@ class VoiceOver(Speaker):
 
     # -- the engine's thread -------------------------------------------------------------------
 
-    def _may_begin(self, script: Script) -> bool:
-        may = super()._may_begin(script)
+    def _may_begin(self, script: Script, quiet: int) -> bool:
+        may = super()._may_begin(script, quiet)
         utterance = self._utterance
         if utterance is None or not may:
             return may
