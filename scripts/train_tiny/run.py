@@ -172,7 +172,8 @@ def new_stt(options: argparse.Namespace) -> LMModel:
 def stt_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     """One process of the transcription model's training."""
     data, model = material(options.work), new_stt(options)
-    stt.train(rank, workers, model, data, options.work, options.stt_minutes, options.device)
+    rate = stt.PEAK_RATE / 2 if options.warm_start else stt.PEAK_RATE
+    stt.train(rank, workers, model, data, options.work, options.stt_minutes, options.device, rate)
 
 
 def stage_stt(options: argparse.Namespace) -> None:

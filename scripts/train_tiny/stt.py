@@ -29,6 +29,7 @@ HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
 GAPS, GAP_SHARES = ((0, 12), (12, 50), (40, 160)), (0.65, 0.22, 0.13)  # frames between two clips
 PEAK_RATE, WARM_UP, DECAY_SHARE = 1.5e-3, 100, 0.85
 TASKS, TASK_SHARE = ("check", "moment", "think"), 0.2  # what tools hang on, beyond its own share
+COMMON, COMMON_SHARE = ("what time is it", "what's the time", "what is the time"), 0.03
 
 
 def stt_config(text_card: int) -> dict[str, Any]:
@@ -47,11 +48,15 @@ class Listening:
     def __init__(self, rng: random.Random, material: Material, frames: int) -> None:
         self.rng, self.material, self.frames = rng, material, frames
         self._tasks = [index for kind in TASKS for index in material.by_kind[kind]]
+        self._common = [i for i, line in enumerate(material.lines) if line.text in COMMON]
 
     def _draw(self) -> int:
         """One of the users' clips."""
-        if self._tasks and self.rng.random() < TASK_SHARE:
+        share = self.rng.random()
+        if self._tasks and share < TASK_SHARE:
             return self.rng.choice(self._tasks)
+        if self._common and share < TASK_SHARE + COMMON_SHARE:
+            return self.rng.choice(self._common)
         return self.rng.randrange(len(self.material.user))
 
     def build(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,13 +97,13 @@ class Listening:
 
 def train(
     rank: int, workers: int, model: LMModel, material: Material, folder: Path, minutes: float,
-    device: torch.device, rows: int = 8, frames: int = 150,
+    device: torch.device, rate: float = PEAK_RATE, rows: int = 8, frames: int = 150,
 ) -> None:  # fmt: skip
-    """Train for `minutes`; resumes from and writes `folder/stt.pt`."""
+    """Train for `minutes` at a peak `rate`; resumes from and writes `folder/stt.pt`."""
     model.to(device).train()
     fast = FastForward(model, device.type == "cuda", pick_dtype(device))
     parameters = list(model.parameters())
-    optimizer = MuonAndAdam(model, PEAK_RATE, pick_dtype(device))
+    optimizer = MuonAndAdam(model, rate, pick_dtype(device))
     mean = {}
     path = folder / "stt.pt"
     step, before = resume(path, model, optimizer)
