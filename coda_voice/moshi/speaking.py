@@ -6,10 +6,11 @@ tokens back to back sound rushed. So the model keeps its own rhythm: where it sa
 may pause, where it samples EPAD or a word it gets the next word of the script, and only the
 length of a pause has an upper bound. A script begins politely, on a PAD or where the model
 would begin a word of its own, after the user has been quiet, or sooner where the model, silent
-so far, takes the turn: its sense of whose turn it is holds for the script, too, whose words come
-in place of its own. A script yields when the user speaks over it; one that came too late is not begun; a newer one replaces one that has not begun. A
-model that will not pause is made to, after a while. Which words were said, and in which frame,
-is kept exactly: what the user heard is decided from that.
+so far, takes the turn: its sense of whose turn it is holds for the script, too, whose words
+come in place of its own. A script yields when the user speaks over it; one that came too late
+is not begun; a newer one replaces one that has not begun. A model that will not pause is made
+to, after a while. Which words were said, and in which frame, is kept exactly: what the user
+heard is decided from that.
 
 Forced silence in the monologue does not silence the sound, so the speaker also says when the
 voice is to be muted: after an interruption until the user is done, and, where only scripts
