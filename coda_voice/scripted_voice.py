@@ -141,7 +141,11 @@ class ScriptedVoice(Attendant):
             script = Script(generation, state=ScriptState.CANCELLED)
         else:
             script = self.speaker.say(
-                text, generation=generation, complete=complete, stale_after=stale_after
+                text,
+                generation=generation,
+                complete=complete,
+                stale_after=stale_after,
+                answers=origin in ("answer", "filler"),
             )
         spoken = Spoken(origin, script, text, generation, offline, on_end=on_end)
         if refused:

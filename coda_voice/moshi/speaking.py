@@ -5,12 +5,12 @@ monologue takes; a word must be led by EPAD, or the model stays in PAD and the w
 tokens back to back sound rushed. So the model keeps its own rhythm: where it samples PAD it
 may pause, where it samples EPAD or a word it gets the next word of the script, and only the
 length of a pause has an upper bound. A script begins politely, on a PAD or where the model
-would begin a word of its own, after the user has been quiet, or sooner where the model, silent
-so far, takes the turn: its sense of whose turn it is holds for the script, too, whose words
-come in place of its own. A script yields when the user speaks over it; one that came too late
-is not begun; a newer one replaces one that has not begun. A model that will not pause is made
-to, after a while. Which words were said, and in which frame, is kept exactly: what the user
-heard is decided from that.
+would begin a word of its own, after the user has been quiet. One that answers the user begins
+sooner where the model, silent so far, takes the turn: its sense of whose turn it is holds for
+the script, too, whose words come in place of its own. A script yields when the user speaks
+over it; one that came too late is not begun; a newer one replaces one that has not begun. A
+model that will not pause is made to, after a while. Which words were said, and in which frame,
+is kept exactly: what the user heard is decided from that.
 
 Forced silence in the monologue does not silence the sound, so the speaker also says when the
 voice is to be muted: after an interruption until the user is done, and, where only scripts
@@ -91,6 +91,8 @@ class Script:
     waited: int = 0
     stale_after: int | None = None
     """In place of the manners' own."""
+    answers: bool = False
+    """Whether it is said to what the user has just said, as the model's own words would be."""
     ended_step: int | None = None
     """The step in which it ended."""
     _words: deque[str] = field(default_factory=lambda: deque(maxlen=_MAX_WORDS))
@@ -170,13 +172,15 @@ class Speaker:
         generation: int = 0,
         complete: bool = True,
         stale_after: int | None = None,
+        answers: bool = False,
     ) -> Script:
         """Begin a script; with ``complete=False`` more follows by ``append``.
 
         One that has not begun yet is replaced; one that is being spoken is replaced after
-        the word it is at. ``stale_after``: frames, in place of the manners'.
+        the word it is at. ``stale_after``: frames, in place of the manners'. One that
+        ``answers`` the user may begin as soon as the model would answer by itself.
         """
-        script = Script(generation=generation, stale_after=stale_after)
+        script = Script(generation=generation, stale_after=stale_after, answers=answers)
         with self._lock:
             self._drop(ScriptState.REPLACED)
             self._script = script
@@ -326,7 +330,7 @@ class Speaker:
         if script.waited > (self.manners.stale_after if stale_after is None else stale_after):
             self._drop(ScriptState.STALE)
             return sampled
-        manners, onset = self.manners, self._takes_turn(sampled)
+        manners, onset = self.manners, script.answers and self._takes_turn(sampled)
         quiet = manners.quiet_at_onset if onset else manners.quiet_before
         if not self._may_begin(script, quiet):
             self._making_room = 0

@@ -117,7 +117,7 @@ def takes_the_turn(at: int) -> Callable[[int], int]:
 def test_where_the_model_takes_the_turn_the_script_comes_in_place_of_its_first_word(
     speaker: Speaker,
 ) -> None:
-    speaker.say("six")
+    speaker.say("six", answers=True)
     said = run(speaker, 40, takes_the_turn(23), voiced=lambda step: step < 20)
     spoken = [(step, token) for step, token in enumerate(said) if token != PAD]
     assert spoken == [(23, EPAD), (24, encode("six")[0])], "no sooner, no later, nothing else"
@@ -128,15 +128,22 @@ def test_a_script_that_comes_between_the_models_lead_and_its_first_word_takes_it
 ) -> None:
     said = run(speaker, 24, takes_the_turn(23), voiced=lambda step: step < 20)
     assert said == [*[PAD] * 23, EPAD]
-    speaker.say("six")
+    speaker.say("six", answers=True)
     assert run(speaker, 3, lambda step: [901, PAD, PAD][step]) == [encode("six")[0], PAD, PAD]
+
+
+def test_what_is_no_answer_leaves_the_turn_to_the_model(speaker: Speaker) -> None:
+    script = speaker.say("six")
+    said = run(speaker, 24, takes_the_turn(22), voiced=lambda step: step < 20)
+    assert said[22:] == [EPAD, 901]
+    assert script.state is ScriptState.WAITING
 
 
 @pytest.mark.parametrize("user", [lambda step: step < 24, lambda step: step % 2 == 0])
 def test_where_the_model_speaks_up_while_the_user_does_the_script_waits(
     speaker: Speaker, user: Callable[[int], bool]
 ) -> None:
-    script = speaker.say("seven")
+    script = speaker.say("seven", answers=True)
     said = run(speaker, 30, takes_the_turn(23), voiced=lambda step: step < 28 and user(step))
     assert said[23:25] == [EPAD, 901]
     assert all(word.step > 25 for word in script.said)
@@ -145,7 +152,7 @@ def test_where_the_model_speaks_up_while_the_user_does_the_script_waits(
 def test_between_two_words_of_the_model_a_script_waits_for_the_users_quiet(
     speaker: Speaker,
 ) -> None:
-    script = speaker.say("seven")
+    script = speaker.say("seven", answers=True)
     own = [EPAD, 900, PAD, PAD, EPAD, 901, PAD, PAD, EPAD, 902]
     said = run(speaker, 24, lambda step: own[step % len(own)], voiced=lambda step: step < 20)
     assert said == [own[step % len(own)] for step in range(24)]
