@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from coda_voice.moshi.capabilities import Capabilities
+from coda_voice.moshi.no_values import NoValues
 
 DtypeName = Literal["auto", "bf16", "fp16", "fp32", "int8"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -32,12 +33,14 @@ def load_lm(
     dtype = DTYPES.get(precision, torch.float16 if device.type == "cuda" else torch.float32)
     stored, steps = capabilities.depformer_steps_stored, capabilities.depformer_steps
     if stored > steps:
-        lm = loaders.get_moshi_lm(None, lm_kwargs=info.lm_config, device="meta", dtype=dtype)
+        with NoValues():
+            lm = loaders.get_moshi_lm(None, lm_kwargs=info.lm_config, device="meta", dtype=dtype)
         state = slice_depformer(load_file(info.moshi_weights, device=str(device)), stored, steps)
         lm.load_state_dict({k: _cast(v, dtype) for k, v in state.items()}, assign=True)
         lm.eval()
     else:
-        lm = info.get_moshi(device=device, dtype=dtype)
+        with NoValues():
+            lm = info.get_moshi(device=device, dtype=dtype)
     if any(isinstance(module, QLinear) for module in lm.modules()):
         _restore_scales(lm, info.moshi_weights)
     elif precision == "int8":
