@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from coda_memory.record import Memory
-from coda_memory.user import UserMemories
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +15,9 @@ from coda_voice.server.access import Caller
 from coda_voice.server.front import Front
 from coda_voice.server.logins import caller_with
 from coda_voice.server.routes.refusals import BODY, NOT_FOUND, REFUSALS
+
+if TYPE_CHECKING:  # it brings LanceDB, which a server without a store never needs
+    from coda_memory.user import UserMemories
 
 MOST = 200
 
