@@ -8,6 +8,8 @@ ARG TORCH=cuda
 RUN pip install --no-cache-dir uv
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+# Who runs it may not write into /opt/coda: compiled here, or at every start.
+ENV UV_COMPILE_BYTECODE=1
 # The dependencies alone first: they change rarely, and are most of the image.
 RUN uv venv /opt/coda && mkdir -p coda_voice && touch coda_voice/__init__.py \
  && if [ "$TORCH" = cpu ]; then export UV_TORCH_BACKEND=cpu; fi \
