@@ -17,8 +17,9 @@ from typing import Any
 
 Refusal = tuple[int, dict[str, Any]]
 """A status other than 200 and its body; a bare status has a body of no meaning."""
-Step = dict[str, Any] | float | str
-"""A frame to send; seconds to wait; ``"disconnect"``, ``"stall"``, or ``"end"`` (of stream)."""
+Step = dict[str, Any] | float | str | asyncio.Event
+"""A frame to send; seconds to wait, or what to wait for; ``"disconnect"``, ``"stall"``, or
+``"end"`` (of stream)."""
 
 
 def template_fault(messages: list[dict[str, Any]]) -> str | None:
@@ -113,6 +114,9 @@ class LlmServer:
                 return
             if step == "end":
                 break
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+                continue
             if step == "stall" or isinstance(step, float):
                 closing = asyncio.create_task(self._closing.wait())
                 await asyncio.wait(

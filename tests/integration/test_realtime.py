@@ -75,9 +75,9 @@ def sound(events: list[dict[str, Any]]) -> np.ndarray:
 
 @asynccontextmanager
 async def connected(
-    engine: Engine, thinkers: Thinkers | None = None
+    engine: Engine, thinkers: Thinkers | None = None, *, seed: int | None = None
 ) -> AsyncIterator[RealtimeClient]:
-    async with VoiceManager(engine=engine) as manager:
+    async with VoiceManager({"moshi": {"seed": seed}}, engine=engine) as manager:
         host = LocalHost(manager, thinkers)
         async with serving(realtime_routes(host)) as address:
             client = AsyncOpenAI(api_key="none", base_url=f"http://{address}/v1")

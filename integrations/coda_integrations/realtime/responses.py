@@ -68,6 +68,10 @@ class Responses:
         self._beside: dict[str, Response] = {}
         self._tool_thought: Response | None = None
         """Thought about while the agent answers by itself; announced only if it calls a tool."""
+        self._known: str | None = None
+        """The last of the user's items whose words are known, until an LLM was asked for tools."""
+        self._to_answer: str | None = None
+        """The last of the user's items that the client wants answered by the voice."""
         self._recent: deque[Heard] = deque(maxlen=LEAD_FRAMES)
         self._frames = 0
         self._frames_told = 0
@@ -103,6 +107,8 @@ class Responses:
             self._beside[response.id] = response
         elif thought is None:
             self._begin(response, _Kind.AWAITED)
+            self._to_answer = self._items.last_id
+            outs += self._think_of_tools()
         else:
             self._begin(response, _Kind.WRITTEN if text_only else _Kind.SCRIPTED)
         if thought is not None:
@@ -169,9 +175,11 @@ class Responses:
 
     def interrupted(self) -> list[Out]:
         """The user speaks: what is being said ends, where the client wants it so."""
-        self._tool_thought = None
         detection = self._settings.turn_detection
-        if detection is None or not detection.interrupt_response or self._kind is _Kind.WRITTEN:
+        if detection is None or not detection.interrupt_response:
+            return []
+        self._tool_thought = None
+        if self._kind is _Kind.WRITTEN:
             return []
         return self._end_active("turn_detected")
 
@@ -189,6 +197,7 @@ class Responses:
         response, self._active = self._active, None
         if response is None:
             return []
+        self._to_answer = None
         self._gated = self._kind is not _Kind.WRITTEN
         return [*response.done("cancelled", reason=reason, input_frames=self._new_frames()), Hush()]
 
@@ -208,12 +217,20 @@ class Responses:
         new, self._frames_told = self._frames - self._frames_told, self._frames
         return new
 
-    def think_of_tools(self) -> list[Out]:
-        """The user's words are known: an LLM may want to call tools of the client's."""
+    def words_known(self, item_id: str) -> list[Out]:
+        """The user's words are known, up to this item: an LLM may want to call tools."""
+        self._known = item_id
+        return self._think_of_tools()
+
+    def _think_of_tools(self) -> list[Out]:
+        """Ask an LLM once words are known and to be answered, whichever comes later."""
         detection = self._settings.turn_detection
-        may = detection.create_response if detection else self._kind is _Kind.AWAITED
-        if not self._settings.tools or not may:
+        answers = detection is not None and detection.create_response
+        if self._known is None or not (answers or self._known == self._to_answer):
             return []
+        if not self._settings.tools:
+            return []
+        self._known = None
         self._tool_thought = response = self._new()
         messages = self._with_instructions(self._items.messages())
         return [Think(response, messages, self._settings.tools, tools_only=True)]

@@ -7,6 +7,8 @@ session cannot do itself it asks of its edge by the commands below.
 
 from __future__ import annotations
 
+import math
+
 from openai.types.realtime import (
     ConversationItemAdded,
     ConversationItemCreateEvent,
@@ -47,7 +49,8 @@ from coda_integrations.realtime.codec import (
     new_id,
 )
 from coda_integrations.realtime.commands import Forget, Hear, Instruct, Listen, Out, Script
-from coda_integrations.realtime.committed import CommittedWords
+from coda_integrations.realtime.committed import CommittedWords, Understood
+from coda_integrations.realtime.detected import DetectedWords
 from coda_integrations.realtime.items import ItemLog
 from coda_integrations.realtime.responses import Responses
 from coda_integrations.realtime.settings import SessionSettings
@@ -77,9 +80,8 @@ class RealtimeSession:
         self._user_item: str | None = None
         self._ended_early: float | None = None
         """When the agent took the turn, where the voice detector still waits for its end."""
-        self._untranscribed: RealtimeConversationItemUserMessage | None = None
-        self._understood: UserText | None = None
-        """The last words, where they came before the turn was committed: as a rule they do."""
+        self._detected = DetectedWords()
+        """The words of turns that are detected."""
         self._committed = CommittedWords()
         """The words of turns that the client commits by itself."""
 
@@ -207,18 +209,17 @@ class RealtimeSession:
                 + "; append at least 100 ms first.",
                 "input_audio_buffer_commit_empty",
             )
-        return self._commit(self._user_item or new_id("item"))
+        return self._commit(self._user_item or new_id("item"), math.inf)
 
     # ---- the voice -----------------------------------------------------------------------
 
     def heard(self, heard: Heard, script: Script = Script.NONE) -> list[Out]:
         """Take the agent's next frame; ``script`` tells how far a given answer is spoken."""
-        outs: list[Out] = []
-        for item, said in self._committed.heard(heard):
-            outs += self._transcribed(item, said)
+        outs = self._transcribed(self._committed.heard(heard))
         for event in heard.events:
             match event:
                 case SpeechStarted(speaker="user"):
+                    self._detected.began()
                     outs += self._user_began(event.time)
                 case SpeechEnded(speaker="user"):
                     self._ended_early = None
@@ -247,15 +248,14 @@ class RealtimeSession:
             return []
         if heard.frame.time - since < detection.silence_ms / 1000 + OVERLAP_SECONDS:
             return []
-        self._ended_early = None
-        return self._user_began(heard.frame.time)
+        return self._user_began(since)
 
     def _user_began(self, time: float) -> list[Out]:
         interruption = self.responses.interrupted()
         if self.settings.turn_detection is None:
             return interruption
         self._user_item = new_id("item")
-        self._ended_early = self._understood = None
+        self._ended_early = None
         return [
             InputAudioBufferSpeechStartedEvent(
                 type="input_audio_buffer.speech_started",
@@ -276,9 +276,9 @@ class RealtimeSession:
             audio_end_ms=round(time * 1000),
             item_id=item_id,
         )
-        return [stopped, *self._commit(item_id)]
+        return [stopped, *self._commit(item_id, time)]
 
-    def _commit(self, item_id: str) -> list[Out]:
+    def _commit(self, item_id: str, end: float) -> list[Out]:
         self._user_item, self._buffered = None, 0.0
         item = RealtimeConversationItemUserMessage(
             id=item_id,
@@ -301,9 +301,8 @@ class RealtimeSession:
             known = self._committed.committed(item)
             item.content = [Content(type="input_audio", transcript=known)]
             return told
-        self._untranscribed = item
-        understood, self._understood = self._understood, None
-        return told if understood is None else told + self.user_text(understood)
+        self._detected.committed(item, end)
+        return told + self._transcribed(self._detected.take())
 
     def _item_told(self, item: object, before: str | None) -> list[Out]:
         shown = {"event_id": new_id("event"), "previous_item_id": before, "item": item}
@@ -321,14 +320,21 @@ class RealtimeSession:
         if self.settings.turn_detection is None:
             self._committed.understood(said)
             return []
-        item, self._untranscribed = self._untranscribed, None
-        if item is None:
-            self._understood = said
-            return []
-        return self._transcribed(item, said)
+        self._detected.understood(said)
+        return [] if self._user_item is not None else self._transcribed(self._detected.take())
 
-    def _transcribed(self, item: RealtimeConversationItemUserMessage, said: UserText) -> list[Out]:
-        """Tell of the words of a user's item."""
+    def _transcribed(self, understood: list[Understood]) -> list[Out]:
+        """Tell of the words of the user's items; an LLM may want to call tools on them."""
+        outs: list[Out] = []
+        for item, said in understood:
+            outs += self._transcript_told(item, said)
+        if any(said.text for _, said in understood):
+            outs += self.responses.words_known(understood[-1][0].id or "")
+        return outs
+
+    def _transcript_told(
+        self, item: RealtimeConversationItemUserMessage, said: UserText
+    ) -> list[Out]:
         item_id = item.id or ""
         item.content = [Content(type="input_audio", transcript=said.text)]
         outs: list[Out] = []
@@ -354,4 +360,4 @@ class RealtimeSession:
                     usage=UsageTranscriptTextUsageDuration(type="duration", seconds=seconds),
                 )
             )
-        return outs + self.responses.think_of_tools() if said.text else outs
+        return outs
