@@ -73,6 +73,8 @@ class Conversation:
         """Of the user's audio in the last stream or utterance."""
         self.ended: str | None = None
         """Why it ended; None while it is open."""
+        self._over = asyncio.Event()
+        """Set when its end has been told, and nothing more is."""
         self._to = surroundings
         self._reader = FrameReader(conversation_id, surroundings)
         self._occupancy = Occupancy(conversation_id)
@@ -114,7 +116,10 @@ class Conversation:
             self.attendants.add(attendant)
 
     def close(self, reason: str = "ended") -> None:
-        """Give the slot back. A stream that is running ends with a clear error."""
+        """Give the slot back. A stream that is running ends with a clear error.
+
+        ``aclose`` must follow.
+        """
         if self.ended is not None:
             return
         self.ended = reason
@@ -125,20 +130,30 @@ class Conversation:
         self.attendants.closed()
         if self._slot is not None:
             self._slot.release()
-        self.publish(
-            ConversationEnded(
-                conversation_id=self.id,
-                time=self.seconds,
-                reason=reason,
-                frames=self._next_frame,
-                frames_dropped=self.dropped_frames,
-            )
-        )
         self._occupancy.nudge()
 
     async def aclose(self) -> None:
-        """Wait until the attendants of a closed conversation have let go of what they held."""
-        await self.attendants.aclose()
+        """Wait until the attendants of a closed conversation have let go; then tell its end.
+
+        What they tell until then (a tool that was stopped, words that were stored) comes before.
+        """
+        try:
+            await self.attendants.aclose()
+        finally:
+            self.publish(
+                ConversationEnded(
+                    conversation_id=self.id,
+                    time=self.seconds,
+                    reason=self.ended or "ended",
+                    frames=self._next_frame,
+                    frames_dropped=self.dropped_frames,
+                )
+            )
+            self._over.set()
+
+    async def over(self) -> None:
+        """Wait until the end has been told."""
+        await self._over.wait()
 
     @property
     def slot(self) -> Slot:
@@ -164,8 +179,9 @@ class Conversation:
         return 0 if self._slot is None else self._slot.generation
 
     def publish(self, event: Event) -> None:
-        """Tell everybody who listens."""
-        self._to.events.publish(event)
+        """Tell everybody who listens; what comes after the end was told is told to nobody."""
+        if not self._over.is_set():
+            self._to.events.publish(event)
 
     # ---- frames -----------------------------------------------------------------------
 

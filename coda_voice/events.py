@@ -49,7 +49,7 @@ class ConversationStarted(Event):
 
 
 class ConversationEnded(Event):
-    """A conversation gave its slot back."""
+    """A conversation gave its slot back; nothing more is told of it."""
 
     type: Literal["conversation_ended"] = "conversation_ended"
     reason: str = "ended"

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -248,6 +248,7 @@ class VoiceManager(Answering):
         if conversation_id is None:
             conversation_id = str(uuid.uuid4())
         self._conversations.check_new(conversation_id)
+        await self._conversations.settled(conversation_id)  # an earlier one's end comes first
         limit = self.config.conversation_limit_seconds
         conversation = Conversation(
             conversation_id,
@@ -335,8 +336,8 @@ class VoiceManager(Answering):
         self._running()
         return self._conversations.get(conversation_id)
 
-    @contextmanager
-    def _call_on(self, conversation: Conversation) -> Iterator[None]:
+    @asynccontextmanager
+    async def _call_on(self, conversation: Conversation) -> AsyncIterator[None]:
         """Count a call; report its failure and the end of a conversation at its limit."""
         self._analytics.calls += 1
         try:
@@ -347,6 +348,7 @@ class VoiceManager(Answering):
         finally:
             if conversation.at_limit and conversation.ended is None:
                 self._conversations.end(conversation, "max_conversation_length")
+                await self._conversations.settled(conversation.id)
 
     # ---- audio ------------------------------------------------------------------------
 
@@ -362,7 +364,7 @@ class VoiceManager(Answering):
         called = time.perf_counter()
         conversation = self._conversation(conversation_id)
         _, pool, _ = self._running()
-        with self._call_on(conversation):
+        async with self._call_on(conversation):
             caller = CallerAudio(self.config.audio)
             loop = asyncio.get_running_loop()
             pcm = await loop.run_in_executor(pool, caller.decode, audio_data)
@@ -409,7 +411,7 @@ class VoiceManager(Answering):
             )
         outlet = CallerAudio(self.config.audio).outlet()
         index, spoken = 0, False
-        with self._call_on(conversation):
+        async with self._call_on(conversation):
             ingest = Ingest(audio_settings_of(self.config))
             if finish_answer is None:
                 finish_answer = self.config.conversation_mode != "full_duplex"

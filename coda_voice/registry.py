@@ -20,7 +20,8 @@ class Conversations:
     def __init__(self) -> None:
         self._open: dict[str, Conversation] = {}
         self._ended: OrderedDict[str, str] = OrderedDict()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], str] = {}
+        """What ended conversations, by id, leave behind."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -83,8 +84,8 @@ class Conversations:
             self._ended.popitem(last=False)
         conversation.close(reason)
         task = asyncio.get_running_loop().create_task(conversation.aclose())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = conversation.id
+        task.add_done_callback(self._closing.pop)
 
     def end_asked(self, conversation_id: str, reason: str = "ended") -> None:
         """End one because its caller asked; ConversationError if he did so before.
@@ -98,10 +99,11 @@ class Conversations:
             return
         self.end(self.get(conversation_id), reason)
 
-    async def settled(self) -> None:
-        """Wait until the attendants of ended conversations have let go."""
-        if self._closing:
-            await asyncio.wait(set(self._closing))
+    async def settled(self, conversation_id: str | None = None) -> None:
+        """Wait until ended conversations (of this id, if one is given) have let go."""
+        left = {t for t, name in self._closing.items() if conversation_id in (None, name)}
+        if left:
+            await asyncio.wait(left)
 
     async def end_idle(self, after: float) -> None:
         """End, for ever, those that nobody has touched for ``after`` seconds."""

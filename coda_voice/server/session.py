@@ -284,6 +284,7 @@ class Session:
             if talk.ended is None:
                 self.outbox.put(Failed(error.error_code, error.message, fatal=True))
                 await self.manager.end_conversation(talk.id, "failed")
+            await talk.over()  # its last events come before the output that ends it
         except Exception:  # a fault of ours ends this conversation only, and frees its slot
             self.ended = self.ended or "failed"
             raise
