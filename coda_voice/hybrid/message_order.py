@@ -2,7 +2,7 @@
 
 The templates of Gemma and Mistral refuse (400 from vLLM and llama.cpp) what the others bear:
 a system message that is not the first, an assistant that begins, two messages of one role in
-a row. Calls of tools and their results do not count for it: they stay where they are.
+a row, nothing of the user's to answer at the end. Calls of tools and their results do not count for it: they stay where they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from coda_voice.hybrid.llm import Message
 
 NOTHING_SAID = "(silence)"
-"""The user's part where the agent spoke first, as in a greeting."""
+"""The user's part where the agent spoke first, or is to speak unasked, as in a greeting."""
 
 
 def alternating(messages: Sequence[Message]) -> list[Message]:
@@ -37,6 +37,8 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
             ordered[-1] = _joined(last, message)
         else:
             ordered.append(message)
+    if ordered and ordered[-1].role in ("system", "assistant"):
+        ordered.append(Message("user", NOTHING_SAID))
     return ordered
 
 

@@ -139,3 +139,29 @@ async def test_a_sound_after_the_commit_does_not_cost_the_call_of_a_tool(
         go_on.set()
         call = await client.until("response.function_call_arguments.done")
         assert call["name"] == "get_weather"
+
+
+async def test_a_tool_is_called_although_the_agent_was_faster_than_the_transcript(
+    engine: Engine, spoken: Spoken
+):
+    # Strict chat templates, as the stand-in's, take no prompt that ends with the agent's words.
+    detection = {"type": "server_vad", "silence_duration_ms": 2_500}
+    async with with_tool(engine, detection, calling("get_weather")) as (client, llm):
+        await append(client, spoken.pcm("what_is_your_name"), pause(4))
+        await client.until("response.output_audio_transcript.delta")
+        await client.until(TRANSCRIBED)
+        call = await client.until("response.function_call_arguments.done")
+        assert call["name"] == "get_weather"
+        assert llm.requests[0]["messages"][-1]["role"] == "user"
+
+
+async def test_a_greeting_is_asked_for_before_anybody_has_said_anything(engine: Engine):
+    greeting = [sse({"content": "Welcome."}), sse({}, "stop")]
+    async with with_tool(engine, None, greeting) as (client, _):
+        for _ in range(2):
+            await client.connection.response.create(
+                response={"instructions": "Greet the user.", "output_modalities": ["text"]}
+            )
+            done = await client.until("response.done")
+            assert done["response"]["status"] == "completed", done["response"]["status_details"]
+            assert done["response"]["output"][0]["content"][0]["text"] == "Welcome."

@@ -151,9 +151,14 @@ class ItemLog:
                 return place
         raise RealtimeProtocolError(f"There is no item {item_id[:80]!r}.", code, param=param)
 
-    def messages(self) -> list[Message]:
-        """Give the conversation as an LLM is told of it: only what was said and heard."""
-        return messages_of(self._items)
+    def messages(self, up_to: str | None = None) -> list[Message]:
+        """Give the conversation as an LLM is told of it: only what was said and heard.
+
+        ``up_to``: the item that it is to answer, where others have come since.
+        """
+        ids = [item.id for item in self._items]
+        count = ids.index(up_to) + 1 if up_to in ids else len(ids)
+        return messages_of(self._items[:count])
 
 
 def messages_of(items: Sequence[ConversationItem]) -> list[Message]:

@@ -230,9 +230,10 @@ class Responses:
             return []
         if not self._settings.tools:
             return []
+        # The agent may have begun to answer by itself: that is not to be gone on with.
+        messages = self._with_instructions(self._items.messages(up_to=self._known))
         self._known = None
         self._tool_thought = response = self._new()
-        messages = self._with_instructions(self._items.messages())
         return [Think(response, messages, self._settings.tools, tools_only=True)]
 
     def _new(self) -> Response:
