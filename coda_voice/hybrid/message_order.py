@@ -2,7 +2,8 @@
 
 The templates of Gemma and Mistral refuse (400 from vLLM and llama.cpp) what the others bear:
 a system message that is not the first, an assistant that begins, two messages of one role in
-a row, nothing of the user's to answer at the end. Calls of tools and their results do not count for it: they stay where they are.
+a row, nothing of the user's to answer at the end. Calls of tools and their results do not count
+for it: they stay where they are.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ NOTHING_SAID = "(silence)"
 def alternating(messages: Sequence[Message]) -> list[Message]:
     """Give ``messages`` as one system message at most, then user and assistant by turns.
 
-    Neighbours of one role become one message. A later system message is a note in brackets:
-    in the user's message, or in the result of the tool that it follows.
+    The last is the user's, or a tool's result. Neighbours of one role become one message. A later
+    system message is a note in brackets: in the user's message, or in the result of the tool that
+    it follows.
     """
     ordered: list[Message] = []
     for message in messages:

@@ -166,6 +166,8 @@ class RealtimeConnection(EdgeConnection):
                     case _:
                         pass
         except LlmError as error:
+            if self._spoken is not None and spoken:  # or the voice would wait for more of it
+                self._voice.finish(self._spoken)
             self._perform(told.thought_failed(response, error.error_code, error.message))
 
     def _say(self, sentence: str, *, first: bool) -> None:
