@@ -105,6 +105,8 @@ class Remembering(Attendant):
         self._forgot = 0.0
         """When something was deleted last: what was being looked for then may be gone."""
         self._reported: set[tuple[Part, str]] = set()
+        self._asked: object | None = None
+        """Marks who was asked last who it is."""
 
     @property
     def conditioner(self) -> Conditioner:
@@ -192,11 +194,9 @@ class Remembering(Attendant):
     async def become(self, personality: VoicePersonality) -> None:
         """Be somebody else from now on: the prompt is exchanged while the conversation runs."""
         self.personality = personality
-        if self._conditioner is not None:
-            await self._note(personality)
-            self._conditioner.describe(await self._persona(personality))
-            telling = self._conditioner.refresh()
-            self._start(self._report(telling), self._tasks, "personality")
+        conditioner = self._conditioner
+        if conditioner is not None and await self._play(conditioner, personality):
+            self._start(self._report(conditioner.refresh()), self._tasks, "personality")
 
     def forgotten(self) -> None:
         """Something of the user's memories was deleted: tell it no more."""
@@ -238,11 +238,26 @@ class Remembering(Attendant):
             self._start(self.memory.prepare(), self._tasks, "memory")
 
     async def _introduce(self, conditioner: Conditioner, personality: VoicePersonality) -> None:
-        conditioner.describe(await self._persona(personality))
-        await self._note(personality)
+        if not await self._play(conditioner, personality):
+            return
         greeting = personality.greeting
         if self._greets and greeting and self._say is not None:
             self._say(greeting, self.conversation.generation)
+
+    async def _play(self, conditioner: Conditioner, personality: VoicePersonality) -> bool:
+        """Let an LLM and the next prompt know who it is.
+
+        False if it is to be somebody else by now: whoever was asked last is who it is, however
+        long the others take to say who they are.
+        """
+        self._asked = asked = object()
+        note = await personality.enhance_prompt("")
+        persona = await self._persona(personality)
+        if self._asked is not asked:
+            return False
+        self.conversation.notes["personality"] = note
+        conditioner.describe(persona)
+        return True
 
     async def _persona(self, personality: VoicePersonality) -> str:
         models = self.conversation.slot.models
@@ -250,10 +265,6 @@ class Remembering(Attendant):
             limit=self._limits.prompt_tokens * 3 // 4,  # the rest is for what is known
             count=lambda text: len(models.encode_text(text)),
         )
-
-    async def _note(self, personality: VoicePersonality) -> None:
-        """Let an LLM know who it is."""
-        self.conversation.notes["personality"] = await personality.enhance_prompt("")
 
     async def _recall(self, memory: VoiceMemory, moment: Moment) -> None:
         try:

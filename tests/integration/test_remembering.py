@@ -519,3 +519,41 @@ async def test_a_character_greets_aloud(engine):
     ended = await held.until(ScriptEnded)
     assert (ended.origin, ended.heard) == ("greeting", "hello there")
     await held.manager.shutdown()
+
+
+class Deliberate(Personality):
+    """Takes its time to say who it is."""
+
+    def __init__(self) -> None:
+        al = parse_character("name: Al\ngreeting: I am Al.", Path("al.yaml"))
+        super().__init__(al, "ada")
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def enhance_prompt(self, prompt, context=""):
+        self.asked.set()
+        await self.go_on.wait()
+        return await super().enhance_prompt(prompt, context)
+
+
+@pytest.mark.parametrize("at_the_start", [True, False])
+async def test_of_two_who_are_taken_on_at_once_the_later_one_is_there(engine, at_the_start: bool):
+    al = Deliberate()
+    bo = Personality(parse_character("name: Bo", Path("bo.yaml")), "ada")
+    said: list[str] = []
+    attendant = Remembering(
+        None, al if at_the_start else None, say=lambda text, generation: said.append(text)
+    )
+    async with VoiceManager(engine=engine, attendants=[lambda _: attendant]) as manager:
+        starting = asyncio.create_task(manager.start_conversation("ada", "monday"))
+        if not at_the_start:
+            await starting
+            former = asyncio.create_task(attendant.become(al))
+        await al.asked.wait()
+        await attendant.become(bo)
+        al.go_on.set()
+        await (starting if at_the_start else former)
+        held = Held(manager, attendant, "monday")
+        await held.listen(60)  # the prompt is exchanged once in four seconds at most
+        assert attendant.personality is bo and said == []
+        assert "You are Bo" in held.conversation.notes["personality"]
+        assert held.conversation.slot.prompt.text == "your name is bo"
