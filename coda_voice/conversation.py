@@ -42,6 +42,8 @@ from coda_voice.user_texts import UserTexts, events_of
 
 NOTES_SECONDS = 0.2
 """So long an LLM waits for what its turn brings to mind; Moshi never does."""
+LETTING_GO_SECONDS = 10.0
+"""What an attendant is still at after that is told of no more."""
 WORDS_LATE_FRAMES = 8
 """The agent's last word may become known so long after its sound has ended."""
 
@@ -136,9 +138,11 @@ class Conversation:
         """Wait until the attendants of a closed conversation have let go; then tell its end.
 
         What they tell until then (a tool that was stopped, words that were stored) comes before.
+        For one that does not let go the end is not put off longer than ``LETTING_GO_SECONDS``.
         """
+        closing = asyncio.ensure_future(self.attendants.aclose())
         try:
-            await self.attendants.aclose()
+            await asyncio.wait({closing}, timeout=LETTING_GO_SECONDS)
         finally:
             self.publish(
                 ConversationEnded(
@@ -150,6 +154,7 @@ class Conversation:
                 )
             )
             self._over.set()
+        await closing
 
     async def over(self) -> None:
         """Wait until the end has been told."""

@@ -115,3 +115,21 @@ async def test_nothing_is_told_after_the_end(engine):
         await manager.end_conversation(conversation.id)
         conversation.failed("late", "something that hung on came late")
     assert isinstance(events[-1], ConversationEnded)
+
+
+async def test_what_never_lets_go_does_not_put_the_end_off_for_ever(engine, monkeypatch):
+    monkeypatch.setattr("coda_voice.conversation.LETTING_GO_SECONDS", 0.1)
+    memory = SlowMemory()
+    events: list[Event] = []
+    async with VoiceManager(engine=engine, attendants=[lambda _: Remembering(memory)]) as manager:
+        manager.events.listen(events.append)
+        conversation = manager.conversation(await manager.start_conversation("ada"))
+        conversation.type_text("I like chess.")
+        async with asyncio.timeout(60):
+            await memory.storing.wait()
+            ending = asyncio.create_task(manager.end_conversation(conversation.id))
+            await conversation.over()
+        assert isinstance(events[-1], ConversationEnded)
+        memory.stored.set()
+        await ending
+    assert not [event for event in events if isinstance(event, MemoryStored)]
