@@ -1,11 +1,13 @@
-"""Streams as real Ollama servers sent them: key for key and in their order, with words of our own.
+"""Streams as real Ollama servers sent them: key for key, in their order, in words of our own.
 
-Where the shapes were recorded: Ollama with llama3, May 2024, and the types of its times, in the
-cassettes of OpenLLMetry's tests (`test_ollama_async_streaming_chat_legacy.yaml`); Ollama with
-qwen3.5, March 2026, a thought and two calls in the one frame that is also the last, in the tests of
-the Eclipse plug-in code-intelligence (`OllamaFunctionBatchIntegrationTest.java`); the error inside
-a stream in reports to Ollama's own tracker ("an error was encountered while running the model").
+Where the shapes were recorded: Ollama with llama3, May 2024, in the cassettes of OpenLLMetry's
+tests (`test_ollama_async_streaming_chat_legacy.yaml`); with qwen3.5, March 2026, a thought and two
+calls in the one frame that is also the last, in the tests of the Eclipse plug-in code-intelligence
+(`OllamaFunctionBatchIntegrationTest.java`). The error inside a stream is as Ollama's documentation
+shows it (`docs/api/errors.mdx`), in the words of a report (ollama/ollama issue 8258).
 """
+
+import json
 
 import pytest
 
@@ -19,10 +21,8 @@ PIECES = ("Here", "'s", " one", ":\n\n", "Seven", ".")
 LLAMA3_2024 = [
     *(
         f'{{"model":"llama3","created_at":"2024-05-24T20:57:43.{314639 + 33_000 * number}Z",'
-        f'"message":{{"role":"assistant","content":{content}}},"done":false}}'
-        for number, content in enumerate(
-            ('"Here"', '"\'s"', '" one"', '":\\n\\n"', '"Seven"', '"."')
-        )
+        f'"message":{{"role":"assistant","content":{json.dumps(piece)}}},"done":false}}'
+        for number, piece in enumerate(PIECES)
     ),
     '{"model":"llama3","created_at":"2024-05-24T20:57:45.32060Z","message":{"role":"assistant",'
     '"content":""},"done_reason":"stop","done":true,"total_duration":3722518334,'
