@@ -23,6 +23,7 @@ from coda_voice.heard import Heard
 from coda_voice.hybrid.answer import Turn
 from coda_voice.hybrid.answer_timing import AnswerTimer
 from coda_voice.hybrid.heard_history import HeardHistory
+from coda_voice.hybrid.moshi_alone import MoshiAlone
 from coda_voice.hybrid.reasoner import Reasoner
 from coda_voice.hybrid.route_budget import Restarts
 from coda_voice.hybrid.router import Router
@@ -93,6 +94,7 @@ class HybridAttendant(Attendant):
         """Text, generation and time of a turn that was cut off before its answer began."""
         self._generation = 0
         self._answered_generation = 0
+        self._moshi_alone = MoshiAlone()
         self._own_words: deque[str] = deque(maxlen=OWN_WORDS)
         """What Moshi has said by itself since the last note of it in the history."""
         self._sure = False
@@ -271,6 +273,7 @@ class HybridAttendant(Attendant):
             self.voice,
             enough=partial(self._reasoner.interrupt, said.generation),
             script_ended=self._script_ended,
+            moshi_answered=partial(self._moshi_answered, typed=said.typed),
         )
         if said.final or self._seems_done:
             thinking.release()
@@ -278,6 +281,10 @@ class HybridAttendant(Attendant):
         thinking.task = asyncio.get_running_loop().create_task(
             self._speak(thinking), name=f"speaks turn {said.generation}"
         )
+
+    def _moshi_answered(self, *, typed: bool) -> bool | None:
+        """Whether Moshi alone has answered the user; it cannot what it has not heard."""
+        return False if typed or self.llm_only else self._moshi_alone.answered
 
     def _with_unanswered(self, said: UserText, now: float) -> str:
         """Put what was cut off by its own continuation before the continuation."""
@@ -357,10 +364,12 @@ class HybridAttendant(Attendant):
 
     def heard(self, heard: Heard) -> None:
         """Time the answer's first word; keep Moshi's latest words for the router and history."""
+        voiced = heard.frame.voiced is not False
+        own = [word.text for word in heard.frame.words if not self.voice.says(word)]
+        self._own_words.extend(own)
+        self._moshi_alone.heard(own, user=voiced, moshi=heard.agent_speaking)
         if heard.frame.words:
             self._moshi_text = f"{self._moshi_text} {heard.text}"[-200:]
-            own = (word.text for word in heard.frame.words if not self.voice.says(word))
-            self._own_words.extend(own)
         self.router.resources.frame(heard.frame.times.compute)
         thinking = self._thinking
         self._timer.look(self._generation)
@@ -371,7 +380,7 @@ class HybridAttendant(Attendant):
             thinking.pass_on()
             thinking.note_heard()
             self._settle()
-        self._quiet = 0 if heard.frame.voiced is not False else self._quiet + 1
+        self._quiet = 0 if voiced else self._quiet + 1
         if self._quiet == SETTLED_FRAMES and self.settings.presume:
             self._settle_words()
 

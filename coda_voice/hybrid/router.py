@@ -15,6 +15,7 @@ from typing import Literal
 from coda_voice.events import RouteDecided
 from coda_voice.hybrid.depth import reason_for_depth
 from coda_voice.hybrid.intent_classifier import IntentClassifier
+from coda_voice.hybrid.moshi_alone import says_it_looks
 from coda_voice.hybrid.pleasantries import is_pleasantry
 from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import RouteBudget
@@ -30,10 +31,6 @@ UNSURE = 0.5
 _UNFINISHED = re.compile(
     r"\b(?:a|an|the|of|in|to|for|and|or|is|are|was|my|your|what|who|how|when|where|why|which|"
     r"with|from|at|on|that|if|can|could|do|does|did|set|tell|me|about)$"
-)
-_MOSHI_CANNOT = re.compile(
-    r"\b(?:let me (?:check|see|look|find out|think)|i(?:'ll| will) (?:check|look)|"
-    r"i(?:'m| am) not sure|i don't know|give me a (?:second|moment))\b"
 )
 
 
@@ -181,7 +178,7 @@ class Router:
         if confidence < UNSURE and len(words.split()) >= 4:
             reasons.append("unsure")
             return True
-        if _MOSHI_CANNOT.search(normalised(agent_text)) and len(words.split()) >= 3:
+        if says_it_looks(normalised(agent_text)) and len(words.split()) >= 3:
             reasons.append("Moshi says it has to look")
             return confidence < 1.0
         return False

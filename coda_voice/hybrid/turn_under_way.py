@@ -16,7 +16,8 @@ class TurnUnderWay:
     """What the user said, and how far its answer is.
 
     ``voice`` says the sentences; ``enough`` is called when it was cut off and nothing more
-    need be thought; ``script_ended`` is told what was heard of each script.
+    need be thought; ``script_ended`` is told what was heard of each script. ``moshi_answered``:
+    whether Moshi alone has answered this turn, None while that is not known.
     """
 
     text: str
@@ -25,6 +26,7 @@ class TurnUnderWay:
     voice: ScriptedVoice
     enough: Callable[[], None]
     script_ended: Callable[[Spoken], None]
+    moshi_answered: Callable[[], bool | None] = lambda: False
     spoken: Spoken | None = None
     asking: Spoken | None = None
     """The script that asks for leave."""
@@ -52,8 +54,8 @@ class TurnUnderWay:
 
     @property
     def answer_waits(self) -> bool:
-        """Whether more than a filler is held back."""
-        return any(sentence.kind != "filler" for sentence in self._held)
+        """Whether an answer is held back, and not only a filler or an apology."""
+        return any(sentence.kind not in ("filler", "apology") for sentence in self._held)
 
     @property
     def over(self) -> bool:
@@ -73,10 +75,16 @@ class TurnUnderWay:
         """Hand over what was held back, where nothing is in its way any more; once a frame."""
         if not self._may_speak:
             return
-        answered = self.answer_waits
+        needless = any(sentence.kind != "filler" for sentence in self._held)
         while self._held:
+            if self._held[0].kind == "apology" and self.spoken is None:
+                if (answered := self.moshi_answered()) is None:
+                    return
+                if answered:
+                    self._held.clear()
+                    break
             sentence = self._held.popleft()
-            if sentence.kind == "filler" and answered:
+            if sentence.kind == "filler" and needless:
                 continue
             if not self._hand_over(sentence):
                 self._held.clear()
@@ -90,8 +98,9 @@ class TurnUnderWay:
     async def speak(self) -> None:
         """Hand the sentences to the voice, when it is time for them."""
         async for sentence in self.answer:
-            if self._held or not self._may_speak:
+            if self._held or not self._may_speak or sentence.kind == "apology":
                 self._held.append(sentence)
+                self.pass_on()
             elif not self._hand_over(sentence):
                 break
         self._all_there = True
