@@ -28,6 +28,7 @@ from coda_voice.hybrid.reasoner import Reasoner
 from coda_voice.hybrid.route_budget import Restarts
 from coda_voice.hybrid.router import Router
 from coda_voice.hybrid.turn_under_way import TurnUnderWay
+from coda_voice.hybrid.unanswered import Unanswered
 from coda_voice.moshi.transcript import AGREED_FRAMES, QUIET_FRAMES
 from coda_voice.protocols import Announcement
 from coda_voice.scripted_voice import ScriptedVoice, Spoken
@@ -46,8 +47,6 @@ YIELD_FRAMES = 4
 """Voiced frames (of the last six) that are an interruption and no cough."""
 OWN_WORDS = 256
 """Of Moshi's own words between two notes of them, the last."""
-UNANSWERED_SECONDS = 10.0
-"""A turn that was cut off by its own continuation is answered with it, if it is no older."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,7 @@ class HybridAttendant(Attendant):
         self._timer: AnswerTimer
         self._restarts = Restarts()
         self._thinking: TurnUnderWay | None = None
-        self._unanswered: tuple[str, int, float] | None = None
-        """Text, generation and time of a turn that was cut off before its answer began."""
+        self._unanswered = Unanswered(self.history)
         self._generation = 0
         self._answered_generation = 0
         self._moshi_alone = MoshiAlone()
@@ -184,7 +182,8 @@ class HybridAttendant(Attendant):
 
     def interrupted(self) -> None:
         """Think no more about what was asked."""
-        self._unanswered = self._unsettled = None
+        self._unanswered.forget()
+        self._unsettled = None
         self._reasoner.forget_question()
         self._drop_thinking()
 
@@ -209,14 +208,14 @@ class HybridAttendant(Attendant):
         now = asyncio.get_running_loop().time()
         # "Stop" is no continuation of a question, but the end of it.
         stops = self.router.is_stop(said.text)
-        text = said.text if stops else self._with_unanswered(said, now)
+        text = said.text if stops else self._unanswered.before(said, now)
         asked = self._reasoner.waiting_for_consent
         decision = self.router.route(text, now, partial=not said.final, agent_text=self._moshi_text)
         self.conversation.publish(
             decision.event(self.conversation.id, text, not said.final, said.time, said.generation)
         )
         if decision.target == "stop":
-            self._unanswered = None
+            self._unanswered.forget()
             self._reasoner.forget_question()
             self._drop_thinking()
             self.voice.hush()
@@ -286,28 +285,12 @@ class HybridAttendant(Attendant):
         """Whether Moshi alone has answered the user; it cannot what it has not heard."""
         return False if typed or self.llm_only else self._moshi_alone.answered
 
-    def _with_unanswered(self, said: UserText, now: float) -> str:
-        """Put what was cut off by its own continuation before the continuation."""
-        if self._unanswered is None:
-            return said.text
-        text, generation, since = self._unanswered
-        if now - since > UNANSWERED_SECONDS or generation >= said.generation:
-            self._unanswered = None
-            return said.text
-        if said.final:
-            self.history.forget_user(generation)
-            self.history.user(said.generation, f"{text} {said.text}")
-        return f"{text} {said.text}"
-
     def _nothing_understood(self, said: UserText) -> None:
         """After a cough, go on with the turn it cut off."""
-        if not said.final or self._unanswered is None or self._thinking is not None:
+        if not said.final or self._thinking is not None:
             return
-        text, generation, _ = self._unanswered
-        self._unanswered = None
-        self.history.forget_user(generation)
-        self.history.user(said.generation, text)
-        self._think(text, UserText(text, True, said.generation, said.time, end=said.end))
+        if (text := self._unanswered.take(said.generation)) is not None:
+            self._think(text, UserText(text, True, said.generation, said.time, end=said.end))
 
     # ---- what is said ----------------------------------------------------------------
 
@@ -329,7 +312,7 @@ class HybridAttendant(Attendant):
             return
         if not thinking.begun and not thinking.answer.acted:
             now = asyncio.get_running_loop().time()
-            self._unanswered = (thinking.text, thinking.generation, now)
+            self._unanswered.keep(thinking.text, thinking.generation, now)
         self._drop_thinking()
         # Moshi may have been bridging the time by itself: that is interrupted as well.
         self.voice.hush()
@@ -344,7 +327,7 @@ class HybridAttendant(Attendant):
         self._note_own_words()
         self.history.agent(spoken.generation, spoken.heard, answer=True)
         if spoken.heard:
-            self._unanswered = None
+            self._unanswered.forget()
         self._settle()
 
     def _note(self, announcement: Announcement) -> None:
