@@ -11,12 +11,10 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Literal
 
 from coda_voice.errors import LlmError, ValidationError
-from coda_voice.events import Event, ReasoningEnded, ReasoningStarted, SentenceReady
-from coda_voice.hybrid.answer import Answer, Kind, ReasonerSettings, Sentence, Turn
+from coda_voice.events import Event
+from coda_voice.hybrid.answer import Answer, ReasonerSettings, Turn
 from coda_voice.hybrid.consent import REPLY_SECONDS, Question, act, consent, question_before
 from coda_voice.hybrid.llm import (
     LlmClient,
@@ -34,10 +32,9 @@ from coda_voice.hybrid.reasoning_prompt import (
     tool_message,
 )
 from coda_voice.hybrid.speakable import SentenceStream
+from coda_voice.hybrid.thinking import Outcome, Thinking, ThinkingEvents, now
 from coda_voice.hybrid.tool_runner import ToolRunner
 from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
-
-Outcome = Literal["answered", "failed", "interrupted", "asked"]
 
 APOLOGIES = {
     "llm_stalled": "Sorry, that takes me too long just now.",
@@ -49,27 +46,6 @@ APOLOGIES = {
 }
 OTHER_APOLOGY = "Sorry, I cannot think about that right now."
 MORE = "There is more, if you want to hear it."
-
-
-@dataclass
-class _Thinking:
-    """The state of one turn's thinking."""
-
-    turn: Turn
-    answer: Answer
-    started: float
-    client: LlmClient
-    rounds: int = 0
-    words: int = 0
-    bad_rounds: int = 0
-    tools_ran: bool = False
-    first_text: float | None = None
-    detail: str | None = None
-    messages: list[Message] = field(default_factory=list)
-    kept: list[ToolOutcome] = field(default_factory=list)
-    """Late results of earlier turns that this one's prompt tells of."""
-    told: set[str] = field(default_factory=set)
-    """What tools have had said while they ran."""
 
 
 class _Enough(Exception):
@@ -97,14 +73,13 @@ class Reasoner:
         self._client = client
         self._deep = deep
         self._fallback = fallback
-        self._publish = publish
-        self._conversation_id = conversation_id
+        self._tell = ThinkingEvents(publish, conversation_id)
         self._settings = settings or ReasonerSettings()
         self._runner = ToolRunner(tools, publish, conversation_id)
         self._phrases = itertools.cycle(self._settings.waiting_phrases or ("",))
         self._generation = -1
         self._question: Question | None = None
-        self._current: tuple[asyncio.Task[None], _Thinking] | None = None
+        self._current: tuple[asyncio.Task[None], Thinking] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def start(self, turn: Turn) -> Answer:
@@ -121,7 +96,7 @@ class Reasoner:
         answer = Answer(turn.generation, turn.confirmed, turn.aloud)
         loop = asyncio.get_running_loop()
         client = self._deep if turn.deep and self._deep is not None else self._client
-        state = _Thinking(turn, answer, loop.time(), client)
+        state = Thinking(turn, answer, loop.time(), client)
         task = loop.create_task(self._think(state), name=f"reasoner turn {turn.generation}")
         # A task cancelled before its first step never runs, so the end is told from outside.
         task.add_done_callback(lambda done: self._end(done, state))
@@ -137,7 +112,7 @@ class Reasoner:
     def reply_expected(self) -> bool:
         """Whether he has heard it only just now."""
         question = self._question
-        return question is not None and question.waits(_now(), REPLY_SECONDS)
+        return question is not None and question.waits(now(), REPLY_SECONDS)
 
     def forget_question(self) -> None:
         """Take nothing that is said from now on for leave."""
@@ -147,7 +122,7 @@ class Reasoner:
 
     def _asked(self) -> Question | None:
         question = self._question
-        return question if question is not None and question.waits(_now()) else None
+        return question if question is not None and question.waits(now()) else None
 
     @property
     def thinking(self) -> bool:
@@ -180,10 +155,10 @@ class Reasoner:
             await asyncio.wait(set(self._ending))
         await self._runner.close()
 
-    async def _think(self, state: _Thinking) -> None:
+    async def _think(self, state: Thinking) -> None:
         loop = asyncio.get_running_loop()
         filler = loop.call_later(self._settings.filler_after, self._fill, state)
-        self._tell_start(state)
+        self._tell.start(state)
         try:
             await self._answer(state)
         except LlmError as error:
@@ -191,7 +166,7 @@ class Reasoner:
         finally:
             filler.cancel()
 
-    async def _answer(self, state: _Thinking) -> None:
+    async def _answer(self, state: Thinking) -> None:
         limit = self._settings.turn_timeout
         try:
             async with asyncio.timeout(limit):
@@ -202,9 +177,9 @@ class Reasoner:
             raise LlmError(f"The turn was not over within {limit:g} s.", "llm_stalled") from error
         if outcome == "answered" and not state.answer.spoken:
             raise LlmError(f"{state.client.name} ended without a word to speak.", "llm_bad_answer")
-        self._tell_end(state, outcome)
+        self._tell.end(state, outcome)
 
-    async def _open(self, state: _Thinking) -> None:
+    async def _open(self, state: Thinking) -> None:
         """Write the prompt; if leave was asked for and this is the reply, act on it."""
         turn, asked = state.turn, self._asked()
         said = consent(turn.text) if asked else None
@@ -224,7 +199,7 @@ class Reasoner:
             refusals = [ToolOutcome(call.call_id, call.name, REFUSED) for call in asked.calls]
             state.messages += [tool_message(refusal) for refusal in refusals]
 
-    async def _rounds(self, state: _Thinking) -> Outcome:
+    async def _rounds(self, state: Thinking) -> Outcome:
         """Let the LLM write and call tools by turns until it has answered."""
         while True:
             last = state.rounds >= self._settings.max_rounds or state.bad_rounds > 1
@@ -252,12 +227,12 @@ class Reasoner:
                     state.messages, tuple(calls), state.answer, tuple(state.kept)
                 )
                 state.kept = []
-                self._say(state, question, "question")
+                self._tell.say(state, question, "question")
                 return "asked"
             state.answer.acted = act(calls, specs) or state.answer.acted
             await self._run_tools(state, calls)
 
-    async def _run_tools(self, state: _Thinking, calls: Sequence[ToolCall]) -> None:
+    async def _run_tools(self, state: Thinking, calls: Sequence[ToolCall]) -> None:
         loop = asyncio.get_running_loop()
         filler = loop.call_later(self._settings.filler_after, self._fill_for_tools, state)
         try:
@@ -272,7 +247,7 @@ class Reasoner:
         state.messages += [tool_message(outcome) for outcome in outcomes]
 
     async def _listen(
-        self, state: _Thinking, specs: Sequence[ToolSpec]
+        self, state: Thinking, specs: Sequence[ToolSpec]
     ) -> tuple[str, str, list[ToolCall]]:
         """Take one answer of the LLM; say its sentences; give its text, thoughts and calls."""
         sentences = SentenceStream()
@@ -310,58 +285,43 @@ class Reasoner:
             self._say_counted(state, sentence)
         return "".join(text), "".join(thinking), calls
 
-    def _note_text(self, state: _Thinking) -> None:
+    def _note_text(self, state: Thinking) -> None:
         if state.first_text is None:
-            state.first_text = asyncio.get_running_loop().time() - state.started
+            state.first_text = now() - state.started
 
-    def _say_counted(self, state: _Thinking, sentence: str) -> None:
+    def _say_counted(self, state: Thinking, sentence: str) -> None:
         if state.words and state.words + len(sentence.split()) > self._settings.max_words:
-            self._say(state, MORE, "answer")
+            self._tell.say(state, MORE, "answer")
             raise _Enough
         words = sentence.split()
         state.words += len(words)
-        self._say(state, " ".join(words[: self._settings.max_words]), "answer")
+        self._tell.say(state, " ".join(words[: self._settings.max_words]), "answer")
 
-    def _say(self, state: _Thinking, text: str, kind: Kind) -> None:
-        turn, offline = state.turn, state.client.offline
-        state.answer.add(Sentence(text, turn.generation, kind, offline))
-        self._publish(
-            SentenceReady(
-                conversation_id=self._conversation_id,
-                time=turn.time,
-                generation=turn.generation,
-                text=text,
-                kind=kind,
-                seconds=asyncio.get_running_loop().time() - state.started,
-                offline=offline,
-            )
-        )
-
-    def _fill(self, state: _Thinking) -> None:
+    def _fill(self, state: Thinking) -> None:
         """Say something while the user waits, unless the answer has begun."""
         if state.answer.spoken or self._fill_for_tools(state):
             return
         if phrase := next(self._phrases):
-            self._say(state, phrase, "filler")
+            self._tell.say(state, phrase, "filler")
 
-    def _fill_for_tools(self, state: _Thinking) -> bool:
+    def _fill_for_tools(self, state: Thinking) -> bool:
         """Say what one of the tools at work has to say meanwhile; False if none has."""
         own = (spec.speak_while_running for spec in self._runner.running())
         phrase = next((words for words in own if words and words not in state.told), None)
         if phrase is None:
             return False
         state.told.add(phrase)
-        self._say(state, phrase, "filler")
+        self._tell.say(state, phrase, "filler")
         return True
 
-    async def _fail(self, state: _Thinking, error: LlmError) -> None:
+    async def _fail(self, state: Thinking, error: LlmError) -> None:
         """Let another answer if nothing has been said yet; else apologise, once.
 
         The others have what is left of the turn's time, or that of a first word.
         """
         settings = self._settings
-        left = state.started + settings.turn_timeout - _now()
-        until = _now() + max(left, settings.first_timeout)
+        left = state.started + settings.turn_timeout - now()
+        until = now() + max(left, settings.first_timeout)
         asked = state.client
         for other in self._others(asked):
             if state.answer.spoken:
@@ -375,77 +335,45 @@ class Reasoner:
             else:
                 return
         if error.error_code == "llm_not_understood" and state.turn.moshi_heard:
-            self._tell_end(state, "failed", error)
+            self._tell.end(state, "failed", error)
             return
-        self._say(state, APOLOGIES.get(error.error_code, OTHER_APOLOGY), "apology")
-        self._tell_end(state, "failed", error)
+        self._tell.say(state, APOLOGIES.get(error.error_code, OTHER_APOLOGY), "apology")
+        self._tell.end(state, "failed", error)
 
     def _others(self, asked: LlmClient) -> list[LlmClient]:
         """Give who may answer where ``asked`` could not, in order."""
         quick = [self._client] if asked is self._deep else []
         return quick + ([self._fallback] if self._fallback is not None else [])
 
-    async def _rounds_of_fallback(self, state: _Thinking, error: LlmError) -> None:
+    async def _rounds_of_fallback(self, state: Thinking, error: LlmError) -> None:
         state.rounds = state.bad_rounds = 0
         outcome = await self._rounds(state)
         if not state.answer.spoken:
             raise LlmError("The fallback had nothing to say.", "llm_not_understood")
-        self._tell_end(state, outcome, error)
+        self._tell.end(state, outcome, error)
 
-    def _tell_start(self, state: _Thinking) -> None:
-        self._publish(
-            ReasoningStarted(
-                conversation_id=self._conversation_id,
-                time=state.turn.time,
-                generation=state.turn.generation,
-                llm=state.client.name,
-                offline=state.client.offline,
-            )
-        )
-
-    def _tell_end(self, state: _Thinking, outcome: Outcome, error: LlmError | None = None) -> None:
-        self._publish(
-            ReasoningEnded(
-                conversation_id=self._conversation_id,
-                time=state.turn.time,
-                generation=state.turn.generation,
-                outcome=outcome,
-                llm=state.client.name,
-                offline=state.client.offline,
-                rounds=state.rounds,
-                seconds=asyncio.get_running_loop().time() - state.started,
-                first_text=state.first_text,
-                code=error.error_code if error else None,
-                detail=error.message if error else state.detail,
-            )
-        )
-
-    def _give_back(self, state: _Thinking) -> None:
+    def _give_back(self, state: Thinking) -> None:
         """The user has heard nothing of late results: the next turn must still know."""
         self._runner.keep(state.kept)
         state.kept = []
 
-    def _end(self, task: asyncio.Task[None], state: _Thinking) -> None:
+    def _end(self, task: asyncio.Task[None], state: Thinking) -> None:
         """Close the answer however its task ended."""
         if not state.words:
             self._give_back(state)
         if task.cancelled():
-            self._tell_end(state, "interrupted")
+            self._tell.end(state, "interrupted")
         elif (raised := task.exception()) is not None:
             # A fault of ours, not of the LLM: asyncio's handler reports it with its traceback.
-            self._say(state, OTHER_APOLOGY, "apology")
-            self._tell_end(state, "failed", LlmError(f"internal fault: {raised!r}", "internal"))
+            self._tell.say(state, OTHER_APOLOGY, "apology")
+            self._tell.end(state, "failed", LlmError(f"internal fault: {raised!r}", "internal"))
             task.get_loop().call_exception_handler(
                 {"message": "reasoner failed", "exception": raised, "task": task}
             )
         state.answer.end()
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-async def _context(state: _Thinking) -> str:
+async def _context(state: Thinking) -> str:
     """Ask what is known of the user and the talk; the offline brain does not."""
     context = state.turn.context
     if isinstance(context, str):
