@@ -27,17 +27,21 @@ Query = Callable[[AsyncTable], Coroutine[Any, Any, T]]
 class Reader:
     """Reads the tables of one store; from any thread.
 
-    session: LanceDB's, shared with the store's other connection, so that what is in its caches
-    is there once.
+    session: gives LanceDB's caches, shared with the store's other connection, so that what is in
+    them is there once; where it gives others, tables are opened with these from then on.
     """
 
     def __init__(
-        self, uri: str, storage_options: Mapping[str, str] | None, session: lancedb.Session
+        self,
+        uri: str,
+        storage_options: Mapping[str, str] | None,
+        session: Callable[[], lancedb.Session],
     ) -> None:
         self._uri = uri
         self._options = dict(storage_options) if storage_options else None
         self._session = session
         self._connection: lancedb.AsyncConnection | None = None
+        self._connected_with: lancedb.Session | None = None
         # By the handle of the other interface: where that is opened afresh, so is this.
         self._tables: WeakKeyDictionary[LanceTable, AsyncTable] = WeakKeyDictionary()
         self._loop = asyncio.new_event_loop()
@@ -80,14 +84,16 @@ class Reader:
     async def _opened(self, table: LanceTable) -> AsyncTable:
         opened = self._tables.get(table)
         if opened is None:
-            if self._connection is None:
+            session = self._session()
+            if self._connection is None or session is not self._connected_with:
                 self._connection = await lancedb.connect_async(
                     self._uri,
                     # Ask for the newest version at each read: another process may have written.
                     read_consistency_interval=timedelta(0),
                     storage_options=self._options,
-                    session=self._session,
+                    session=session,
                 )
+                self._connected_with = session
             opened = self._tables[table] = await self._connection.open_table(table.name)
         return opened
 
@@ -95,5 +101,6 @@ class Reader:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*others, return_exceptions=True)
         self._tables.clear()
+        self._connected_with = None
         if self._connection is not None:
             self._connection.close()

@@ -36,6 +36,8 @@ FORMAT = "1"
 INFO = "coda_memory_info"
 OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
+OUTDATED = 32
+"""So many tables closed, or indices replaced, before LanceDB's caches are emptied."""
 LOCK_TIMEOUT = 20.0
 INFO_ATTEMPTS = 5
 CONFLICTS = 5
@@ -57,9 +59,9 @@ class Tables:
         self.uri = uri
         self.local = None if "://" in uri else Path(uri)
         self._options = dict(storage_options) if storage_options else None
-        self._session = lancedb.Session()
         self._open: OrderedDict[str, LanceTable] = OrderedDict()
         self._opening = threading.Lock()
+        self._outdated = 0
         self._info: LanceTable | None = None
         self._tag = ""
         self._lock: FileLock | None = None
@@ -67,15 +69,20 @@ class Tables:
             if self.local is not None:
                 self.local.mkdir(parents=True, exist_ok=True)
                 self._lock = FileLock(self.local / ".lock", timeout=LOCK_TIMEOUT)
-            self._db = lancedb.connect(
-                uri,
-                # Ask for the newest version at each read: another process may have written.
-                read_consistency_interval=timedelta(0),
-                storage_options=self._options,
-                session=self._session,
-            )
+            self._connect()
         except LANCE_ERRORS as error:
             raise store_error(error, uri, "opening the memory store") from error
+
+    def _connect(self) -> None:
+        self.session = lancedb.Session()
+        """LanceDB's caches, which ``reader`` shares."""
+        self._db = lancedb.connect(
+            self.uri,
+            # Ask for the newest version at each read: another process may have written.
+            read_consistency_interval=timedelta(0),
+            storage_options=self._options,
+            session=self.session,
+        )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -316,19 +323,38 @@ class Tables:
 
     def reader(self) -> Reader:
         """Make what searches the tables."""
-        return Reader(self.uri, self._options, self._session)
+        return Reader(self.uri, self._options, lambda: self.session)
 
     def close(self) -> None:
         """Let go of all tables."""
         with self._opening:
             self._open.clear()
 
+    def outdated(self) -> None:
+        """An index was replaced, or a table closed. Now and then, begin with empty caches.
+
+        LanceDB keeps the indices of old versions, and an open file for each, until its caches
+        are full: 6 GB, or no descriptor left, whichever comes first. Whoever reads at this moment
+        goes on with what he has.
+        """
+        with self._opening:
+            self._outdated += 1
+            if self._outdated < OUTDATED:
+                return
+            self._outdated = 0
+            self._open.clear()
+            self._info = None
+            self._connect()
+
     def _keep(self, name: str, table: LanceTable) -> None:
         with self._opening:
             self._open[name] = table
             self._open.move_to_end(name)
-            while len(self._open) > OPEN_TABLES:
+            closed = len(self._open) > OPEN_TABLES
+            if closed:
                 self._open.popitem(last=False)
+        if closed:
+            self.outdated()
 
     def _is_there(self, name: str) -> bool:
         return self.local is not None and (self.local / f"{name}.lance").exists()

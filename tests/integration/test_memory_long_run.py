@@ -1,0 +1,71 @@
+"""A store that is open for weeks: what LanceDB keeps of old versions is let go."""
+
+from __future__ import annotations
+
+import threading
+
+import psutil
+import pytest
+from coda_memory import MemoryStore, tables, upkeep
+from coda_memory.embedding import HASHED_WORDS
+
+FEW = 8
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """One that keeps itself tidy after every second write, and soon empties its caches."""
+    monkeypatch.setattr(upkeep, "WRITES_BEFORE_OPTIMIZE", 2)
+    monkeypatch.setattr(tables, "OUTDATED", FEW)
+    with MemoryStore(tmp_path / "memory", HASHED_WORDS) as store:
+        yield store
+
+
+def open_files() -> int:
+    return psutil.Process().num_fds()
+
+
+def test_files_of_old_indices_do_not_stay_open(store):
+    ada = store.user("ada")
+    seen = []
+    for number in range(6 * FEW):
+        for half in ("first", "second"):
+            ada.append(ada.turn(f"I saw the {half} thing of {number}.")).result()
+        assert ada.search(f"thing of {number}")
+        seen.append(open_files())
+    # One more with each upkeep, were they kept.
+    assert max(seen[3 * FEW :]) <= max(seen[: 3 * FEW]) + 2
+
+
+def test_files_of_users_who_are_gone_do_not_stay_open(store, monkeypatch):
+    monkeypatch.setattr(tables, "OPEN_TABLES", FEW)
+    seen = []
+    for number in range(6 * FEW):
+        user = store.user(f"user{number}")
+        user.remember("I like chess.")
+        assert user.search("chess")
+        seen.append(open_files())
+    assert max(seen[3 * FEW :]) <= max(seen[: 3 * FEW]) + 2
+
+
+def test_who_searches_meanwhile_notices_nothing(store):
+    ada = store.user("ada")
+    ada.remember("My cat is called Whiskers.")
+    over = threading.Event()
+    found: list[int] = []
+
+    def look() -> None:
+        while not over.is_set():
+            found.append(len(ada.search("cat Whiskers", kinds=["turn"], limit=1)))
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(4 * FEW):
+            ada.append(ada.turn(f"I saw thing {number}.")).result()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert len(found) > FEW and set(found) == {1}
