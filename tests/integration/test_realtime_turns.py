@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,9 @@ def calling(tool: str, *before: Step) -> list[Step]:
 
 @asynccontextmanager
 async def with_tool(
-    engine: Engine, detection: dict[str, object] | None, *answers: list[Step]
+    engine: Engine,
+    detection: dict[str, object] | None,
+    *answers: list[Step] | Callable[[dict[str, Any]], list[Step]],
 ) -> AsyncIterator[tuple[RealtimeClient, LlmServer]]:
     """A client with a tool, whose turns are detected so, and the LLM that it asks."""
     async with LlmServer(*answers) as llm:

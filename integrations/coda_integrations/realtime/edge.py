@@ -27,6 +27,7 @@ from coda_integrations.realtime.commands import (
     Listen,
     Out,
     Script,
+    StopThinking,
     Think,
 )
 from coda_integrations.realtime.session import RealtimeSession
@@ -97,8 +98,7 @@ class RealtimeConnection(EdgeConnection):
     def received(self, message: str | bytes) -> None:
         """Take a client event."""
         self._perform(self._session.message(message))
-        settings = self._session.settings
-        if not self._transcribing and (settings.transcribes or settings.tools):
+        if not self._transcribing and self._session.needs_words:
             self._transcribing = True
             self.line.conversation.transcribe()
 
@@ -132,7 +132,11 @@ class RealtimeConnection(EdgeConnection):
                 case Instruct(text):
                     instruct(self.line.conversation, text, "session.instructions")
                 case Hush():
-                    self._hush()
+                    self._stop_thinking()
+                    self._voice.hush()
+                    self._spoken = None
+                case StopThinking():
+                    self._stop_thinking()
                 case Think():
                     if not (out.tools_only or out.response.text_only):
                         self._spoken = None
@@ -159,7 +163,7 @@ class RealtimeConnection(EdgeConnection):
                         self._say(text, first=not spoken)
                         spoken = True
                     case Ended(calls, tokens):
-                        self._perform(told.thought_calls(response, list(calls)))
+                        self._perform(told.thought_calls(response, list(calls), tokens))
                         if self._spoken is not None and spoken:
                             self._voice.finish(self._spoken)
                         self._perform(told.thought_over(response, tokens=tokens, spoken=spoken))
@@ -176,12 +180,11 @@ class RealtimeConnection(EdgeConnection):
         else:
             self._voice.append(self._spoken, sentence)
 
-    def _hush(self) -> None:
+    def _stop_thinking(self) -> None:
+        """Leave off thoughts whose response is over; the one that has just ended it ends itself."""
         for task, wanted in self._thoughts.items():
-            if wanted.response.over:
+            if wanted.response.over and task is not asyncio.current_task():
                 task.cancel()
-        self._voice.hush()
-        self._spoken = None
 
     def _script_phase(self) -> Script:
         if self._spoken is None:

@@ -94,6 +94,12 @@ class RealtimeSession:
             Listen(self.settings.audio),
         ]
 
+    @property
+    def needs_words(self) -> bool:
+        """Whether the user's words are to be written down: for the client, or to call tools."""
+        settings = self.settings
+        return settings.transcribes or bool(settings.tools) or self.responses.own_tools
+
     # ---- the client --------------------------------------------------------------------
 
     def message(self, text: str | bytes) -> list[Out]:
