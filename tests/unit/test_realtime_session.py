@@ -161,14 +161,30 @@ def test_what_an_llm_read_and_wrote_to_call_a_tool_is_in_the_usage():
     ("kind", "fields"),
     [
         ("response.create", {"response": {"tools": [MCP]}}),
+        ("conversation.item.truncate", {"content_index": 0, "audio_end_ms": -1}),
     ],
-    ids=["tools of others"],
+    ids=["tools of others", "cut before its begin"],
 )
 def test_what_is_refused_ends_no_response(kind: str, fields: dict[str, object]):
     talk = Talk(audio=detection())
     talk.agent_begins()
+    (word,) = talk.told("response.output_audio_transcript.delta")
+    if kind == "conversation.item.truncate":
+        fields = {**fields, "item_id": word["item_id"]}
     talk.send(kind, **fields)
     assert len(talk.told("error")) == 1
     talk.hear(word="then", agent=True)
     assert Hush() not in talk.outs and talk.told("response.done") == []
     assert len(talk.told("response.output_audio_transcript.delta")) == 2
+
+
+def test_what_follows_at_once_after_a_cancelled_response_is_heard():
+    talk = Talk(audio=detection())
+    for word in ("before", "after"):
+        talk.user_writes("So?")
+        talk.send("response.create")
+        talk.hear(word="rest", agent=True, script=Script.WAITING)
+        talk.hear(word=word, agent=True, script=Script.SPEAKING)
+        talk.send("response.cancel")
+    said = [e["transcript"] for e in talk.told("response.output_audio_transcript.done")]
+    assert said == ["before", "after"]

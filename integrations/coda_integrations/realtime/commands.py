@@ -76,3 +76,8 @@ class Script(Enum):
     OVER = "over"
     LOST = "lost"
     """Not begun, and never will be."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether words of it have been said."""
+        return self in (Script.SPEAKING, Script.OVER)

@@ -308,11 +308,16 @@ class Responses:
         self._thinking = False
         return [] if spoken and self._kind is _Kind.SCRIPTED else self._finish()
 
-    def thought_failed(self, response: Response, code: str, message: str) -> list[Out]:
-        """The LLM could not answer."""
+    def thought_failed(
+        self, response: Response, code: str, message: str, *, spoken: bool = False
+    ) -> list[Out]:
+        """The LLM could not answer; ``spoken``: the voice was given words and says no more."""
         if self._beside.pop(response.id, None) is not None:
             return list(response.done("failed", error=(code, message)))
-        return self._finish(error=(code, message)) if response is self._active else []
+        if response is not self._active:
+            return []
+        self._gated = self._gated or spoken
+        return [*self._finish(error=(code, message)), *([Hush()] if spoken else [])]
 
     # ---- the voice -----------------------------------------------------------------------
 
@@ -323,7 +328,8 @@ class Responses:
         ended = any(isinstance(e, SpeechEnded) and e.speaker == "agent" for e in heard.events)
         self._recent.append(heard)
         if self._gated:
-            self._gated = heard.agent_speaking and not began
+            wanted = self._active is not None and self._kind is _Kind.SCRIPTED and script.begun
+            self._gated = heard.agent_speaking and not (began or wanted)
             if self._gated:
                 return []
         if self._active is None:
@@ -360,9 +366,8 @@ class Responses:
 
     def _scripted_frame(self, heard: Heard, script: Script) -> list[Out]:
         if script is Script.LOST:
-            return self._finish(
-                error=("not_spoken", "The answer could not be begun within 8 s of its request.")
-            )
+            late = "not_spoken", "The answer could not be begun within 8 s of its request."
+            return [*self._finish(error=late), StopThinking()]
         if script in (Script.NONE, Script.WAITING):
             return []
         outs = self._sent(heard)

@@ -193,6 +193,7 @@ class RealtimeSession:
         return self._item_told(event.item, before)
 
     def _truncate(self, event: ConversationItemTruncateEvent) -> list[Out]:
+        self.items.truncatable(event.item_id, event.audio_end_ms)  # what is refused ends nothing
         outs = self.responses.cut_off(event.item_id)
         self.items.truncate(event.item_id, event.audio_end_ms)
         outs.append(
