@@ -158,7 +158,8 @@ class Remembering(Attendant):
         if said.final:
             self._unsure, self._over = None, said.generation
             if self.personality is not None:
-                self._start(self._hear(self.personality, text), self._keeping, "personality")
+                who = self.personality
+                self._start(self._hear(who, text), self._keeping, "personality", who)
             if self.memory is not None:
                 self._start(self._keep(self.memory, said), self._keeping, "memory")
 
@@ -167,7 +168,8 @@ class Remembering(Attendant):
         if isinstance(self.memory, HearsTheAgent):
             self._start(self.memory.agent_said(text), self._keeping, "memory")
         if isinstance(self.personality, HearsTheAgent):
-            self._start(self.personality.agent_said(text), self._keeping, "personality")
+            who = self.personality
+            self._start(who.agent_said(text), self._keeping, "personality", who)
 
     async def recollect(self, said: str) -> None:
         """Search for all of the words if that has not been done, and wait until it is noted."""
@@ -193,6 +195,8 @@ class Remembering(Attendant):
 
     async def become(self, personality: VoicePersonality) -> None:
         """Be somebody else from now on: the prompt is exchanged while the conversation runs."""
+        if personality is not self.personality:  # what was said of the former is not of this one
+            self._reported = {told for told in self._reported if told[0] != "personality"}
         self.personality = personality
         conditioner = self._conditioner
         if conditioner is not None and await self._play(conditioner, personality):
@@ -223,8 +227,9 @@ class Remembering(Attendant):
 
     async def _begin(self, conditioner: Conditioner) -> None:
         if self.personality is not None:
-            introducing = self._introduce(conditioner, self.personality)
-            await asyncio.wait([self._start(introducing, self._tasks, "personality")])
+            who = self.personality
+            introducing = self._introduce(conditioner, who)
+            await asyncio.wait([self._start(introducing, self._tasks, "personality", who)])
         facts: Sequence[str] = ()
         try:
             if self.memory is not None and self._inject:
@@ -356,14 +361,19 @@ class Remembering(Attendant):
         work: Coroutine[object, object, None],
         among: set[asyncio.Task[None]],
         part: Part,
+        who: VoicePersonality | None = None,
     ) -> asyncio.Task[None]:
+        """Start a task; ``who``: the personality whose failure its failure is."""
         task = asyncio.get_running_loop().create_task(work)
         among.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
             among.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._failed(error, part)
+                if who is None or who is self.personality:
+                    self._failed(error, part)
+                else:  # costs the one in its place nothing
+                    logger.warning("a personality that was replaced failed", exc_info=error)
 
         task.add_done_callback(over)
         return task

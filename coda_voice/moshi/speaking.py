@@ -367,8 +367,11 @@ class Speaker:
         return begins and not self._tail
 
     def _may_begin(self, script: Script, quiet: int) -> bool:
-        """Whether there is something to say, and the user has been quiet for so many frames."""
-        return bool(script._words) and self._quiet >= quiet
+        """Whether there is something to say, and the user has been quiet for so many frames.
+
+        Not while the voice is still muted: what was said then nobody would hear.
+        """
+        return bool(script._words) and self._quiet >= quiet and not self._interrupted
 
     def _next(self, script: Script, sampled: int) -> int:
         if not script._words:

@@ -115,7 +115,12 @@ class LlmServer:
             if step == "end":
                 break
             if isinstance(step, asyncio.Event):
-                await step.wait()
+                waiting = asyncio.create_task(step.wait())
+                await asyncio.wait({gone, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if gone.done():
+                    self.broken_off.set()
+                    return
                 continue
             if step == "stall" or isinstance(step, float):
                 closing = asyncio.create_task(self._closing.wait())

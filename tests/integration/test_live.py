@@ -18,14 +18,17 @@ from openai.resources.live.live import AsyncLiveConnection
 
 from coda_voice.audio import telephony
 from coda_voice.hybrid.offline_brain import OfflineBrain
+from coda_voice.hybrid.openai_client import OpenAiClient
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
 from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.edge_server import serving
+from tests.integration.llm_server import LlmServer, Step, sse
 from tests.integration.openai_client import Client
 
 PCM_16K = {"type": "audio/pcm", "rate": 16_000}
+ENDS = ("response.completed", "response.failed", "response.incomplete")
 
 
 @asynccontextmanager
@@ -98,6 +101,29 @@ async def test_the_server_thinks_itself_with_responses_delegation(engine: Engine
         )
         assert completed["delegation_id"] == created["delegation"]["id"]
         await client.until("session.output_transcript.delta", lambda e: "twenty" in e["delta"])
+
+
+async def test_a_user_who_says_stop_is_not_told_what_was_being_thought_about(engine: Engine):
+    go_on = asyncio.Event()
+    thinking: list[Step] = [go_on, sse({"content": "Bananas, of course."}), sse({}, "stop")]
+    delegation = {"type": "responses", "responses": {"model": "any"}}
+    async with LlmServer(thinking) as llm:
+        brain = OpenAiClient("m", f"{llm.url}/v1")
+        async with started(engine, Thinkers([brain]), delegation=delegation) as client:
+            await client.until("session.started")
+            client.understood("what is seventeen plus five")
+            created = await client.until("session.delegation.created")
+            await asyncio.wait_for(llm.asked.wait(), 60)
+            client.understood("stop")
+            go_on.set()
+            ended = await client.until("response.event", lambda e: e["event"]["type"] in ENDS)
+            assert ended["delegation_id"] == created["delegation"]["id"]
+            for _ in range(40):
+                await client.until("session.output_audio.delta")
+            said = "".join(e["delta"] for e in client.of("session.output_transcript.delta"))
+            assert "bananas" not in said.lower()
+            assert ended["event"]["type"] == "response.incomplete"
+        await brain.close()
 
 
 async def test_what_cannot_be_is_said_and_the_session_goes_on(engine: Engine):

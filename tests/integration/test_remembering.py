@@ -557,3 +557,55 @@ async def test_of_two_who_are_taken_on_at_once_the_later_one_is_there(engine, at
         assert attendant.personality is bo and said == []
         assert "You are Bo" in held.conversation.notes["personality"]
         assert held.conversation.slot.prompt.text == "your name is bo"
+
+
+class Forgetful(Deliberate):
+    """Takes its time to say who it is, or to listen, and then fails at it."""
+
+    def __init__(self, fails_to: str) -> None:
+        super().__init__()
+        self.fails_to = fails_to
+
+    async def enhance_prompt(self, prompt, context=""):
+        if self.fails_to == "say who it is":
+            await self.fail()
+        return prompt
+
+    async def hear(self, text):
+        await self.fail()
+
+    async def fail(self):
+        self.asked.set()
+        await self.go_on.wait()
+        raise KeyError("what was it")
+
+
+@pytest.mark.parametrize("fails_to", ["say who it is", "listen"])
+async def test_the_failure_of_one_who_was_replaced_is_not_that_of_its_successor(engine, fails_to):
+    al = Forgetful(fails_to)
+    bo = Personality(parse_character("name: Bo", Path("bo.yaml")), "ada")
+    attendant, happened = Remembering(None, al, greets=False), list[Event]()
+    async with VoiceManager(engine=engine, attendants=[lambda _: attendant]) as manager:
+        manager.events.listen(happened.append)
+        starting = asyncio.create_task(manager.start_conversation("ada", "monday"))
+        if fails_to == "listen":
+            await starting
+            manager.conversation("monday").type_text("shorter, please")
+        await al.asked.wait()
+        await attendant.become(bo)
+        al.go_on.set()
+        await starting
+        await Held(manager, attendant, "monday").listen(3)
+        assert attendant.personality is bo
+        assert not any(isinstance(event, ConversationFailed) for event in happened)
+
+
+async def test_who_comes_after_one_that_failed_is_reported_as_well(engine):
+    held = await begun(engine, Remembering(None, Grumpy(KeyError("no such mood"))))
+    held.conversation.type_text("hello")
+    await held.until(ConversationFailed)
+    await held.attendant.become(Grumpy(KeyError("no mood at all")))
+    held.conversation.type_text("hello")
+    second = await held.until(ConversationFailed, lambda event: "at all" in event.message)
+    assert second.code == "personality_failed"
+    await held.manager.shutdown()

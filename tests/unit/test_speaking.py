@@ -305,6 +305,20 @@ def test_hush_ends_a_script_and_the_models_own_words() -> None:
     assert run(speaker, 4, lambda step: 900) == [PAD] * 4
 
 
+def test_a_script_that_follows_a_hush_begins_when_it_can_be_heard() -> None:
+    sound = Switch()
+    speaker = Speaker(encode, PAD, EPAD, mute=sound)
+    speaker.say("one two three four")
+    run(speaker, 16)
+    speaker.hush()
+    script = speaker.say("well then")
+    for step in range(20):  # the engine is behind: these frames of the user's came before
+        speaker.choose(eager(step))
+        assert not (script.said and sound.muted)
+    run(speaker, 20)
+    assert [word.text for word in script.said] == ["well", "then"] and not sound.muted
+
+
 @pytest.mark.parametrize(("later", "heard"), [(0, ["one"]), (4, ["one", "two"])])
 def test_the_last_word_counts_if_it_had_time_to_sound(later: int, heard: list[str]) -> None:
     speaker = Speaker(encode, PAD, EPAD)

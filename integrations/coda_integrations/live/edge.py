@@ -9,6 +9,8 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from fastapi import APIRouter, WebSocket
@@ -67,6 +69,14 @@ class _Witness(Attendant):
         self._connection.session.said(text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """A response in the words of OpenAI's Responses, and the delegation that it answers."""
+
+    delegation_id: str | None
+    response_id: str
+
+
 class LiveConnection(EdgeConnection):
     """One client."""
 
@@ -76,7 +86,7 @@ class LiveConnection(EdgeConnection):
         self._thinkers = thinkers
         self._router = Router()
         self._voice = voice_of(line.conversation)
-        self._thinking: set[asyncio.Task[None]] = set()
+        self._thinking: dict[asyncio.Task[None], _Answering] = {}
         self._expiry = asyncio.get_running_loop().call_later(LONGEST_SECONDS, self._expired)
         line.conversation.attendants.add(_Witness(self))
         line.conversation.transcribe()
@@ -107,7 +117,19 @@ class LiveConnection(EdgeConnection):
         if decision.target == "llm":
             self._perform(self.session.delegate())
         elif decision.target == "stop":
-            self._voice.hush()
+            self._stop()
+
+    def _stop(self) -> None:
+        """The user wants no answer any more: neither what is said nor what is thought about."""
+        self._voice.hush()
+        for task, answering in self._thinking.items():
+            if not task.cancelling():
+                task.cancel()
+                self._tell(answering, "response.incomplete", response={
+                    "id": answering.response_id,
+                    "status": "incomplete",
+                    "incomplete_details": {"reason": "stopped_by_user"},
+                })  # fmt: skip
 
     def _expired(self) -> None:
         self._perform(self.session.close("expired"))
@@ -124,21 +146,22 @@ class LiveConnection(EdgeConnection):
                 case Say(text):
                     self._voice.say(text)
                 case Think():
-                    task = asyncio.create_task(self._think(out), name="live thought")
-                    self._thinking.add(task)
-                    task.add_done_callback(self._thinking.discard)
+                    answering = _Answering(out.delegation_id, new_id("resp"))
+                    task = asyncio.create_task(self._think(out, answering), name="live thought")
+                    self._thinking[task] = answering
+                    task.add_done_callback(lambda done: self._thinking.pop(done, None))
                 case Close():
                     self.end()
 
-    async def _think(self, wanted: Think) -> None:
+    def _tell(self, answering: _Answering, kind: str, **fields: object) -> None:
+        event = {"type": kind, **fields}
+        self._perform(self.session.thought(answering.delegation_id, event))
+
+    async def _think(self, wanted: Think, answering: _Answering) -> None:
         """Answer in the place of the Responses API, streaming its events, and say the answer."""
-        session, delegation_id = self.session, wanted.delegation_id
-        response_id = new_id("resp")
+        response_id = answering.response_id
+        tell = partial(self._tell, answering)
         spoken: Spoken | None = None
-
-        def tell(kind: str, **fields: object) -> None:
-            self._perform(session.thought(delegation_id, {"type": kind, **fields}))
-
         tell("response.created", response={"id": response_id, "status": "in_progress"})
         try:
             thoughts = think(
@@ -153,7 +176,7 @@ class LiveConnection(EdgeConnection):
                     case Sentence(text) if spoken is not None:
                         self._voice.append(spoken, text)
                     case Ended(calls):
-                        session.thought_calls(calls)
+                        self.session.thought_calls(calls)
                         for call in calls:
                             item = {
                                 "type": "function_call",

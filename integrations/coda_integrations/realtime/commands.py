@@ -42,7 +42,12 @@ class Instruct:
 
 @dataclass(frozen=True, slots=True)
 class Hush:
-    """Stop saying what is being said, and thinking about it."""
+    """Stop saying what is being said, and thinking about responses that are over."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopThinking:
+    """Think no more about responses that are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Think:
     tools_only: bool = False
 
 
-Command = Hear | Listen | Forget | Instruct | Hush | Think
+Command = Hear | Listen | Forget | Instruct | Hush | StopThinking | Think
 Out = BaseModel | Command
 
 
@@ -71,3 +76,8 @@ class Script(Enum):
     OVER = "over"
     LOST = "lost"
     """Not begun, and never will be."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether words of it have been said."""
+        return self in (Script.SPEAKING, Script.OVER)

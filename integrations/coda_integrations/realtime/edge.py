@@ -27,6 +27,7 @@ from coda_integrations.realtime.commands import (
     Listen,
     Out,
     Script,
+    StopThinking,
     Think,
 )
 from coda_integrations.realtime.session import RealtimeSession
@@ -34,7 +35,6 @@ from coda_integrations.thinking import Ended, Sentence, Wrote, think
 from coda_voice.attendants import Attendant, UserText
 from coda_voice.errors import LlmError, VoiceProcessingError
 from coda_voice.heard import Heard
-from coda_voice.moshi.speaking import ScriptState
 from coda_voice.scripted_voice import Spoken
 
 
@@ -97,14 +97,13 @@ class RealtimeConnection(EdgeConnection):
     def received(self, message: str | bytes) -> None:
         """Take a client event."""
         self._perform(self._session.message(message))
-        settings = self._session.settings
-        if not self._transcribing and (settings.transcribes or settings.tools):
+        if not self._transcribing and self._session.needs_words:
             self._transcribing = True
             self.line.conversation.transcribe()
 
     def heard(self, heard: Heard) -> None:
         """Tell the client of the agent's next frame."""
-        self._perform(self._session.heard(heard, self._script_phase()))
+        self._perform(self._session.heard(heard, self._script_phase(heard.frame.frame)))
 
     def failed(self, error: VoiceProcessingError) -> None:
         """Tell why the conversation ends."""
@@ -132,7 +131,11 @@ class RealtimeConnection(EdgeConnection):
                 case Instruct(text):
                     instruct(self.line.conversation, text, "session.instructions")
                 case Hush():
-                    self._hush()
+                    self._stop_thinking()
+                    self._voice.hush()
+                    self._spoken = None
+                case StopThinking():
+                    self._stop_thinking()
                 case Think():
                     if not (out.tools_only or out.response.text_only):
                         self._spoken = None
@@ -147,7 +150,7 @@ class RealtimeConnection(EdgeConnection):
 
     async def _think(self, wanted: Think) -> None:
         told, response = self._session.responses, wanted.response
-        spoken = False
+        spoken: Spoken | None = None
         try:
             own = None if wanted.tools_only else self._thinkers.toolbox
             llms = self._thinkers.llms
@@ -156,39 +159,37 @@ class RealtimeConnection(EdgeConnection):
                     case Wrote(text) if response.text_only and not wanted.tools_only:
                         self._perform(told.thought_text(response, text))
                     case Sentence(text) if not response.text_only and not wanted.tools_only:
-                        self._say(text, first=not spoken)
-                        spoken = True
+                        if spoken is None:
+                            spoken = self._voice.say(text, origin="answer", complete=False)
+                            self._spoken = spoken
+                        else:
+                            self._voice.append(spoken, text)
                     case Ended(calls, tokens):
-                        self._perform(told.thought_calls(response, list(calls)))
-                        if self._spoken is not None and spoken:
-                            self._voice.finish(self._spoken)
-                        self._perform(told.thought_over(response, tokens=tokens, spoken=spoken))
+                        said = spoken is not None
+                        self._perform(told.thought_calls(response, list(calls), tokens))
+                        self._perform(told.thought_over(response, tokens=tokens, spoken=said))
                     case _:
                         pass
         except LlmError as error:
-            if self._spoken is not None and spoken:  # or the voice would wait for more of it
-                self._voice.finish(self._spoken)
-            self._perform(told.thought_failed(response, error.error_code, error.message))
+            code, message, said = error.error_code, error.message, spoken is not None
+            self._perform(told.thought_failed(response, code, message, spoken=said))
+        finally:
+            if spoken is not None:  # or the voice would wait for more of it
+                self._voice.finish(spoken)
 
-    def _say(self, sentence: str, *, first: bool) -> None:
-        if first or self._spoken is None:
-            self._spoken = self._voice.say(sentence, origin="answer", complete=False)
-        else:
-            self._voice.append(self._spoken, sentence)
-
-    def _hush(self) -> None:
+    def _stop_thinking(self) -> None:
+        """Leave off thoughts whose response is over; the one that has just ended it ends itself."""
         for task, wanted in self._thoughts.items():
-            if wanted.response.over:
+            if wanted.response.over and task is not asyncio.current_task():
                 task.cancel()
-        self._voice.hush()
-        self._spoken = None
 
-    def _script_phase(self) -> Script:
+    def _script_phase(self, frame: int) -> Script:
         if self._spoken is None:
             return Script.NONE
-        script = self._spoken.script
-        if script.state is ScriptState.WAITING:
+        script, said = self._spoken.script, self._spoken.script.said
+        if script.over and not said:
+            return Script.LOST
+        # Frames come later than the words that were chosen for them, and several may come at once.
+        if not said or frame < said[0].step:
             return Script.WAITING
-        if script.state is ScriptState.SPEAKING:
-            return Script.SPEAKING
-        return Script.OVER if script.said else Script.LOST
+        return Script.OVER if script.over and frame > said[-1].step else Script.SPEAKING

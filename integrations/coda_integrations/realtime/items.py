@@ -127,8 +127,10 @@ class ItemLog:
         """Remember the words of a spoken item, to cut it by."""
         self._spoken[item_id] = words
 
-    def truncate(self, item_id: str, audio_end_ms: int) -> None:
-        """Keep only what was played: the words that had begun by then. Raises the usual."""
+    def truncatable(
+        self, item_id: str, audio_end_ms: int
+    ) -> RealtimeConversationItemAssistantMessage:
+        """Give an item that can be cut there. Raises RealtimeProtocolError."""
         item = self.get(item_id, "item_truncate_invalid_item_id")
         if not isinstance(item, RealtimeConversationItemAssistantMessage) or not any(
             part.type == "output_audio" for part in item.content
@@ -140,6 +142,11 @@ class ItemLog:
             )
         if audio_end_ms < 0:
             raise RealtimeProtocolError("audio_end_ms is negative.", param="audio_end_ms")
+        return item
+
+    def truncate(self, item_id: str, audio_end_ms: int) -> None:
+        """Keep only what was played: the words that had begun by then. Raises the usual."""
+        item = self.truncatable(item_id, audio_end_ms)
         words = self._spoken.get(item_id)
         heard = words.until(audio_end_ms / 1000.0) if words is not None else ""
         for part in item.content:

@@ -210,6 +210,10 @@ class Response:
         )
         return events
 
+    def forgo(self) -> None:
+        """End it untold: nothing of it was sent, and nothing will be."""
+        self.over = True
+
     # ---- its parts ---------------------------------------------------------------------
 
     @property

@@ -17,14 +17,15 @@ from openai.types.realtime import (
 from openai.types.realtime.realtime_response_create_params import RealtimeResponseCreateParams
 
 from coda_integrations.realtime.codec import RealtimeProtocolError
-from coda_integrations.realtime.commands import Hush, Out, Script, Think
+from coda_integrations.realtime.commands import Hush, Out, Script, StopThinking, Think
 from coda_integrations.realtime.items import ItemLog, messages_of
 from coda_integrations.realtime.response import Reason, Response
-from coda_integrations.realtime.settings import SessionSettings, tool_specs
+from coda_integrations.realtime.settings import SessionSettings
 from coda_voice.events import SpeechEnded, SpeechStarted
 from coda_voice.heard import Heard
 from coda_voice.hybrid.llm import Message, ToolCall
 from coda_voice.moshi.frames import FRAME_SECONDS
+from coda_voice.protocols import ToolSpec
 
 ANSWER_FRAMES = 100
 """So long a requested response waits for the agent to begin by itself."""
@@ -69,9 +70,15 @@ class Responses:
         self._tool_thought: Response | None = None
         """Thought about while the agent answers by itself; announced only if it calls a tool."""
         self._known: str | None = None
-        """The last of the user's items whose words are known, until an LLM was asked for tools."""
+        """The last of the user's items whose words are known."""
         self._to_answer: str | None = None
         """The last of the user's items that the client wants answered by the voice."""
+        self._answer_tools: tuple[ToolSpec, ...] = ()
+        """The client's tools for that answer."""
+        self._considered: tuple[str, tuple[ToolSpec, ...]] | None = None
+        """For which item an LLM was asked for tools last, and for which."""
+        self.own_tools = False
+        """Whether a response has had tools of its own: the next one may, too."""
         self._recent: deque[Heard] = deque(maxlen=LEAD_FRAMES)
         self._frames = 0
         self._frames_told = 0
@@ -87,6 +94,7 @@ class Responses:
             if asked.output_modalities is None
             else asked.output_modalities == ["text"]
         )
+        tools = self._settings.tools_for(asked)  # what is refused ends nothing
         outs: list[Out] = []
         if not (beside and text_only):
             outs += self._make_room()
@@ -101,14 +109,16 @@ class Responses:
             text_only=text_only,
             metadata=asked.metadata,
         )
-        thought = self._thought_for(response, asked)
+        self.own_tools = self.own_tools or bool(asked.tools)
+        thought = self._thought_for(response, asked, tools)
         outs += response.created()
         if beside and text_only:
             self._beside[response.id] = response
         elif thought is None:
             self._begin(response, _Kind.AWAITED)
-            self._to_answer = self._items.last_id
-            outs += self._think_of_tools()
+            self._to_answer, self._answer_tools = self._items.last_id, tools
+            if self._known == self._to_answer:
+                outs += self._think_of_tools()
         else:
             self._begin(response, _Kind.WRITTEN if text_only else _Kind.SCRIPTED)
         if thought is not None:
@@ -127,7 +137,12 @@ class Responses:
             "conversation_already_has_active_response",
         )
 
-    def _thought_for(self, response: Response, asked: RealtimeResponseCreateParams) -> Think | None:
+    def _thought_for(
+        self,
+        response: Response,
+        asked: RealtimeResponseCreateParams,
+        tools: tuple[ToolSpec, ...],
+    ) -> Think | None:
         """What to ask the LLM; None where the voice answers by itself: to what it has heard."""
         last = self._items.last
         spoken_to = isinstance(last, RealtimeConversationItemUserMessage) and any(
@@ -136,11 +151,6 @@ class Responses:
         by_itself = response.in_band and asked.instructions is None and asked.input is None
         if by_itself and (spoken_to or (last is None and not self._settings.instructions)):
             return None
-        tools = (
-            self._settings.tools
-            if asked.tools is None
-            else tool_specs(asked.tools) if asked.tool_choice != "none" else ()
-        )  # fmt: skip
         heard = self._items.messages() if asked.input is None else messages_of(asked.input)
         return Think(response, self._with_instructions(heard, asked.instructions), tools)
 
@@ -160,12 +170,12 @@ class Responses:
         """Cancel as a client asks. Raises RealtimeProtocolError."""
         beside = self._beside.pop(event.response_id or "", None)
         if beside is not None:
-            return list(beside.done("cancelled", reason="client_cancelled"))
+            return [*beside.done("cancelled", reason="client_cancelled"), StopThinking()]
         if self._active is None or event.response_id not in (None, self._active.id):
             raise RealtimeProtocolError(
                 "Cancellation failed: no active response found.", "response_cancel_not_active"
             )
-        return self._end_active("client_cancelled")
+        return [*self._no_tools(), *self._end_active("client_cancelled")]
 
     def cut_off(self, item_id: str) -> list[Out]:
         """Cancel the response that is saying an item which the client cuts short."""
@@ -178,10 +188,10 @@ class Responses:
         detection = self._settings.turn_detection
         if detection is None or not detection.interrupt_response:
             return []
-        self._tool_thought = None
+        outs = self._no_tools()
         if self._kind is _Kind.WRITTEN:
-            return []
-        return self._end_active("turn_detected")
+            return outs
+        return outs + self._end_active("turn_detected")
 
     def encode_anew(self) -> None:
         """Begin to send sound in the format that was set."""
@@ -224,17 +234,31 @@ class Responses:
 
     def _think_of_tools(self) -> list[Out]:
         """Ask an LLM once words are known and to be answered, whichever comes later."""
-        detection = self._settings.turn_detection
+        known, detection = self._known, self._settings.turn_detection
         answers = detection is not None and detection.create_response
-        if self._known is None or not (answers or self._known == self._to_answer):
+        asked_for = known == self._to_answer
+        if known is None or not (answers or asked_for):
             return []
-        if not self._settings.tools:
+        tools = self._answer_tools if asked_for else self._settings.tools
+        if self._considered == (known, tools):
             return []
+        outs = self._no_tools()  # those of the session are not those of the answer
+        self._considered = known, tools
+        if not tools:
+            return outs
         # The agent may have begun to answer by itself: that is not to be gone on with.
-        messages = self._with_instructions(self._items.messages(up_to=self._known))
-        self._known = None
+        messages = self._with_instructions(self._items.messages(up_to=known))
         self._tool_thought = response = self._new()
-        return [Think(response, messages, self._settings.tools, tools_only=True)]
+        return [*outs, Think(response, messages, tools, tools_only=True)]
+
+    def _no_tools(self) -> list[Out]:
+        """Think no more about tools for what was said last."""
+        response, self._tool_thought = self._tool_thought, None
+        self._considered = None
+        if response is None:
+            return []
+        response.forgo()
+        return [StopThinking()]
 
     def _new(self) -> Response:
         return Response(self._conversation_id, self._items, text_only=self._settings.text_only)
@@ -248,8 +272,10 @@ class Responses:
         """The LLM wrote more of a text response."""
         return list(response.text(delta)) if self._alive(response) and response.text_only else []
 
-    def thought_calls(self, response: Response, calls: list[ToolCall]) -> list[Out]:
-        """The LLM calls tools of the client."""
+    def thought_calls(
+        self, response: Response, calls: list[ToolCall], tokens: tuple[int, int] = (0, 0)
+    ) -> list[Out]:
+        """The LLM calls tools of the client; ``tokens``: what it read and wrote for it."""
         if not calls:
             return []
         outs: list[Out] = []
@@ -265,6 +291,7 @@ class Responses:
                 outs += response.created()
         if not self._alive(response):
             return outs
+        response.text_tokens = tokens
         for call in calls:
             outs += response.call(call)
         return outs + self._finish() if beside_the_voice else outs
@@ -281,11 +308,16 @@ class Responses:
         self._thinking = False
         return [] if spoken and self._kind is _Kind.SCRIPTED else self._finish()
 
-    def thought_failed(self, response: Response, code: str, message: str) -> list[Out]:
-        """The LLM could not answer."""
+    def thought_failed(
+        self, response: Response, code: str, message: str, *, spoken: bool = False
+    ) -> list[Out]:
+        """The LLM could not answer; ``spoken``: the voice was given words and says no more."""
         if self._beside.pop(response.id, None) is not None:
             return list(response.done("failed", error=(code, message)))
-        return self._finish(error=(code, message)) if response is self._active else []
+        if response is not self._active:
+            return []
+        self._gated = self._gated or spoken
+        return [*self._finish(error=(code, message)), *([Hush()] if spoken else [])]
 
     # ---- the voice -----------------------------------------------------------------------
 
@@ -296,7 +328,8 @@ class Responses:
         ended = any(isinstance(e, SpeechEnded) and e.speaker == "agent" for e in heard.events)
         self._recent.append(heard)
         if self._gated:
-            self._gated = heard.agent_speaking and not began
+            wanted = self._active is not None and self._kind is _Kind.SCRIPTED and script.begun
+            self._gated = heard.agent_speaking and not (began or wanted)
             if self._gated:
                 return []
         if self._active is None:
@@ -333,9 +366,8 @@ class Responses:
 
     def _scripted_frame(self, heard: Heard, script: Script) -> list[Out]:
         if script is Script.LOST:
-            return self._finish(
-                error=("not_spoken", "The answer could not be begun within 8 s of its request.")
-            )
+            late = "not_spoken", "The answer could not be begun within 8 s of its request."
+            return [*self._finish(error=late), StopThinking()]
         if script in (Script.NONE, Script.WAITING):
             return []
         outs = self._sent(heard)

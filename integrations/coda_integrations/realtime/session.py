@@ -94,6 +94,12 @@ class RealtimeSession:
             Listen(self.settings.audio),
         ]
 
+    @property
+    def needs_words(self) -> bool:
+        """Whether the user's words are to be written down: for the client, or to call tools."""
+        settings = self.settings
+        return settings.transcribes or bool(settings.tools) or self.responses.own_tools
+
     # ---- the client --------------------------------------------------------------------
 
     def message(self, text: str | bytes) -> list[Out]:
@@ -187,6 +193,7 @@ class RealtimeSession:
         return self._item_told(event.item, before)
 
     def _truncate(self, event: ConversationItemTruncateEvent) -> list[Out]:
+        self.items.truncatable(event.item_id, event.audio_end_ms)  # what is refused ends nothing
         outs = self.responses.cut_off(event.item_id)
         self.items.truncate(event.item_id, event.audio_end_ms)
         outs.append(

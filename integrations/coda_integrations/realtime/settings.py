@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +13,7 @@ from openai.types.realtime import (
     SessionUpdateEvent,
 )
 from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVad, ServerVad
+from openai.types.realtime.realtime_response_create_params import RealtimeResponseCreateParams
 from pydantic import ValidationError
 
 from coda_integrations.realtime.codec import RealtimeProtocolError
@@ -130,6 +131,17 @@ class SessionSettings:
             return ()
         return tuple(tool_spec(tool) for tool in self._request.tools or ())
 
+    def tools_for(self, asked: RealtimeResponseCreateParams) -> tuple[ToolSpec, ...]:
+        """The client's tools for one response, whose own settings go before the session's.
+
+        Raises RealtimeProtocolError.
+        """
+        choice = self._request.tool_choice if asked.tool_choice is None else asked.tool_choice
+        if choice == "none":
+            return ()
+        tools = self._request.tools if asked.tools is None else asked.tools
+        return tuple(tool_spec(tool) for tool in tools or ())
+
     @property
     def input_wire(self) -> WireFormat:
         """How the user's sound comes."""
@@ -196,11 +208,6 @@ def tool_spec(tool: RealtimeToolsConfigUnion | object) -> ToolSpec:
         if isinstance(parameters, dict)
         else {"type": "object", "properties": {}},
     )
-
-
-def tool_specs(tools: Sequence[object]) -> tuple[ToolSpec, ...]:
-    """Give several."""
-    return tuple(tool_spec(tool) for tool in tools)
 
 
 def _within(vad: ServerVad) -> tuple[int, float]:
