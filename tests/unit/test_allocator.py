@@ -38,3 +38,38 @@ def test_a_frames_memory_is_used_again_instead_of_being_fetched_from_the_kernel(
     }
     assert faults["leave"] > 20_000, "what the library does by itself: else this tells nothing"
     assert 10 * faults["keep"] < faults["leave"]
+
+
+STOCKS = """
+import ctypes, sys, threading
+from coda_voice.moshi.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+library = ctypes.CDLL(None)
+library.fopen.restype = ctypes.c_void_p
+together = threading.Barrier(9)
+
+def hold():
+    held = [bytes(2_000) for _ in range(100)]
+    together.wait()
+    together.wait()
+
+threads = [threading.Thread(target=hold) for _ in range(8)]
+[thread.start() for thread in threads]
+together.wait()
+file = ctypes.c_void_p(library.fopen(sys.argv[2].encode(), b"w"))
+library.malloc_info(0, file)
+library.fclose(file)
+together.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc's allocator that is set")
+def test_what_one_thread_freed_another_can_use(tmp_path):
+    stocks = {}
+    for how in ("keep", "leave"):
+        told = tmp_path / how
+        subprocess.run([sys.executable, "-c", STOCKS, how, str(told)], check=True)
+        stocks[how] = told.read_text().count("<heap nr=")
+    assert stocks["leave"] > 4, "what the library does by itself: else this tells nothing"
+    assert stocks["keep"] <= 2
