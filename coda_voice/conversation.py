@@ -88,6 +88,8 @@ class Conversation:
         self._next_frame = 0
         self._voiced = False
         self._dropped_in = self._dropped_out = 0
+        self.never_offered = 0
+        """Frames of the user's that a server had to give up before this could take them."""
         self._said: deque[tuple[int, Turn]] = deque(maxlen=16)
         """The agent's stretches of speech whose last words may still come, until which frame."""
 
@@ -150,7 +152,7 @@ class Conversation:
                     time=self.seconds,
                     reason=self.ended or "ended",
                     frames=self._next_frame,
-                    frames_dropped=self.dropped_frames,
+                    frames_dropped=self.dropped_frames + self.never_offered,
                 )
             )
             self._over.set()

@@ -24,15 +24,16 @@ async def converse(questions: list[Path], checkpoint: str, save: Path | None) ->
         "moshi": {"checkpoint": checkpoint, "slots": 1, "seed": 5},
         "logging": {"level": "warning"},
     }
+    asked = [(question.name, question.read_bytes()) for question in questions]
     print(f"loading {checkpoint} …")
     async with VoiceManager(config) as manager:
         status = await manager.get_system_status()
         print(f"ready on {status.device}, one conversation at a time\n")
         conversation = await manager.start_conversation(user_id="example")
-        for number, question in enumerate(questions):
-            response = await manager.process_voice_input(conversation, question.read_bytes())
+        for number, (name, sound) in enumerate(asked):
+            response = await manager.process_voice_input(conversation, sound)
             latency = response.turn_latency_ms
-            print(f"you    {question.name}")
+            print(f"you    {name}")
             print(f"agent  {response.text_content or '(says nothing)'}")
             print(
                 f"       {response.duration_ms / 1000:.1f} s of audio, "

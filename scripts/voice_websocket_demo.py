@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from coda_voice.audio import files
 from coda_voice.config import VoiceConfig
+from coda_voice.errors import VoiceProcessingError
 from coda_voice.server.app import create_app
 from coda_voice.server.run import serve
 
@@ -95,7 +96,7 @@ async def run(url: str | None, pcm: bytes, seconds_after: float) -> bytes:
             await server
 
 
-def main() -> None:
+def main() -> int:
     """Read the arguments, talk, write what the agent said."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url", nargs="?", help="ws://… or wss://…; none starts a server")
@@ -103,13 +104,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("conversation.wav"))
     parser.add_argument("--seconds-after", type=float, default=4.0)
     given = parser.parse_args()
-    samples = files.read(given.file).at(24_000)
-    pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
-    heard = asyncio.run(run(given.url, pcm, given.seconds_after))
+    try:
+        samples = files.read(given.file).at(24_000)
+        pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+        heard = asyncio.run(run(given.url, pcm, given.seconds_after))
+    except VoiceProcessingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (OSError, websockets.WebSocketException) as error:
+        print(f"{given.url} cannot be talked to: {error}", file=sys.stderr)
+        return 2
     agent = np.frombuffer(heard, "<i2").astype(np.float32) / 32768
     given.out.write_bytes(files.wav_bytes(agent, 24_000))
     print(f"{len(agent) / 24_000:.1f} s of the agent in {given.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -27,6 +27,7 @@ from coda_voice.cli import options
 from coda_voice.cli.record import Record
 from coda_voice.cli.screen import open_screen
 from coda_voice.cli.script import Script, ScriptedUser, load_script
+from coda_voice.cli.thoughts import failures
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
 
 if TYPE_CHECKING:
@@ -294,6 +295,7 @@ def summarise(console: Console, held: Held, spoken: float, paths: list[Path]) ->
         ),
         ("answers", record.answers()),
         ("thought", record.thinking()),
+        *(("failed", why) for why in failures(record.events)),
         (
             "speed",
             f"{held.model_ms:.1f} ms for each 80 ms (real-time factor "

@@ -266,7 +266,14 @@ def _machine_table(report: Report) -> Table:
 
 
 def _checkpoint_table(report: Report) -> Table:
-    table = Table("", "checkpoint", "conversations", "on disk", "why", box=None, padding=(0, 2))
+    table = Table("", box=None, padding=(0, 1))
+    # A name is for copying: the other columns give way, and one of nothing but "–" has no room.
+    table.add_column("checkpoint", no_wrap=True)
+    counted = any(found.conversations for found in report.checkpoints)
+    if counted:
+        table.add_column("conversations")
+    table.add_column("on disk")
+    table.add_column("why")
     for found in report.checkpoints:
         mark = "[green]yes[/]" if found.runs else "[dim]no[/]"
         count = "–" if found.conversations in (None, 0) else str(found.conversations)
@@ -275,7 +282,7 @@ def _checkpoint_table(report: Report) -> Table:
         size = "here" if found.here else f"{found.download_gb:.1f} GB to fetch"
         if found.gated and not found.here:
             size += ", licence"
-        table.add_row(mark, found.name, count, size, found.reason)
+        table.add_row(mark, found.name, *([count] if counted else []), size, found.reason)
     return table
 
 

@@ -25,7 +25,8 @@ def list_all() -> None:
     """Show the characters known by name."""
     from coda_memory.personality import list_characters, load_character
 
-    table = Table("name", "role", "file")
+    table = Table("name", "role")
+    table.add_column("file", overflow="fold")  # a path that is cut off is of no use
     for name, path in list_characters().items():
         table.add_row(name, load_character(path).role, str(path))
     Console().print(table)

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from coda_voice.audio.vad import VoiceActivityDetector
 from coda_voice.cli.script import Said
+from coda_voice.cli.thoughts import answered, count, end_of_turn, turns_by_llm, who_was_asked
 from coda_voice.events import (
     AnswerLatency,
     BargeIn,
@@ -123,8 +124,8 @@ class Record:
             case ToolEnded():
                 shown = f"{event.tool}: {event.outcome}, {event.milliseconds:.0f} ms"
             case ReasoningEnded() if event.outcome != "interrupted":
-                brain = "offline brain" if event.offline else event.llm
-                shown = f"{brain}: {event.outcome}" + (f" ({event.code})" if event.code else "")
+                asked = who_was_asked(self.events).get(event.generation, answered(event))
+                shown = end_of_turn(event, asked)
             case ScriptEnded() if event.heard or event.outcome != "cancelled":
                 shown = f'has it say "{event.heard}" ({event.outcome})'
             case _:
@@ -177,16 +178,13 @@ class Record:
 
     def thinking(self) -> str:
         """Say how much was thought, and how fast it was heard."""
-        asked = sum(isinstance(e, ReasoningEnded) for e in self.events)
-        if not asked:
+        turns = turns_by_llm(self.events)
+        if not turns:
             return "nothing: Moshi was alone"
-        offline = any(isinstance(e, ReasoningEnded) and e.offline for e in self.events)
         seconds = [event.seconds for event in self.answers_timed if event.kind == "answer"]
         timed = f", first word after {statistics.median(seconds):.2f} s (median)" if seconds else ""
-        return (
-            f"{asked} turns went to the {'offline brain' if offline else 'LLM'}, "
-            f"{self.tools} tools were used{timed}"
-        )
+        used = f"{count(self.tools, 'tool')} {'was' if self.tools == 1 else 'were'} used"
+        return f"{turns}; {used}{timed}"
 
     @property
     def agent_turns(self) -> int:

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -54,6 +54,10 @@ def run(
         Path, typer.Option("--output", "-o", metavar="OUT.wav", help="Where the agent goes.")
     ],
     prompt: options.PromptText = None,
+    silence: Annotated[
+        float,
+        typer.Option("--silence", min=0, max=600, help="Seconds added to IN, for the answer."),
+    ] = 0.0,
     seed: options.Seed = None,
     checkpoint: options.Checkpoint = None,
     device: options.Device = None,
@@ -61,8 +65,9 @@ def run(
 ) -> None:
     """Answer a recording: OUT.wav is as long as IN and aligned with it in time.
 
-    Beside it, OUT.json holds the agent's words with their times. The same seed (1, unless
-    another is given) gives the same output.
+    An answer that is not over when IN ends is cut off, unless --silence leaves it room. Beside
+    OUT.wav, OUT.json holds the agent's words with their times. The same seed (1, unless another
+    is given) gives the same output.
     """
     console = Console(highlight=False)
     with options.ending_in_peace(console, "Stopped; nothing was written."):
@@ -77,6 +82,8 @@ def run(
             "moshi__prompt": prompt,
         }
         heard = read(source, config)
+        added = round(silence * heard.sample_rate)
+        heard = replace(heard, pcm=np.pad(heard.pcm, (0, added)))
         for note in heard.mended:
             Console(stderr=True, highlight=False).print(escape(f"{source.name}: {note}"))
         settings = options.load_config(
@@ -187,3 +194,14 @@ def _summarise(console: Console, answered: Answered, output: Path) -> None:
         f"{escape(str(output))}, {escape(str(output.with_suffix('.json')))}",
         soft_wrap=True,
     )
+    if _cut_off(record):
+        console.print(
+            "The recording ended before the answer did; --silence 3 adds three seconds for it.",
+            soft_wrap=True,
+        )
+
+
+def _cut_off(record: Record) -> bool:
+    """Say whether the agent was still speaking, or had not begun to, when the recording ended."""
+    spoken = [line for line in record.lines() if line.speaker == "agent"]
+    return not spoken or spoken[-1].end is None

@@ -224,6 +224,7 @@ class Session:
             self.recorder.user(pcm)
 
     def _unheard(self, frames: int) -> None:
+        self.conversation.never_offered += frames
         self.lost("input", frames)
         self.outbox.put(Dropped("input", frames))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, TimeoutError
+from playwright.sync_api import Browser, TimeoutError, WebSocketRoute
 
 from tests.conftest import Spoken
 from tests.e2e.browser import PageUser, browser
@@ -347,6 +348,46 @@ def test_keyboard_alone_is_enough(chromium: Browser, server: RunningServer):
         assert page.get_attribute("html", "data-theme") == "light"
         page.keyboard.press("s")
         page.wait_for_selector("html[data-state=idle]")
+    somebody_left(server)
+
+
+def test_buttons_keep_their_icons_when_the_server_has_no_time_for_them(
+    chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as somebody:
+        page = somebody.page
+        page.wait_for_load_state("networkidle")
+        page.route("**/icons.svg", lambda route: route.abort())
+        width = "icon => icon.getBBox().width"
+        for key, icon in ("d", "#theme-icon"), ("s", "#talk-icon"), ("m", "#mute-icon"):
+            page.keyboard.press(key)
+            if key == "s":
+                page.wait_for_selector("html[data-state=live]")
+            assert page.eval_on_selector(icon, width) > 5, f"{icon} is blank"
+        somebody.end()
+    somebody_left(server)
+
+
+def test_a_server_that_does_not_keep_up_is_said_to_be_once_with_all_that_was_lost(
+    chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as somebody:
+        page = somebody.page
+        between: list[WebSocketRoute] = []
+
+        def join(socket: WebSocketRoute) -> None:
+            socket.connect_to_server()
+            between.append(socket)
+
+        page.route_web_socket("**/v1/stream*", join)
+        somebody.begin()
+        for where in "input", "input", "output":
+            lost = {"type": "status", "status": "dropped", "where": where, "frames": 25}
+            between[0].send(json.dumps(lost))
+        page.wait_for_selector(".thought.note >> text=it has not heard 4.0 s of you")
+        page.wait_for_selector(".thought.note >> text=2.0 s of Coda's sound were left out")
+        assert page.locator(".thought", has_text="does not keep up").count() == 1
+        somebody.end()
     somebody_left(server)
 
 

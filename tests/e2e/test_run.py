@@ -137,6 +137,24 @@ def test_what_is_no_audio_is_refused_in_words(
     assert not (tmp_path / "out.wav").exists()
 
 
+def test_silence_after_the_recording_leaves_the_answer_room_and_without_it_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    asked = DATA / "what_is_your_name.flac"
+    assert run(asked, "-o", tmp_path / "short.wav", "--prompt", PROMPT) == 0
+    said = capsys.readouterr().out
+    assert "my name is nova" not in said
+    assert "--silence 3" in said
+    words = ("--prompt", PROMPT, "--silence", "3")
+    assert run(asked, "-o", tmp_path / "long.wav", *words) == 0
+    said = capsys.readouterr().out
+    assert "agent: my name is nova" in said
+    assert "--silence" not in said
+    length, rate = soundfile.info(asked).frames, soundfile.info(asked).samplerate
+    assert soundfile.info(tmp_path / "short.wav").frames == length
+    assert soundfile.info(tmp_path / "long.wav").frames == length + 3 * rate
+
+
 def test_an_output_that_is_no_wav_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(DATA / "hello.flac", "-o", tmp_path / "out.mp3") == 2
     assert "let it end in .wav" in capsys.readouterr().err

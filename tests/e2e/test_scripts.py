@@ -42,6 +42,27 @@ def test_a_script_runs_and_tells_what_it_did(script: str, tells: str, tmp_path: 
     assert tells in run(script, folder=tmp_path).lower()
 
 
+@pytest.mark.parametrize(
+    ("words", "tells"),
+    [
+        (["voice_websocket_demo.py", "ws://127.0.0.1:9"], "ws://127.0.0.1:9 cannot be talked to"),
+        (["voice_websocket_demo.py", "127.0.0.1:9"], "127.0.0.1:9 cannot be talked to"),
+        (["voice_websocket_demo.py", "--file", "none.wav"], "none.wav cannot be read"),
+        (["voice_conversation_example.py", "none.wav"], "none.wav"),
+        (["voice_conversation_example.py", "."], "'.'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line_before_anything_is_loaded(
+    words: list[str], tells: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / words[0], *words[1:]],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert tells in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_a_live_stream_is_answered_while_it_goes_on(tmp_path: Path) -> None:
     assert run("streaming_voice_example.py", folder=tmp_path).strip()
 

@@ -279,7 +279,7 @@ async def test_when_all_slots_are_taken(server: RunningServer):
 
 
 async def test_too_much_audio_is_dropped_and_told_then_refused(server: RunningServer):
-    async with stream(server) as client:
+    async with stream(server, "?events=true") as client:
         await client.ready()
         for _ in range(60):
             await client.socket.send(bytes(24_000 * 2))  # a second of audio, sixty times at once
@@ -288,6 +288,9 @@ async def test_too_much_audio_is_dropped_and_told_then_refused(server: RunningSe
         assert client.told("error")[-1]["code"] == "too_much_audio"
         dropped = sum(m["frames"] for m in client.told("status") if m["status"] == "dropped")
         assert dropped > 300
+    ended = client.told("event")[-1]["event"]
+    assert ended["type"] == "conversation_ended"
+    assert ended["frames_dropped"] == dropped, "the log says what the client heard"
 
 
 async def test_idle_and_overlong_connections_end(server: RunningServer):

@@ -57,6 +57,20 @@ def test_the_table_of_this_machine_shows_what_runs():
         assert word in result.stdout
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_checkpoint_can_be_told_from_the_others_on_a_terminal(width: int):
+    out = StringIO()
+    report = examine(machine())
+    show(report, Console(file=out, width=width))
+    shown = out.getvalue().split()
+    assert [c.name for c in report.checkpoints if c.name not in shown] == []
+    assert "…" not in out.getvalue()
+    heads = next(line.split() for line in out.getvalue().splitlines() if " why " in f"{line} ")
+    assert heads == ["checkpoint", "on", "disk", "why"], (
+        "none of them has a number of conversations"
+    )
+
+
 def test_a_big_gpu_carries_many_conversations_and_the_largest_llm():
     report = examine(machine(H200))
     moshi = next(c for c in report.checkpoints if c.name == MOSHI)

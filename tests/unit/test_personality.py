@@ -346,3 +346,12 @@ def test_the_command_shows_adapts_explains_and_resets(tmp_path):
     assert "Be brief" in run("show", "--prompt")
     run("reset")
     assert "own" in run("explain")
+
+
+def test_the_list_of_characters_cuts_off_no_path_on_a_narrow_terminal():
+    shown = CliRunner().invoke(
+        command_line("personality"), ["personality", "list"], env={"COLUMNS": "80"}
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "nova" in shown.stdout
+    assert "…" not in shown.stdout

@@ -222,8 +222,12 @@ export class Controls {
   }
 }
 
+// All of a button's icons are there from the start: a new href would be fetched, and be blank for as
+// long as the server is busy, or for good once it is gone.
 function useIcon(id, name) {
-  byId(id).setAttribute("href", `/page/icons.svg#${name}`);
+  for (const icon of byId(id).children) {
+    icon.setAttribute("display", icon.getAttribute("href").endsWith(`#${name}`) ? "inline" : "none");
+  }
 }
 
 function fillDevices(id, devices, chosen) {

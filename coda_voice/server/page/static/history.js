@@ -7,6 +7,7 @@ const TURNS = 400;
 const THOUGHTS = 300;
 const LATENCIES = 200;
 const KEPT = "coda.history";
+const FRAME_SECONDS = 0.08;
 const PAUSE = 1.6; // seconds of silence that end the agent's paragraph
 
 /** One stretch of one side's words; `words` are of the agent, `text` is the user's. */
@@ -44,6 +45,18 @@ export class History extends EventTarget {
     if (message.type === "transcript") this.#transcript(message);
     else if (message.type === "speech") this.#speech(message);
     else if (message.type === "event") this.#event(message.event);
+    else if (message.type === "status" && message.status === "dropped") this.#lost(message);
+  }
+
+  /** A server that does not keep up tells each frame that it lost: one note counts them. */
+  #lost({ where, frames }) {
+    const before = this.thoughts.findLast((t) => t.lost?.where === where);
+    const note = before ?? { kind: "note", generation: 0, lost: { where, frames: 0 } };
+    note.lost.frames += frames;
+    const seconds = `${(note.lost.frames * FRAME_SECONDS).toFixed(1)} s`;
+    note.text = where === "input" ? `The server does not keep up: it has not heard ${seconds} of you.` : `The way here is too slow: ${seconds} of Coda's sound were left out.`;
+    if (before) this.#tell("thought", note);
+    else this.#add(note);
   }
 
   #transcript({ speaker, text, final, turn: number, start = this.now, end = start }) {
