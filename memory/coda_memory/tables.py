@@ -37,7 +37,7 @@ INFO = "coda_memory_info"
 OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
 OUTDATED = 32
-"""So many tables closed, or indices replaced, before LanceDB's caches are emptied."""
+"""So many times indices were replaced, before LanceDB's caches are emptied."""
 LOCK_TIMEOUT = 20.0
 INFO_ATTEMPTS = 5
 CONFLICTS = 5
@@ -331,10 +331,10 @@ class Tables:
             self._open.clear()
 
     def outdated(self) -> None:
-        """An index was replaced, or a table closed. Now and then, begin with empty caches.
+        """A table's indices were replaced. Now and then, begin with empty caches.
 
-        LanceDB keeps the indices of old versions, and an open file for each, until its caches
-        are full: 6 GB, or no descriptor left, whichever comes first. Whoever reads at this moment
+        LanceDB keeps the indices of old versions, and open files of theirs, until its caches are
+        full: 6 GB, or no descriptor left, whichever comes first. Whoever reads at this moment
         goes on with what he has.
         """
         with self._opening:
@@ -350,11 +350,8 @@ class Tables:
         with self._opening:
             self._open[name] = table
             self._open.move_to_end(name)
-            closed = len(self._open) > OPEN_TABLES
-            if closed:
+            while len(self._open) > OPEN_TABLES:
                 self._open.popitem(last=False)
-        if closed:
-            self.outdated()
 
     def _is_there(self, name: str) -> bool:
         return self.local is not None and (self.local / f"{name}.lance").exists()
