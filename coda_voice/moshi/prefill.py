@@ -128,14 +128,20 @@ class Prefiller:
         return inputs
 
 
+MOST_PROMPTS = 64
+
+
 class PromptCache:
     """Prefilled states by prompt content, least recently used dropped first.
 
-    ``limit_bytes`` bounds the memory they hold on the model's device.
+    ``limit_bytes`` bounds the memory they hold on the model's device, ``most`` their number: what
+    is remembered of users makes a prompt of its own for each, and that of a small model takes
+    long to fill the memory it may have.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, most: int = MOST_PROMPTS) -> None:
         self._limit = limit_bytes
+        self._most = most
         self._states: OrderedDict[str, RowState] = OrderedDict()
         self._bytes = 0
         self.hits = 0
@@ -157,6 +163,6 @@ class PromptCache:
             return
         self._states[key] = state
         self._bytes += state.nbytes
-        while self._bytes > self._limit:
+        while self._bytes > self._limit or len(self._states) > self._most:
             _, old = self._states.popitem(last=False)
             self._bytes -= old.nbytes

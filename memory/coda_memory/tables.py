@@ -36,7 +36,7 @@ FORMAT = "1"
 INFO = "coda_memory_info"
 OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
-OUTDATED = 32
+OUTDATED = 12
 """So many times indices were replaced, before LanceDB's caches are emptied."""
 LOCK_TIMEOUT = 20.0
 INFO_ATTEMPTS = 5
