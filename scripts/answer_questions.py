@@ -46,10 +46,10 @@ def main() -> None:
         show("What the transcriber understands, at 24 kHz and over a telephone line", [band])
         stopped = asyncio.run(
             questions.interruptions(
-                engine, by_name["what_is_your_name"][0], by_name["stop"][0], given.rounds
+                engine, by_name["hello"][0], by_name["stop"][0], given.rounds
             )
         )
-        show('Asked "what is your name", interrupted by "stop"', [stopped])
+        show('Greeted with "hello", interrupted by "stop"', [stopped])
         results.update(telephone_band=band, interruptions=stopped)
     if not given.skip_memory:
         memory = questions.memory_per_conversation()

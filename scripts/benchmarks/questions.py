@@ -30,7 +30,7 @@ SOON_SECONDS = 0.5
 """An agent that is silent by then has let itself be interrupted."""
 ANSWER_FRAMES = 75
 """So long an answer is waited for."""
-SPEAKING_FRAMES = 6
+SPEAKING_FRAMES = 2
 """So long it speaks before it is interrupted."""
 REST_FRAMES = 25
 MIB = 2**20
@@ -69,7 +69,7 @@ def telephone_band(
 
 
 async def interruptions(engine: Engine, question: Pcm, stop: Pcm, rounds: int) -> dict[str, object]:
-    """Ask, let it speak half a second, say "stop": how soon it is silent, how soon it answers."""
+    """Ask, let it speak for a moment, say "stop": how soon it is silent, how soon it answers."""
     answers: list[float] = []
     silences: list[float | None] = []
     spoke = 0
