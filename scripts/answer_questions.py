@@ -45,9 +45,7 @@ def main() -> None:
         band = questions.telephone_band(engine, spoken)
         show("What the transcriber understands, at 24 kHz and over a telephone line", [band])
         stopped = asyncio.run(
-            questions.interruptions(
-                engine, by_name["hello"][0], by_name["stop"][0], given.rounds
-            )
+            questions.interruptions(engine, by_name["hello"][0], by_name["stop"][0], given.rounds)
         )
         show('Greeted with "hello", interrupted by "stop"', [stopped])
         results.update(telephone_band=band, interruptions=stopped)

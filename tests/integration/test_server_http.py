@@ -136,7 +136,13 @@ async def test_mode_and_limits_change_while_it_runs(server: RunningServer):
         assert (await client.until("status", status="mode"))["mode"] == "adaptive"
         assert (await client.until("error"))["code"] == "idle", "at once, for all"
         await client.closed()
-        for wrong in ({"server": {"port": 1}}, {"server": {"waiting": -1}}, {"mode": "loud"}):
+        for wrong in (
+            {"server": {"port": 1}},
+            {"server": {"waiting": -1}},
+            {"server": {"wait_seconds": True}},
+            {"server": {"wait_seconds": "60"}},
+            {"mode": "loud"},
+        ):
             assert (await http.patch("/v1/config", json=wrong)).status_code == 422
         back = {
             "mode": before["mode"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from coda_voice.config.model import Voicing
 from coda_voice.hybrid.attendant import Mode
@@ -38,6 +38,14 @@ class Limits(BaseModel):
     messages_per_second: Annotated[int, Field(ge=10, le=100_000)] | None = None
     connections_per_address: Annotated[int, Field(ge=1, le=100_000)] | None = None
     connects_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        """Refuse what the types would make a number of: ``true`` is no second, "5" is a text."""
+        if isinstance(value, (bool, str)):
+            raise ValueError("must be a number")
+        return value
 
 
 class Hybrid(BaseModel):
