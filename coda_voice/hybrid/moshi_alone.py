@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 BEGINS_WITHIN = 16
 """Frames: Moshi begins to answer 6 to 9 frames after the user, or not at all."""
@@ -31,14 +31,13 @@ class MoshiAlone:
         self._quiet = self._since_word = 0
         self._speaking = False
 
-    def heard(self, words: Iterable[str], *, user: bool, moshi: bool) -> None:
+    def heard(self, words: Sequence[str], *, user: bool, moshi: bool) -> None:
         """Note the words of a frame, and whose voice is in it."""
         self._quiet = 0 if user else self._quiet + 1
         if user:
             self._words.clear()
-        before = len(self._words)
         self._words.extend(words)
-        self._since_word = self._since_word + 1 if len(self._words) == before else 0
+        self._since_word = 0 if words else self._since_word + 1
         self._speaking = moshi
 
     @property

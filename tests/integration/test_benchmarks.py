@@ -100,7 +100,8 @@ async def test_the_open_questions_are_answered_by_counting(engine: Engine) -> No
     assert band["words"] == 1 and band["recordings"] == 1
     assert 0 <= band["word_error_rate_wide"] <= 2
     stop = questions.recordings(DATA, {"stop": facts["stop"]})[0][0]
-    question = questions.recordings(DATA, {"name": facts["what_is_your_name"]})[0][0]
-    stopped = await questions.interruptions(engine, question, stop, rounds=1)
+    greeting = recordings[0][0]
+    stopped = await questions.interruptions(engine, greeting, stop, rounds=1)
     assert stopped["rounds"] == 1 and 0 <= stopped["answered"] <= 1
     assert stopped["interrupted_while_speaking"] <= stopped["answered"]
+    assert stopped["interrupted_while_speaking"] == 1, "else it tells nothing of interruptions"
