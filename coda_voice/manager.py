@@ -46,6 +46,7 @@ from coda_voice.models import (
     VoiceResponse,
     VoiceStreamChunk,
 )
+from coda_voice.moshi.allocator import share_freed_memory
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.figures import EngineStats
 from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
@@ -137,6 +138,7 @@ class VoiceManager(Answering):
                 )
             Ingest(audio_settings_of(self.config))  # settings that cannot be fail now
             self._prompt = await asyncio.to_thread(prompt_of, self.config)
+            share_freed_memory()  # before anything starts threads
             memories = MemorySetup(self.config, self.events)
             await memories.open()
             logs = Logs(self.config.logging)

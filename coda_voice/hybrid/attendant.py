@@ -100,6 +100,8 @@ class HybridAttendant(Attendant):
         """Frames without voice since the user's last, of those that were heard."""
         self._unsettled: UserText | None = None
         """The words of a turn that is not over, while they may still become more."""
+        self._will_ask = False
+        """Whether the words of the turn so far are the LLM's, and are not asked yet."""
         self._moshi_text = ""
 
     def begin(self, conversation: Conversation) -> None:
@@ -169,6 +171,14 @@ class HybridAttendant(Attendant):
             thinking.release()
 
     @property
+    def _answer_due(self) -> bool:
+        """Whether Moshi's own first word would be cut off: an answer waits, or is all but there."""
+        thinking, at_once = self._thinking, self._reasoner.answers_at_once
+        if thinking is None:
+            return self._will_ask and at_once
+        return not (thinking.begun or thinking.over) and (thinking.answer_waits or at_once)
+
+    @property
     def _seems_done(self) -> bool:
         """Whether the user has been silent for long enough to be answered."""
         return self.voice.speaker.quiet >= (DONE_FRAMES_SURE if self._sure else DONE_FRAMES)
@@ -176,14 +186,14 @@ class HybridAttendant(Attendant):
     def turn_began(self, generation: int) -> None:
         """Begin to collect a turn; the last one's answer goes on until it is interrupted."""
         self._generation = generation
-        self._unsettled = None
+        self._unsettled, self._will_ask = None, False
         self._restarts.reset()
         self._timer.user_end = None
 
     def interrupted(self) -> None:
         """Think no more about what was asked."""
         self._unanswered.forget()
-        self._unsettled = None
+        self._unsettled, self._will_ask = None, False
         self._reasoner.forget_question()
         self._drop_thinking()
 
@@ -214,6 +224,7 @@ class HybridAttendant(Attendant):
         self.conversation.publish(
             decision.event(self.conversation.id, text, not said.final, said.time, said.generation)
         )
+        self._will_ask = decision.target == "llm" and not said.final
         if decision.target == "stop":
             self._unanswered.forget()
             self._reasoner.forget_question()
@@ -363,6 +374,7 @@ class HybridAttendant(Attendant):
             thinking.pass_on()
             thinking.note_heard()
             self._settle()
+        self.voice.speaker.expect_answer(self._answer_due)
         self._quiet = 0 if voiced else self._quiet + 1
         if self._quiet == SETTLED_FRAMES and self.settings.presume:
             self._settle_words()

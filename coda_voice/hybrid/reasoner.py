@@ -129,6 +129,12 @@ class Reasoner:
         """Whether a turn is being thought about."""
         return self._current is not None and not self._current[0].done()
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether who thinks, or would, is the offline brain, which needs no time for it."""
+        client = self._current[1].client if self._current is not None and self.thinking else None
+        return (client or self._client).offline
+
     def interrupt(self, generation: int) -> None:
         """Make everything before ``generation`` stale, at once.
 

@@ -54,8 +54,12 @@ class TurnUnderWay:
 
     @property
     def answer_waits(self) -> bool:
-        """Whether an answer is held back, and not only a filler or an apology."""
-        return any(sentence.kind not in ("filler", "apology") for sentence in self._held)
+        """Whether an answer is held back or about to begin, not only a filler or an apology."""
+        spoken = self.spoken
+        begins = spoken is not None and spoken.answer_from == 0 and not self.begun
+        return (begins and not self.over) or any(
+            sentence.kind not in ("filler", "apology") for sentence in self._held
+        )
 
     @property
     def over(self) -> bool:

@@ -7,10 +7,11 @@ may pause, where it samples EPAD or a word it gets the next word of the script, 
 length of a pause has an upper bound. A script begins politely, on a PAD or where the model
 would begin a word of its own, after the user has been quiet. One that answers the user begins
 sooner where the model, silent so far, takes the turn: its sense of whose turn it is holds for
-the script, too, whose words come in place of its own. A script yields when the user speaks
-over it; one that came too late is not begun; a newer one replaces one that has not begun. A
-model that will not pause is made to, after a while. Which words were said, and in which frame,
-is kept exactly: what the user heard is decided from that.
+the script, too, whose words come in place of its own. Where an answer is due at any moment the
+model's first word is held back a few frames for it: begun, it would be cut short. A script
+yields when the user speaks over it; one that came too late is not begun; a newer one replaces
+one that has not begun. A model that will not pause is made to, after a while. Which words were
+said, and in which frame, is kept exactly: what the user heard is decided from that.
 
 Forced silence in the monologue does not silence the sound, so the speaker also says when the
 voice is to be muted: after an interruption until the user is done, and, where only scripts
@@ -43,6 +44,8 @@ class Manners:
     """The user's silence before a script begins."""
     quiet_at_onset: int = 2
     """The user's silence before one begins in place of the model's own first word."""
+    hold_back: int = 4
+    """So long the model's own first word waits for an answer that is due at any moment."""
     patience: int | None = None
     """So long a script waits for a pause of the model, the user being quiet; then it makes
     one. None: as long as it takes."""
@@ -162,6 +165,8 @@ class Speaker:
         self._interrupted = False
         self._only_scripts = False
         self._tail = self._making_room = self._made_to_wait = 0
+        self._answer_due = self._held_back = False
+        self._hold_back = 0
 
     # -- scripts -----------------------------------------------------------------------------
 
@@ -240,6 +245,13 @@ class Speaker:
             self._only_scripts = only
             self._set_mute()
 
+    def expect_answer(self, due: bool) -> None:
+        """Learn whether an answer is due at any moment: the model's own lead waits for it."""
+        with self._lock:
+            if due and not self._answer_due:
+                self._hold_back = self.manners.hold_back
+            self._answer_due = due
+
     @property
     def voiced(self) -> int:
         """In how many of the last six frames the user's voice was."""
@@ -297,9 +309,11 @@ class Speaker:
         """Give the token to say where the model sampled ``sampled``."""
         with self._lock:
             self._step += 1
+            self._held_back = False
             token = self._choose(sampled)
             self._onset = self._model_silent and sampled == token == self._epad
-            self._model_pads = self._model_pads + 1 if sampled == self._pad else 0
+            if not self._held_back:
+                self._model_pads = self._model_pads + 1 if sampled == self._pad else 0
             self._set_mute()
             return token
 
@@ -320,6 +334,11 @@ class Speaker:
         """Say nothing while the last script's last word sounds; then what the model says."""
         if self._tail:
             self._tail -= 1
+            return self._pad
+        waits = self._answer_due and self._hold_back > 0 and not self._onset
+        if waits and self._takes_turn(sampled):
+            self._hold_back -= 1
+            self._held_back = True
             return self._pad
         return sampled
 

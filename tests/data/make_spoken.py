@@ -36,6 +36,7 @@ UTTERANCES = [
         "remember that i like swimming, and then tell me, what is the weather like in london, "
         "and what time is it in tokyo",
     ),
+    ("timer", "espeak-en-us+f5", "set a timer for two seconds"),
     ("agent_answer", "slt", "my name is coda, nice to meet you, what can i do for you today"),
 ]
 

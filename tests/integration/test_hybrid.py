@@ -477,6 +477,19 @@ async def test_the_offline_brain_does_not_wait_for_the_end_of_the_turn(engine, s
     assert started.time == final.time, "where thinking ahead is switched off, it waits"
 
 
+async def test_moshis_lead_is_not_cut_short_by_an_answer_that_is_all_but_there(
+    engine, spoken: Spoken
+):
+    """A tool waits for the end of the turn, and Moshi would begin just before: "one - a timer"."""
+    async with VoiceManager({**OFFLINE, "mode": "adaptive"}, engine=engine) as manager:
+        events: list[Any] = []
+        manager.events.listen(events.append)
+        talk = await manager.start_conversation()
+        await manager.process_voice_input(talk, spoken.bytes("timer"))
+    said = [e.text for e in events if isinstance(e, WordSpoken) and e.speaker == "agent"]
+    assert said[:3] == ["a", "timer", "for"]
+
+
 @pytest.mark.parametrize("there", [True, False])
 async def test_what_wants_thought_is_asked_of_the_larger_model(engine, there: bool):
     def answer(request: dict[str, Any]) -> list[Any] | int:

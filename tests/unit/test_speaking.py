@@ -328,3 +328,50 @@ def test_the_last_word_counts_if_it_had_time_to_sound(later: int, heard: list[st
     run(speaker, later)
     speaker.hush()
     assert script.heard() == heard
+
+
+def lead(step: int) -> int:
+    """A model that has been silent and says a word of its own from frame 12 on."""
+    if step < 12:
+        return PAD
+    return EPAD if step % 2 == 0 else 900
+
+
+def takes_the_turn_when_let(speaker: Speaker, frames: int) -> list[int]:
+    """A model that wants to begin in frame 12, and still wants to as long as it is not let."""
+    said: list[int] = []
+    for step in range(frames):
+        speaker.heard(False)
+        begun = EPAD in said
+        said.append(speaker.choose(PAD if step < 12 else 900 if begun else EPAD))
+    return said
+
+
+def test_the_models_lead_waits_for_an_answer_that_is_due(speaker: Speaker) -> None:
+    run(speaker, 12, pads)
+    speaker.expect_answer(True)
+    speaker.heard(False)
+    assert speaker.choose(EPAD) == PAD, "one frame later there is the answer"
+    script = speaker.say("seven", answers=True)
+    said = run(speaker, 8, lambda step: EPAD if step == 0 else PAD)
+    assert spell(said) == ["seven"]
+    assert said[:2] == [EPAD, encode("seven")[0]], "in place of the word that was held back"
+    assert script.state is ScriptState.DONE
+
+
+def test_the_lead_does_not_wait_for_ever(speaker: Speaker) -> None:
+    speaker.expect_answer(True)
+    said = takes_the_turn_when_let(speaker, 30)
+    assert said.index(EPAD) == 12 + speaker.manners.hold_back
+    assert said[said.index(EPAD) + 1] == 900
+
+
+def test_the_lead_waits_for_no_answer_that_is_far(speaker: Speaker) -> None:
+    assert takes_the_turn_when_let(speaker, 30).index(EPAD) == 12
+
+
+def test_a_lead_that_has_begun_goes_on(speaker: Speaker) -> None:
+    run(speaker, 13, lead)
+    speaker.expect_answer(True)
+    speaker.heard(False)
+    assert speaker.choose(900) == 900
