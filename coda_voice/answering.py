@@ -106,6 +106,13 @@ class Answering(HandedOver):
             self._hybrid = HybridSetup(self.config, self._tool_house, self.events.publish)
         return self._hybrid
 
+    async def llm_trouble(self) -> str | None:
+        """Say in a line why no LLM could answer just now and what to do; None where one could.
+
+        Nothing is asked in mode moshi_only. Raises ConfigurationError for an LLM that cannot be.
+        """
+        return None if self.mode == "moshi_only" else await self._hybrid_setup().llm_trouble()
+
     async def _hybrid_attendant(
         self, conversation: Conversation, voice: ScriptedVoice
     ) -> HybridAttendant:

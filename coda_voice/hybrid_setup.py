@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from coda_voice.config import VoiceConfig
 from coda_voice.config.model import Voicing
 from coda_voice.conversation import Conversation
-from coda_voice.errors import ConfigurationError
+from coda_voice.errors import ConfigurationError, LlmError
 from coda_voice.events import Event, ToolServerChanged
 from coda_voice.hybrid.answer import ReasonerSettings
 from coda_voice.hybrid.attendant import HybridAttendant, HybridSettings, Mode
@@ -25,6 +26,8 @@ from coda_voice.protocols import (
     ToolsWanted,
 )
 from coda_voice.scripted_voice import ScriptedVoice
+
+CHECK_SECONDS = 3.0
 
 
 class HybridSetup:
@@ -57,6 +60,22 @@ class HybridSetup:
         if llm.deep_model is None or llm.provider == "offline":
             return None
         return self._client_of(llm.deep_model)
+
+    async def llm_trouble(self) -> str | None:
+        """Say why the LLM could not be asked now, and who answers then; None where it could."""
+        llm = self._config.external_llm
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                for client in filter(None, (self.client, self.deep_client)):
+                    await client.check()
+        except TimeoutError:
+            trouble = f"{llm.provider} did not answer within {CHECK_SECONDS:g} s."
+        except LlmError as error:
+            trouble = error.message
+        else:
+            return None
+        rest = "answers what it can" if llm.fallback_enabled else "is switched off, too"
+        return f"{trouble} Until then the offline brain {rest}."
 
     def _client_of(self, model: str) -> LlmClient:
         llm = self._config.external_llm

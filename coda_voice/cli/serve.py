@@ -44,7 +44,17 @@ def serve(
         {"moshi__slots": None, "logging__level": "info"},
     )
     app = create_app(settings)
+    telling: set[asyncio.Task[None]] = set()
+
+    async def tell_of_the_llm() -> None:
+        if trouble := await app.state.front.manager.llm_trouble():
+            typer.echo(f"No LLM answers: {trouble}", err=True)
+
+    def listening(address: str) -> None:
+        typer.echo(f"Talk to it at {address} (Ctrl-C to stop).")
+        telling.add(asyncio.create_task(tell_of_the_llm()))
+
     try:
-        asyncio.run(run_server(app, lambda at: typer.echo(f"Talk to it at {at} (Ctrl-C to stop).")))
+        asyncio.run(run_server(app, listening))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

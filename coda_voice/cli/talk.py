@@ -99,6 +99,8 @@ async def _talk(
     async with manager:
         duplex = Duplex(settings.audio.sample_rate)
         with open_sound(duplex, microphone, speakers):
+            if trouble := await manager.llm_trouble():
+                console.print(f"No LLM answers: {escape(trouble)}", style="yellow")
             console.print("Speak; Ctrl-C ends the conversation.\n")
             await converse(manager, duplex, talk, console)
 

@@ -94,5 +94,8 @@ class LlmClient(Protocol):
     ) -> AsyncGenerator[Chunk, None]:
         """Give the answer as it comes, ending in StreamEnd. Raises LlmError."""
 
+    async def check(self) -> None:
+        """Ask the server whether it could answer. Raises LlmError, which says what to do."""
+
     async def close(self) -> None:
         """Close the connections."""

@@ -296,6 +296,9 @@ class OfflineBrain:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
 
+    async def check(self) -> None:
+        """It can always answer."""
+
     async def close(self) -> None:
         """Nothing is open."""
 

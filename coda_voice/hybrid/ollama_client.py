@@ -69,6 +69,16 @@ class OllamaClient:
         timeout = httpx.Timeout(None, connect=connect_timeout)
         self._client = ollama.AsyncClient(host, timeout=timeout)
 
+    async def check(self) -> None:
+        """Ask Ollama for the model's card; it is not loaded for that. Raises LlmError."""
+        try:
+            await self._client.show(self.model)
+        except ollama.ResponseError as error:
+            raise self._refusal(error) from error
+        except (ConnectionError, httpx.HTTPError) as error:
+            # The client words a refused connection anew, over several lines.
+            raise self._unreachable(error.__context__ or error) from error
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -91,11 +101,7 @@ class OllamaClient:
         except ollama.ResponseError as error:
             raise self._refusal(error) from error
         except httpx.ConnectError as error:
-            raise self._fault(
-                "unreachable",
-                f"cannot be reached ({error})",
-                "Start it with `ollama serve`, or set external_llm.endpoint.",
-            ) from error
+            raise self._unreachable(error) from error
         except httpx.TimeoutException as error:
             raise self._fault(
                 "unreachable", "did not take the connection in time", "Is it overloaded?"
@@ -164,6 +170,13 @@ class OllamaClient:
             )
         kind = "server_error" if status >= 500 else "refused"
         return self._fault(kind, f"answered {status}: {error.error:.300}", "Look into its log.")
+
+    def _unreachable(self, error: BaseException) -> LlmError:
+        return self._fault(
+            "unreachable",
+            f"cannot be reached ({error})",
+            "Start it with `ollama serve`, or set external_llm.endpoint.",
+        )
 
     def _fault(self, kind: str, what: str, hint: str) -> LlmError:
         return LlmError(f"Ollama {what}. {hint}".strip(), f"llm_{kind}", model=self.model)

@@ -62,6 +62,18 @@ class OpenAiClient:
             api_key=key, base_url=endpoint, timeout=timeout, max_retries=0
         )
 
+    async def check(self) -> None:
+        """Ask the server for its models. Raises LlmError; one that keeps no list may well answer.
+
+        The list is not searched: many serve their one model under any name.
+        """
+        try:
+            await self._client.models.list()
+        except openai.NotFoundError:
+            return
+        except openai.APIError as error:
+            raise self._fault_of(error) from error
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()

@@ -104,6 +104,20 @@ async def _say_one_after_another(client: StreamClient, acknowledged: set[str]) -
             acknowledged.update((event["text"], *event["facts"]))
 
 
+def test_a_server_without_an_llm_says_so_when_it_starts_and_serves_all_the_same():
+    llm = {
+        "CODA_VOICE__EXTERNAL_LLM__PROVIDER": "ollama",
+        "CODA_VOICE__EXTERNAL_LLM__ENDPOINT": "http://127.0.0.1:1",
+    }
+    with serving_process("--mode", "adaptive", **llm) as (server, url):
+        assert server.stderr is not None
+        told = server.stderr.readline()
+        health = httpx.get(url.replace("ws", "http", 1) + "/health", timeout=30).json()
+    assert "cannot be reached" in told and "ollama serve" in told
+    assert "offline brain answers what it can" in told
+    assert health["status"] == "ready"
+
+
 def test_a_server_that_cannot_be_is_one_clear_line():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -48,6 +48,8 @@ class LlmServer:
         *answers: list[Step] | int | Refusal | Callable[[dict[str, Any]], list[Step] | int],
     ) -> None:
         self.answers = list(answers)
+        self.models: set[str] | None = None
+        """Those it has; None: any."""
         self.requests: list[dict[str, Any]] = []
         self._serving: set[asyncio.Task[None] | None] = set()
         self._closing = asyncio.Event()
@@ -64,15 +66,21 @@ class LlmServer:
         self._serving.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = next(
+            lengths = [
                 int(line.split(":")[1])
                 for line in head.lower().splitlines()
                 if line.startswith("content-length")
-            )
-            self.requests.append(json.loads(await reader.readexactly(length)))
+            ]
+            body = await reader.readexactly(lengths[0]) if lengths else b"{}"
+            self.requests.append(json.loads(body))
             self.asked.set()
             answer: Any
-            if fault := template_fault(self.requests[-1]["messages"]):
+            if head.startswith("GET ") and "/models" in head:
+                answer = (200, {"object": "list", "data": []}) if "/v1/" in head else 404
+            elif "/api/show" in head:
+                known = self.models is None or self.requests[-1]["model"] in self.models
+                answer = (200, {"details": {}, "model_info": {}}) if known else 404
+            elif fault := template_fault(self.requests[-1]["messages"]):
                 answer = 400, {"error": {"message": fault} if "/v1/" in head else fault}
             else:
                 answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

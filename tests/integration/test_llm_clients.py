@@ -277,3 +277,31 @@ async def test_a_client_is_made_from_its_name(name, path):
 def test_a_name_that_names_no_client_is_refused(name):
     with pytest.raises(ConfigurationError, match="ollama/MODEL"):
         client_for(name)
+
+
+@pytest.mark.parametrize("kind", [OllamaClient, OpenAiClient])
+async def test_whether_a_server_could_answer_can_be_asked_without_asking_it_anything(kind):
+    path = "/v1" if kind is OpenAiClient else ""
+    async with LlmServer() as server:
+        async with closing(kind("qwen3:8b", server.url + path)) as client:
+            await client.check()
+        assert all("messages" not in request for request in server.requests)
+    async with closing(kind("qwen3:8b", server.url + path)) as client:
+        with pytest.raises(LlmError) as caught:
+            await client.check()
+    assert caught.value.error_code == "llm_unreachable"
+    assert "cannot be reached" in caught.value.message and "\n" not in caught.value.message
+
+
+async def test_ollama_tells_that_a_model_is_missing_before_it_is_asked_anything():
+    async with LlmServer() as server:
+        server.models = {"llama3:8b"}
+        async with closing(OllamaClient("qwen3:8b", server.url)) as client:
+            with pytest.raises(LlmError, match="ollama pull qwen3:8b") as caught:
+                await client.check()
+    assert caught.value.error_code == "llm_model_missing"
+
+
+async def test_an_openai_compatible_server_without_a_list_of_models_may_well_answer():
+    async with LlmServer() as server, closing(OpenAiClient("any", server.url + "/else")) as client:
+        await client.check()
