@@ -111,7 +111,8 @@ def test_a_written_turn_is_routed_answered_with_a_tool_and_interrupted(talker: P
     page.wait_for_selector(".thought.route >> text=Asked the language model")
     page.wait_for_selector(".thought.tool[data-outcome=done]")
     page.wait_for_selector(".thought.sentence >> text=/391|ninety.one/i")
-    page.wait_for_selector(".turn.agent >> text=/391|ninety/i")
+    answer = ".turn.user:has-text('17 times 23') ~ .turn.agent"
+    page.wait_for_selector(f"{answer} >> text=/391|ninety/i")  # below what was asked
     cut_off = page.locator(".thought.note", has_text="were not said")
     for number, square in (12, "144|forty.four"), (13, "169|sixty.nine"), (14, "196|ninety.six"):
         talker.write(f"what is {number} times {number}")

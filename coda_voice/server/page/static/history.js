@@ -67,7 +67,9 @@ export class History extends EventTarget {
   #agentWord(word, start, end) {
     let turn = this.#last("agent");
     const newer = this.#last("user");
-    const interposed = newer && turn && newer.key > turn.key && newer.text && newer.start > turn.end;
+    // What is written comes at a moment that the last message told, which may be a while ago.
+    const since = newer?.typed || newer?.start > turn?.end;
+    const interposed = newer && turn && newer.key > turn.key && newer.text && since;
     if (!turn || interposed || start - turn.end > PAUSE) {
       turn = this.#begin("agent", start);
       if (this.#pendingLatency && Math.abs(this.#pendingLatency.time - start) < 3) {
