@@ -392,6 +392,52 @@ def test_a_server_that_does_not_keep_up_is_said_to_be_once_with_all_that_was_los
     somebody_left(server)
 
 
+LOST = 100
+"""Frames: eight seconds."""
+
+
+def seconds(shown: str) -> float:
+    """Read a duration as the page shows it."""
+    number, unit = shown.split()
+    return float(number) / (1000 if unit == "ms" else 1)
+
+
+def test_frames_that_the_server_lost_do_not_count_as_under_way(
+    chromium: Browser, server: RunningServer
+):
+    """Each answer would be taken for that of an earlier frame, and the way there for longer."""
+    with user(chromium, server) as somebody:
+        page, swallowed = somebody.page, 0
+
+        def join(socket: WebSocketRoute) -> None:
+            beyond = socket.connect_to_server()
+
+            def pass_on(message: str | bytes) -> None:
+                nonlocal swallowed
+                if isinstance(message, bytes) and losing and swallowed < LOST:
+                    swallowed += 1
+                    if swallowed == LOST:
+                        lost = {"type": "status", "status": "dropped", "where": "input"}
+                        socket.send(json.dumps({**lost, "frames": LOST}))
+                else:
+                    beyond.send(message)
+
+            socket.on_message(pass_on)
+
+        losing: list[bool] = []
+        page.route_web_socket("**/v1/stream*", join)
+        somebody.begin()
+        page.wait_for_selector("#round-trip:not(:text('–'))")
+        before = seconds(page.inner_text("#round-trip"))
+        losing.append(True)
+        page.wait_for_selector(".thought.note >> text=has not heard 8.0 s of you")
+        page.evaluate("document.getElementById('round-trip').textContent = ''")
+        page.wait_for_selector("#round-trip:not(:empty)")
+        assert seconds(page.inner_text("#round-trip")) < before + 6.0
+        somebody.end()
+    somebody_left(server)
+
+
 def test_the_page_loads_nothing_from_elsewhere(server: RunningServer):
     answer = httpx.get(server.http)
     assert answer.status_code == 200

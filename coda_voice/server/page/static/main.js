@@ -34,6 +34,7 @@ const controls = new Controls(settings, { begin, end, mute, interrupt, say, choo
 const sentAt = new Array(256).fill(0); // when frame n left, for the round trip
 let sent = 0;
 let received = 0;
+let lost = 0; // frames for which no answer comes: the server has told so
 let opening = false;
 const mode = { now: "", wished: "" }; // wished: until the server has confirmed it
 
@@ -151,8 +152,9 @@ connection.addEventListener("audio", ({ detail: pcm }) => {
   let energy = 0;
   for (const sample of samples) energy += (sample / 32768) ** 2;
   stage.agentLevel(Math.sqrt(energy / samples.length));
-  if (received % 12 === 0 && received < sent) {
-    byId("round-trip").textContent = duration((performance.now() - sentAt[received % sentAt.length]) / 1000);
+  const answered = received + lost;
+  if (received % 12 === 0 && answered < sent) {
+    byId("round-trip").textContent = duration((performance.now() - sentAt[answered % sentAt.length]) / 1000);
     byId("clock").textContent = clock(stage.seconds);
   }
   received += 1;
@@ -176,7 +178,7 @@ function userWords({ final, words = [] }) {
 function statusChanged(message) {
   const { status } = message;
   if (status === "ready") {
-    sent = received = 0;
+    sent = received = lost = 0;
     stage.start(message.frames, !message.resumed && message.frames === 0);
     sound.restart();
     controls.ready(message);
@@ -189,6 +191,8 @@ function statusChanged(message) {
     modeConfirmed(message.mode);
   } else if (status === "personality") {
     controls.personalityIs(message.personality);
+  } else if (status === "dropped") {
+    lost += message.frames; // nothing comes back for them
   } else if (status === "draining") {
     controls.notice(`The server will stop in ${Math.round(message.seconds)} s.`);
   }
