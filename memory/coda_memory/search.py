@@ -5,16 +5,21 @@ Clarke and Büttcher 2009; with k = 10 instead of their 60, and words counting h
 either half of the questions in tests/integration/test_memory_data). The fused score is weighted
 by recency, importance, the time the question names, and by whether something newer is known on
 the subject.
+
+People say the same again and again: who has asked "what do I like" thirty times must still be
+told. The same words count as one in each ranking and come once, and where they fill it, the
+rest is asked for what is no turn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +32,13 @@ from coda_memory.record import COLUMNS, Memory
 from coda_memory.timespan import timespan
 
 Ranking = Literal["hybrid", "vector", "words"]
+Row = dict[str, Any]
+Rows = list[Row]
 CANDIDATES = 24
 """Rows taken from each ranking before they are fused."""
+NO_TURN = "kind != 'turn'"
+CROWDED = 8
+"""So many of them with words that others have, too, and the rest of the store is asked again."""
 RRF_K = 10
 WORDS_SHARE = 0.5
 """What a rank by words counts beside one by vector."""
@@ -81,19 +91,27 @@ def search(
     size = reader.ask(table, _size) if ranking != "words" else None
     words = _by_words(reader, table, query, wanted, where) if ranking != "vector" else None
     vector = embed()
-    by_vector: list[dict[str, object]] = []
-    if size is not None:
-        near = probes(size.result())
-        by_vector = _rows(_by_vector(reader, table, vector, wanted, where, near).result())
-    by_words = _rows(words.result()) if words is not None else []
-    rows: dict[str, dict[str, object]] = {}
+    near = None if size is None else probes(size.result())
+
+    def ranked(where: str | None, words: Future[pa.Table] | None) -> tuple[Rows, Rows]:
+        found = None if size is None else _by_vector(reader, table, vector, wanted, where, near)
+        return _rows_of(found), _rows_of(words)
+
+    by_vector, by_words = ranked(where, words)
+    if max(_repeats(by_vector), _repeats(by_words)) >= CROWDED:
+        rest = f"{NO_TURN} AND ({where})" if where else NO_TURN
+        more = ranked(rest, words and _by_words(reader, table, query, wanted, rest))
+        by_vector = _merged(by_vector, more[0], key=lambda row: float(row["_distance"]))
+        by_words = _merged(by_words, more[1], key=lambda row: -float(row["_score"]))
+    rows: dict[str, Row] = {}
     fused: dict[str, float] = {}
     ranks: list[dict[str, int]] = []
     for found, share in ((by_vector, 1.0), (by_words, WORDS_SHARE)):
-        ranks.append({str(row["id"]): rank for rank, row in enumerate(found, 1)})
-        for rank, row in enumerate(found, 1):
-            rows.setdefault(str(row["id"]), row)
-            fused[str(row["id"])] = fused.get(str(row["id"]), 0.0) + share / (RRF_K + rank)
+        ranks.append(_ranks(found))
+        for row in found:
+            key = str(row["id"])
+            rows.setdefault(key, row)
+            fused[key] = fused.get(key, 0.0) + share / (RRF_K + ranks[-1][key])
     span = timespan(query, now)
     hits = []
     for key, row in rows.items():
@@ -117,7 +135,33 @@ def search(
         )
     hits = _newest_first(reader, table, hits, vector, now, where)
     hits.sort(key=lambda hit: (-hit.score, -hit.memory.created_at.timestamp(), hit.memory.id))
-    return hits[:limit]
+    best: dict[tuple[object, ...], Hit] = {}
+    for hit in hits:
+        best.setdefault(_words_of(vars(hit.memory)), hit)
+    return list(best.values())[:limit]
+
+
+def _words_of(row: Mapping[str, object]) -> tuple[object, ...]:
+    """What makes two turns the same: who said which words. All else is only like itself."""
+    if row["kind"] != "turn":
+        return (row["id"],)
+    return row["speaker"], *re.findall(r"\w+", str(row["text"]).lower())
+
+
+def _repeats(rows: Rows) -> int:
+    """How many have the words of another one."""
+    return len(rows) - len({_words_of(row) for row in rows})
+
+
+def _ranks(rows: Rows) -> dict[str, int]:
+    """The rank of each by its id, from 1; the same words have the same."""
+    ranks: dict[tuple[object, ...], int] = {}
+    return {str(row["id"]): ranks.setdefault(_words_of(row), len(ranks) + 1) for row in rows}
+
+
+def _merged(rows: Rows, more: Rows, key: Callable[[Row], float]) -> Rows:
+    """Both lists as one ranking, each row once."""
+    return sorted({str(row["id"]): row for row in (*rows, *more)}.values(), key=key)
 
 
 def _newest_first(
@@ -161,7 +205,7 @@ def recency_of(memory: Memory, now: datetime) -> float:
     return math.pow(0.5, days / HALF_LIFE_DAYS)
 
 
-def as_memory(row: dict[str, object]) -> Memory:
+def as_memory(row: Row) -> Memory:
     """Read a memory from a row. Raises ValueError where the row is damaged."""
     return Memory.model_validate({name: row[name] for name in COLUMNS})
 
@@ -180,10 +224,15 @@ def as_rows(
     return pa.table(columns, schema=schema)
 
 
-def _rows(found: pa.Table) -> list[dict[str, object]]:
+def _rows_of(asked: Future[pa.Table] | None) -> Rows:
+    """What was found; nothing where nothing was asked."""
+    return [] if asked is None else _rows(asked.result())
+
+
+def _rows(found: pa.Table) -> Rows:
     """Rows as mappings; vectors as arrays, for as lists of numbers they take most of the time."""
     plain = [name for name in found.column_names if name != "vector"]
-    rows: list[dict[str, object]] = found.select(plain).to_pylist()
+    rows: Rows = found.select(plain).to_pylist()
     if rows and "vector" in found.column_names:
         flat = found["vector"].combine_chunks().flatten().to_numpy()
         for row, vector in zip(rows, flat.reshape(len(rows), -1), strict=True):
@@ -191,10 +240,10 @@ def _rows(found: pa.Table) -> list[dict[str, object]]:
     return rows
 
 
-def _relevance(row: dict[str, object], vector: Vectors) -> float:
+def _relevance(row: Row, vector: Vectors) -> float:
     """The cosine of a row to the query, by the search's own account where it has one."""
     if (distance := row.get("_distance")) is not None:
-        return 1.0 - float(distance)  # type: ignore[arg-type]
+        return 1.0 - float(distance)
     return float(np.dot(np.asarray(row["vector"], dtype=np.float32), vector))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import istft, stft
 
 SAMPLE_RATE = 24_000
 
@@ -122,33 +121,6 @@ def tilted(pcm: np.ndarray, db: float) -> np.ndarray:
     spectrum = np.fft.rfft(pcm)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(len(pcm), 1 / SAMPLE_RATE), 60.0) / 1_000)
     out = np.fft.irfft(spectrum * 10 ** (db * octaves / 20), len(pcm))
-    return (out * (pcm.std() / (out.std() + 1e-9))).astype(np.float32)
-
-
-MOUTH_WINDOW, MOUTH_COEFFICIENTS, MOUTH_MOST_DB = 1_024, 40, 24.0
-
-
-def other_mouth(pcm: np.ndarray, longer: float) -> np.ndarray:
-    """Say the same with a mouth `longer` times as long, at the same pitch and pace.
-
-    The spectrum's envelope (its first cepstral coefficients) moves down by that, the harmonics
-    stay where they are: resampling alone moves both, and a few voices remain a few mouths (vocal
-    tract length perturbation, Jaitly and Hinton 2013).
-    """
-    hop = dict(fs=SAMPLE_RATE, nperseg=MOUTH_WINDOW, noverlap=MOUTH_WINDOW * 3 // 4)
-    frequency, _, spectrum = stft(pcm, **hop)
-    cepstrum = np.fft.irfft(np.log(np.abs(spectrum) + 1e-6), axis=0)
-    cepstrum[MOUTH_COEFFICIENTS : MOUTH_WINDOW - MOUTH_COEFFICIENTS + 1] = 0
-    envelope = np.fft.rfft(cepstrum, axis=0).real
-    bins = np.arange(len(frequency))
-    source = np.minimum(bins * longer, bins[-1])
-    low = source.astype(int)
-    share = (source - low)[:, None]
-    moved = (1 - share) * envelope[low] + share * envelope[np.minimum(low + 1, bins[-1])]
-    most = MOUTH_MOST_DB * np.log(10) / 20
-    gain = np.exp(np.clip(moved - envelope, -most, most))
-    _, out = istft(spectrum * gain, **hop)
-    out = np.pad(out, (0, max(0, len(pcm) - len(out))))[: len(pcm)]
     return (out * (pcm.std() / (out.std() + 1e-9))).astype(np.float32)
 
 

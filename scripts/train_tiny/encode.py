@@ -28,7 +28,6 @@ USER_BEFORE, USER_AFTER = 5, 6  # frames of background kept around a user's clip
 CLEAN = conditions.Conditions(noise=0, room=0, telephone=0, gain_db=(-10, 6))
 LEVELS_DB = (-17.0, 10.0)  # around `conditions.LOUDNESS_DB`
 TILT, SPEEDS = 0.7, (0.88, 1.15)  # of a varied copy of the users
-MOUTHS, MOUTH_SHARE = (0.86, 1.18), 0.75  # times as long as the synthesizer's own, in such a copy
 SINE_HZ, SINE_AMPLITUDE = 440, 0.5
 
 
@@ -102,8 +101,7 @@ def encode_user(
 
     `level`: all voices equally loud before the stream's gain is drawn from `LEVELS_DB`; otherwise
     each is as loud as it comes, and the gain one of a few dB. `varied`: each at its own speed and
-    pitch (Ko et al. 2015, "Audio Augmentation for Speech Recognition"), most with another mouth,
-    most streams tilted.
+    pitch (Ko et al. 2015, "Audio Augmentation for Speech Recognition"), most streams tilted.
     """
     how = conditions.Conditions(noise=0.6)
     if level:
@@ -139,8 +137,6 @@ def encode_clips(
             if speeds[0] != speeds[1]:
                 steps = round(100 / rng.uniform(*speeds))
                 pcm, longer = resample_poly(pcm, steps, 100).astype(np.float32), steps / 100
-                if rng.random() < MOUTH_SHARE:
-                    pcm = conditions.other_mouth(pcm, rng.uniform(*MOUTHS))
             pcm = frames_of(np.pad(pcm, (int((before + gap) * FRAME), after * FRAME)))
             shift, rate = before + gap, 12.5 * longer
             clip = store.clips[index]

@@ -42,6 +42,22 @@ def test_what_superseded_a_memory_is_found_first_though_the_query_finds_the_olde
     assert texts == ["The user lives in York.", "The user lives in Leeds."]
 
 
+@pytest.mark.parametrize("ranking", ["hybrid", "vector", "words"])
+def test_who_has_asked_the_same_a_hundred_times_is_still_told_the_answer(store, ranking):
+    ada = store.user("ada")
+    ada.remember("I like chess.", at=NOW - timedelta(days=60))
+    for number in range(50):
+        at = NOW - timedelta(days=50, minutes=number)
+        ada.remember("What do I like?", at=at)
+        ada.remember("so what do I like", at=at)
+    hits = ada.search("what do i like", ranking=ranking)
+    texts = [hit.memory.text for hit in hits]
+    assert "The user likes chess." in texts[:3]
+    assert len(texts) == len(set(texts)), "the same words come once"
+    only = ada.search("what do i like", kinds=["turn"], ranking=ranking)
+    assert {hit.memory.kind for hit in only} == {"turn"}
+
+
 def test_a_search_sees_what_another_process_made_anew(store, tmp_path):
     ada = store.user("ada")
     ada.remember("My cat is called Whiskers.")
