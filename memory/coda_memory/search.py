@@ -14,7 +14,6 @@ rest is asked for what is no turn.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -145,7 +144,7 @@ def _words_of(row: Mapping[str, object]) -> tuple[object, ...]:
     """What makes two turns the same: who said which words. All else is only like itself."""
     if row["kind"] != "turn":
         return (row["id"],)
-    return row["speaker"], *re.findall(r"\w+", str(row["text"]).lower())
+    return row["speaker"], str(row["text"]).casefold().rstrip(".?! ")
 
 
 def _repeats(rows: Rows) -> int:
