@@ -133,6 +133,7 @@ class HybridAttendant(Attendant):
         self.llm_only = only
         self._apply_mode()
         if mode == "moshi_only":
+            self._will_ask = False
             self._reasoner.forget_question()
             self._drop_thinking()
         self.conversation.publish(
@@ -204,7 +205,7 @@ class HybridAttendant(Attendant):
         if said.generation < self._generation:
             return
         if said.final:
-            self._timer.user_end = said.end
+            self._timer.user_end, self._will_ask = said.end, False
         if self.mode == "moshi_only":
             return
         if not said.text.strip():
