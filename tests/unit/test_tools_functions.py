@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 from typing import Annotated, Literal
 
@@ -135,6 +136,54 @@ async def test_faults_of_a_tool_stay_in_its_outcome():
     assert hung.fault == "timeout" and "0.05 s" in hung.error
     assert long.success and len(long.result) < 150 and "cut: 100 of 50000" in long.result
     assert unknown.fault == "unknown_tool" and "Did you mean 'crash'" in unknown.error
+
+
+@tool
+def leave() -> str:
+    """End the program, as a function that was written for a command line does."""
+    sys.exit("nothing to do here")
+
+
+@tool
+async def leave_at_once() -> str:
+    """The same on the event loop."""
+    sys.exit(2)
+
+
+@tool(timeout=5)
+def first_of_none() -> str:
+    """Take the first of nothing."""
+    return next(iter([]))
+
+
+@tool
+def picture() -> dict[str, bytes]:
+    """Give bytes that are no text."""
+    return {"png": b"\x89PNG\xff"}
+
+
+@tool
+def family() -> list[object]:
+    """Give what holds itself."""
+    members: list[object] = ["anna"]
+    members.append(members)
+    return members
+
+
+@pytest.mark.parametrize(
+    ("faulty", "says"),
+    [
+        (leave, "nothing to do here"),
+        (leave_at_once, "end the program"),
+        (first_of_none, "StopIteration"),
+        (picture, "utf-8"),
+        (family, "Circular"),
+    ],
+)
+async def test_neither_an_exit_nor_an_odd_result_of_a_tool_reaches_the_caller(faulty, says):
+    outcome = await ToolRegistry([faulty]).call(faulty.spec.name, {})
+    assert outcome.fault == "failed" and says in outcome.error
+    assert (await ToolRegistry([essay]).call("essay", {})).success
 
 
 async def test_plain_functions_that_hang_neither_stop_the_loop_nor_pile_up():
