@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -53,6 +54,7 @@ from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
+from coda_voice.opening import opened
 from coda_voice.protocols import REQUIRED_METHODS, ToolHouse
 from coda_voice.scripted_voice import ScriptedVoice
 from coda_voice.speaking_setup import open_synthesizer
@@ -147,12 +149,18 @@ class VoiceManager(Answering):
             try:
                 # Before the engine, which takes as many slots as then fit into the memory.
                 if self._shared_synthesizer is None:
-                    synthesizer = await asyncio.to_thread(open_synthesizer, self.config)
+                    synthesizer = await opened(
+                        partial(open_synthesizer, self.config),
+                        lambda made: None if made is None else made.close(),
+                    )
                 if self._shared_engine is not None:
                     self._shared_engine.check(self._prompt or Prompt())
-                self._engine = self._shared_engine or await asyncio.to_thread(
-                    open_engine, self.config, self._prompt
-                )
+                    self._engine = self._shared_engine
+                else:
+                    own: Engine = await opened(
+                        partial(open_engine, self.config, self._prompt), Engine.close
+                    )
+                    self._engine = own
             except BaseException:
                 if synthesizer is not None:
                     await asyncio.to_thread(synthesizer.close)
@@ -173,12 +181,23 @@ class VoiceManager(Answering):
                     )
                 )
             if self._mode != "moshi_only":
-                await self._hybrid_setup().connect()
+                try:
+                    await self._hybrid_setup().connect()
+                except BaseException:  # cancelled, say: nobody knows of it, and would stop it
+                    await self._shut_down()
+                    raise
             if self.idle_timeout is not None:
                 self._watch = asyncio.create_task(self._conversations.end_idle(self.idle_timeout))
 
     async def shutdown(self) -> None:
-        """End all conversations and stop the engine. May be called twice."""
+        """End all conversations and stop the engine. May be called twice.
+
+        A start that is under way is waited for.
+        """
+        async with self._starting:
+            await self._shut_down()
+
+    async def _shut_down(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
