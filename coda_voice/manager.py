@@ -263,12 +263,14 @@ class VoiceManager(Answering):
 
         ``prompt`` and ``sampling`` are this conversation's own; without them it begins as
         configured. Raises SlotsFullError when every slot is taken, ConversationError when a
-        conversation of that id is going on, ValidationError for an id that is no text.
+        conversation of that id is going on, ValidationError for an id, also of a user, that is
+        no text.
         """
         engine, _, logs = self._running()
         if conversation_id is None:
             conversation_id = str(uuid.uuid4())
         self._conversations.check_new(conversation_id)
+        self._conversations.check_user(user_id)
         await self._conversations.settled(conversation_id)  # an earlier one's end comes first
         limit = self.config.conversation_limit_seconds
         conversation = Conversation(
