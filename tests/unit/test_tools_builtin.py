@@ -136,6 +136,18 @@ async def test_timers_speak_up_in_order_and_can_be_cancelled():
     assert timers.left() == []
 
 
+async def test_who_stops_a_timer_keeps_his_reminders():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    await ask(registry, "set_timer", seconds=600, label="pasta")
+    await ask(registry, "set_reminder", text="take the pills", in_seconds=900)
+    assert await ask(registry, "cancel_timer", kind="timer") == "Stopped: pasta timer."
+    assert "take the pills" in await ask(registry, "list_timers")
+    await ask(registry, "set_timer", seconds=600)
+    assert await ask(registry, "cancel_timer", kind="reminder") == "Stopped: take the pills."
+    assert await ask(registry, "cancel_timer") == "Stopped: 10 minutes timer."
+
+
 async def test_timers_that_cannot_be():
     timers = Timers(lambda announcement: None, lambda: NOON)
     registry = ToolRegistry(timers.tools())
