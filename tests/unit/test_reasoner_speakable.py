@@ -106,6 +106,39 @@ def test_numbers_are_written_as_one_says_them(written, spoken):
     assert with_numbers_as_words(written) == spoken
 
 
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("Open from 9 am to 5pm.", "Open from nine A M to five P M."),
+        ("At 10 a.m. tomorrow", "At ten A M tomorrow"),
+        ("In the 1990s, not the '80s.", "In the nineteen nineties, not the eighties."),
+        ("It took 90s.", "It took ninety seconds."),
+        ("He lived 1879–1955.", "He lived eighteen seventy-nine to nineteen fifty-five."),
+        ("10-15 km, 20-30% or 20–25°C", "ten to fifteen kilometers, twenty to thirty percent or "
+         "twenty to twenty-five degrees Celsius"),
+        ("20 € or 15 EUR, $20-30", "twenty euros or fifteen euros, twenty dollars to thirty "
+         "dollars"),
+        ("$3.5k, £2m, $5bn", "three point five thousand dollars, two million pounds, "
+         "five billion dollars"),
+        ("9:00-17:30", "nine o'clock to seventeen thirty"),
+        ("On 30/11/2026 or 11/30/2026", "On November thirtieth, twenty twenty-six or "
+         "November thirtieth, twenty twenty-six"),
+        ("On 3/4/2026", "On three four two thousand and twenty-six"),
+        ("1/2 cup, 2 3/4 cups, 1½ cups", "one half cup, two and three quarters cups, "
+         "one and one half cups"),
+        ("6/3 = 2", "six over three is two"),
+        ("2^10 = 1024, 7-3=4", "two to the power of ten is one thousand and twenty-four, "
+         "seven minus three is four"),
+        ("Python 3.11.2 in 3D, 24/7", "Python three point eleven point two in three D, "
+         "twenty-four seven"),
+        ("5-7 days, 10-15 people, -5 km", "five to seven days, ten to fifteen people, "
+         "minus five kilometers"),
+    ],
+)  # fmt: skip
+def test_shorter_notations_are_said_in_full(written, spoken):
+    assert speakable(written) == spoken
+
+
 @given(st.text(max_size=200))
 def test_whatever_is_written_nothing_spoken_holds_digits_or_markup(written):
     spoken = speakable(written)
