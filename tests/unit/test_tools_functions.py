@@ -11,7 +11,7 @@ from coda_tools import ToolRegistry, tool
 from coda_tools.coda_manager import add_coda_tools
 from pydantic import BaseModel, Field
 
-from coda_voice.errors import ValidationError
+from coda_voice.errors import IntegrationError, ValidationError
 from coda_voice.protocols import ToolBox, ToolManager
 
 
@@ -245,3 +245,37 @@ async def test_the_registry_serves_coda_and_coda_serves_the_registry():
     assert json.loads(good.result)["city"] == "Rome"
     wrong = await ours.call("book", {"place": {"city": "Rome"}})
     assert wrong.fault == "invalid_arguments" and "'nights' is a required" in wrong.error
+
+
+@pytest.mark.parametrize(
+    ("schemas", "says"),
+    [
+        (lambda: 1 / 0, "division by zero"),
+        (lambda: None, "did not list"),
+        (lambda: ["lamp"], "gave 'lamp'; a schema has name"),
+        (lambda: [{"function": "lamp"}], "a schema has name"),
+    ],
+)
+async def test_a_manager_that_cannot_list_its_tools_is_said_to_be_at_fault(schemas, says):
+    class House:
+        def get_function_schemas(self, context=None):
+            return schemas()
+
+        async def process_function_call(self, call): ...
+
+    with pytest.raises(IntegrationError, match=f"House.*{says}"):
+        await add_coda_tools(ToolRegistry(), House())
+
+
+async def test_definitions_that_fail_are_told_as_a_fault_of_the_manager():
+    class House:
+        def get_function_schemas(self, context=None):
+            return [{"name": "lamp", "description": "Light.", "parameters": {}}]
+
+        async def get_available_tools(self, context=None):
+            raise KeyError("lamp")
+
+        async def process_function_call(self, call): ...
+
+    with pytest.raises(IntegrationError, match=r"get_available_tools.*lamp"):
+        await add_coda_tools(ToolRegistry(), House())
