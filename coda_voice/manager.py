@@ -34,7 +34,6 @@ from coda_voice.errors import (
 )
 from coda_voice.events import EventBus, SettingWithoutEffect
 from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
-from coda_voice.handover import UNUSED
 from coda_voice.heard import Surroundings
 from coda_voice.hybrid_setup import as_mode
 from coda_voice.logs import Logs
@@ -485,7 +484,9 @@ class VoiceManager(Answering):
         """Give a picture of the whole: engine, conversations, integrations, figures."""
         handed_over = {kind: kind in self._managers for kind in REQUIRED_METHODS}
         idle_settings = {s.setting: s.reason for s in self.config.settings_without_effect()}
-        idle_settings |= {f"{k}_manager": why for k, why in UNUSED.items() if handed_over[k]}
+        idle_settings |= {
+            f"{k}_manager": why for k, why in self._unused().items() if handed_over[k]
+        }
         return status_of(
             self._engine,
             await self.get_analytics(),

@@ -175,6 +175,17 @@ async def test_managers_are_taken_by_method_and_by_attribute_and_said_to_be_unus
     assert manager.tool_manager is None
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "adaptive"])
+async def test_tools_are_not_said_to_be_unused_where_they_are_called(mode: str):
+    manager, events = VoiceManager({"mode": mode}), list[Event]()
+    manager.events.listen(events.append)
+    await manager.set_tool_manager(Tools())
+    await manager.set_llm_manager(object())
+    assert [e.setting for e in events if isinstance(e, SettingWithoutEffect)] == ["llm_manager"]
+    unused = (await manager.get_system_status()).settings_without_effect
+    assert "llm_manager" in unused and "tool_manager" not in unused
+
+
 @pytest.mark.parametrize("kind", ["memory", "personality", "tool"])
 async def test_an_object_that_cannot_serve_is_refused_at_once(kind: str):
     manager = VoiceManager()
