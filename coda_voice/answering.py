@@ -6,6 +6,7 @@ said or taken as said.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from coda_voice.attendants import Attendant
@@ -14,7 +15,7 @@ from coda_voice.config.model import Voicing
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ValidationError
 from coda_voice.events import EventBus, NoTranscript
-from coda_voice.handover import HandedOver
+from coda_voice.handover import UNUSED, HandedOver
 from coda_voice.hybrid.attendant import HybridAttendant, Mode
 from coda_voice.hybrid_setup import HybridSetup, as_mode, as_voicing
 from coda_voice.memory_setup import MemorySetup
@@ -41,6 +42,12 @@ class Answering(HandedOver):
         self._mode: Mode | None = None
         self._voicing: Voicing | None = None
         self._hybrid: HybridSetup | None = None
+
+    def _unused(self) -> Mapping[str, str]:
+        """Give what nobody asks: the tools neither, where Moshi answers alone."""
+        asks_an_llm = (self._mode or self.config.mode) in ("hybrid", "adaptive")
+        tools_are_called = asks_an_llm and self.config.integration.tools_enabled
+        return {k: why for k, why in UNUSED.items() if not (k == "tool" and tools_are_called)}
 
     def _conversation(self, conversation_id: str) -> Conversation:
         """Give a conversation that goes on, or raise ConversationError."""

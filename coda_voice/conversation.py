@@ -106,18 +106,22 @@ class Conversation:
         self._slot = engine.lease(
             realtime=False, sampling=sampling, prompt=prompt, on_output=self._occupancy.wake
         )
-        self._reader.know(engine.models.capabilities)
-        self._to.analytics.conversations += 1
-        self.publish(
-            ConversationStarted(
-                conversation_id=self.id,
-                user_id=self.user_id,
-                mode=self.mode,
-                checkpoint=engine.models.name,
+        try:
+            self._reader.know(engine.models.capabilities)
+            self._to.analytics.conversations += 1
+            self.publish(
+                ConversationStarted(
+                    conversation_id=self.id,
+                    user_id=self.user_id,
+                    mode=self.mode,
+                    checkpoint=engine.models.name,
+                )
             )
-        )
-        for attendant in attendants:
-            self.attendants.add(attendant)
+            for attendant in attendants:
+                self.attendants.add(attendant)
+        except BaseException:  # a listener's error, say: whoever asked gets no id to end it by
+            self._slot.release()
+            raise
 
     def close(self, reason: str = "ended") -> None:
         """Give the slot back. A stream that is running ends with a clear error.

@@ -6,6 +6,8 @@ both are here, and both check at once that the object can do what will be asked 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from coda_voice.events import EventBus, SettingWithoutEffect
 from coda_voice.protocols import MemoryManager, PersonalityManager, ToolManager, require_methods
 
@@ -33,12 +35,15 @@ class HandedOver:
             return
         require_methods(kind, manager)
         self._managers[kind] = manager
-        if kind in UNUSED:
+        reason = self._unused().get(kind)
+        if reason is not None:
             self.events.publish(
-                SettingWithoutEffect(
-                    conversation_id="", setting=f"{kind}_manager", reason=UNUSED[kind]
-                )
+                SettingWithoutEffect(conversation_id="", setting=f"{kind}_manager", reason=reason)
             )
+
+    def _unused(self) -> Mapping[str, str]:
+        """Give the kinds of managers that do nothing here, and why."""
+        return UNUSED
 
     async def set_memory_manager(self, manager: MemoryManager | None) -> None:
         """Hand over the memory."""

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -33,7 +34,6 @@ from coda_voice.errors import (
 )
 from coda_voice.events import EventBus, SettingWithoutEffect
 from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
-from coda_voice.handover import UNUSED
 from coda_voice.heard import Surroundings
 from coda_voice.hybrid_setup import as_mode
 from coda_voice.logs import Logs
@@ -53,6 +53,7 @@ from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
+from coda_voice.opening import opened
 from coda_voice.protocols import REQUIRED_METHODS, ToolHouse
 from coda_voice.scripted_voice import ScriptedVoice
 from coda_voice.speaking_setup import open_synthesizer
@@ -147,12 +148,18 @@ class VoiceManager(Answering):
             try:
                 # Before the engine, which takes as many slots as then fit into the memory.
                 if self._shared_synthesizer is None:
-                    synthesizer = await asyncio.to_thread(open_synthesizer, self.config)
+                    synthesizer = await opened(
+                        partial(open_synthesizer, self.config),
+                        lambda made: None if made is None else made.close(),
+                    )
                 if self._shared_engine is not None:
                     self._shared_engine.check(self._prompt or Prompt())
-                self._engine = self._shared_engine or await asyncio.to_thread(
-                    open_engine, self.config, self._prompt
-                )
+                    self._engine = self._shared_engine
+                else:
+                    own: Engine = await opened(
+                        partial(open_engine, self.config, self._prompt), Engine.close
+                    )
+                    self._engine = own
             except BaseException:
                 if synthesizer is not None:
                     await asyncio.to_thread(synthesizer.close)
@@ -173,12 +180,23 @@ class VoiceManager(Answering):
                     )
                 )
             if self._mode != "moshi_only":
-                await self._hybrid_setup().connect()
+                try:
+                    await self._hybrid_setup().connect()
+                except BaseException:  # cancelled, say: nobody knows of it, and would stop it
+                    await self._shut_down()
+                    raise
             if self.idle_timeout is not None:
                 self._watch = asyncio.create_task(self._conversations.end_idle(self.idle_timeout))
 
     async def shutdown(self) -> None:
-        """End all conversations and stop the engine. May be called twice."""
+        """End all conversations and stop the engine. May be called twice.
+
+        A start that is under way is waited for.
+        """
+        async with self._starting:
+            await self._shut_down()
+
+    async def _shut_down(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
@@ -244,12 +262,14 @@ class VoiceManager(Answering):
 
         ``prompt`` and ``sampling`` are this conversation's own; without them it begins as
         configured. Raises SlotsFullError when every slot is taken, ConversationError when a
-        conversation of that id is going on, ValidationError for an id that is no text.
+        conversation of that id is going on, ValidationError for an id, also of a user, that is
+        no text.
         """
         engine, _, logs = self._running()
         if conversation_id is None:
             conversation_id = str(uuid.uuid4())
         self._conversations.check_new(conversation_id)
+        self._conversations.check_user(user_id)
         await self._conversations.settled(conversation_id)  # an earlier one's end comes first
         limit = self.config.conversation_limit_seconds
         conversation = Conversation(
@@ -464,7 +484,9 @@ class VoiceManager(Answering):
         """Give a picture of the whole: engine, conversations, integrations, figures."""
         handed_over = {kind: kind in self._managers for kind in REQUIRED_METHODS}
         idle_settings = {s.setting: s.reason for s in self.config.settings_without_effect()}
-        idle_settings |= {f"{k}_manager": why for k, why in UNUSED.items() if handed_over[k]}
+        idle_settings |= {
+            f"{k}_manager": why for k, why in self._unused().items() if handed_over[k]
+        }
         return status_of(
             self._engine,
             await self.get_analytics(),

@@ -53,6 +53,15 @@ class Conversations:
             )
         return conversation_id
 
+    @staticmethod
+    def check_user(user_id: object) -> None:
+        """Raises ValidationError for whom no text names; None is nobody in particular."""
+        if user_id is not None and not isinstance(user_id, str):
+            raise ValidationError(
+                f"user_id {user_id!r:.80} is no name for a user; give a text, or none.",
+                "bad_user_id",
+            )
+
     def add(self, conversation: Conversation) -> None:
         """Take in one that has been opened."""
         self._open[conversation.id] = conversation

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from coda_voice.errors import LlmError
 from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall, ToolCallRequest
@@ -39,6 +39,8 @@ _DURATION = (
     r"((?:[\w.-]+ ){1,6}?(?:seconds?|minutes?|hours?|days?)"
     r"(?: and (?:a half|[\w.-]+ (?:seconds?|minutes?)))?)"
 )
+_PART_OF = r"(?:an? |one |two |three )?(?:half|thirds?|quarters?)"
+"""Of an hour, say: then what stands before "of" is no name of a timer."""
 _UNIT_NAME = r"[a-z]+(?: per [a-z]+)?"
 
 
@@ -89,19 +91,51 @@ def _timer(match: re.Match[str]) -> Arguments | None:
     return {"seconds": seconds, "label": label} if seconds else None
 
 
+_ON_THE_DAY = re.compile(r"(?<!\bfor)(?<!\bof)(?<!\bby)(?<!\buntil)(?<!\babout) tomorrow$")
+"""Behind what is to be done, and no part of it: "the dinner for tomorrow" is."""
+
+
 def _reminder(match: re.Match[str]) -> Arguments | None:
     groups = match.groupdict()
     text = _second_person(groups.get("what") or "wake up")
     if length := groups.get("length"):
         seconds = duration_seconds(length.strip())
         return {"text": text, "in_seconds": seconds} if seconds else None
-    at_time = clock_time(groups["at"], datetime.now().astimezone())
-    return {"text": text, "at_time": at_time} if at_time else None
+    now = datetime.now().astimezone()
+    if not (groups.get("day") or "tomorrow" in groups["at"].split() or _ON_THE_DAY.search(text)):
+        at_time = clock_time(groups["at"], now)
+        return {"text": text, "at_time": at_time} if at_time else None
+    # A time of day is the next one of it, which need not be tomorrow's.
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    at = re.sub(r"\btomorrow(?= (?:morning|afternoon|evening)$)", "in the", groups["at"])
+    at_time = clock_time(re.sub(r"^tomorrow at | tomorrow$", "", at), midnight)
+    if at_time is None:
+        return None
+    hour, minute = at_time.split(":")
+    moment = midnight.replace(hour=int(hour), minute=int(minute))
+    return {
+        "text": _ON_THE_DAY.sub("", text),
+        "in_seconds": round((moment - now).total_seconds()),
+    }
+
+
+def _days_away(match: re.Match[str]) -> Arguments | None:
+    """Read "it three days" as far from today: the number is what stands before the unit."""
+    words = match["count"].split()
+    each = 7 if match["unit"] == "week" else 1
+    for start in range(len(words)):
+        said = ["1"] if words[start:] in (["a"], ["one"]) else words[start:]
+        number = parse_number(said)
+        if number and number[1] == len(said) and number[0].is_integer():
+            return {"days_from_today": int(number[0]) * each * (-1 if match["ago"] else 1)}
+    return None
 
 
 def _cancelled(match: re.Match[str]) -> Arguments:
-    label = match["label"] or match["what"] or ""
-    return {"label": label} if label else {}
+    """All of a kind, where none is named: who stops a timer keeps his reminders."""
+    kind = "timer" if match["kind"] == "timer" else "reminder"
+    label = match["label"] or _second_person(match["what"] or "")
+    return {"kind": kind, "label": label} if label else {"kind": kind}
 
 
 def _units(match: re.Match[str]) -> Arguments | None:
@@ -172,8 +206,11 @@ _OF_SOMETHING = (
     "did|do|does|will|would|was|were|should|shall|can|could|the|of|i|we|he|she|they|my|your|to|for"
 )
 _OTHER_DAYS = (
-    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|christmas|easter|next|last|birthday"
+    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|christmas|easter|next|last|birthday|"
+    "in|ago|from|before|after"
 )
+_WHICH_DAY = r"^(?!remind me\b|set\b|wake me\b).*\b(?:day|date)\b.*?"
+_SPAN = r"(?P<count>[\w -]+?) (?P<unit>day|week)s?"
 _AT = r"at (?P<at>[\w' ]+?)"
 _PLACE = r"(?: is it)?(?: now| right now)? in (?P<place>[a-z ]+?)(?: now| right now)?"
 RULES: Sequence[Rule] = (
@@ -185,8 +222,12 @@ RULES: Sequence[Rule] = (
         rf"\bwhat(?:'s| is)? (?:the )?time\b(?! (?:{_OF_SOMETHING})\b)(?! is (?!it\b))",
         _fixed(),
     ),
-    _rule("get_date", r"\b(?:day|date)\b.*\btomorrow\b", _fixed(days_from_today=1)),
-    _rule("get_date", r"\b(?:day|date)\b.*\byesterday\b", _fixed(days_from_today=-1)),
+    _rule("get_date", rf"{_WHICH_DAY}\bin {_SPAN}(?P<ago>(?!))?$", _days_away),
+    _rule("get_date", rf"{_WHICH_DAY} {_SPAN} (?:from (?:now|today)|(?P<ago>ago))$", _days_away),
+    _rule("get_date", r"^what.*\bday after tomorrow\b", _fixed(days_from_today=2)),
+    _rule("get_date", r"^what.*\bday before yesterday\b", _fixed(days_from_today=-2)),
+    _rule("get_date", rf"{_WHICH_DAY}\btomorrow\b", _fixed(days_from_today=1)),
+    _rule("get_date", rf"{_WHICH_DAY}\byesterday\b", _fixed(days_from_today=-1)),
     _rule(
         "get_date",
         rf"(?!.*\b(?:{_OTHER_DAYS})\b)(?:.*\b(?:what|which) (?:day|date)\b"
@@ -196,7 +237,8 @@ RULES: Sequence[Rule] = (
     ),
     _rule(
         "set_timer",
-        rf"\btimer for (?:the |my )?(?P<label>[a-z ]+?) (?:for|of) (?P<length>{_DURATION})$",
+        rf"\btimer for (?!{_PART_OF}\b)(?:the |my )?(?P<label>[a-z ]+?) (?:for|of) "
+        rf"(?P<length>{_DURATION})$",
         _timer,
     ),
     _rule(
@@ -221,7 +263,11 @@ RULES: Sequence[Rule] = (
         rf"\bremind me (?:to|that|about) (?P<what>.+?) in (?P<length>{_DURATION})$",
         _reminder,
     ),
-    _rule("set_reminder", rf"\bremind me {_AT} (?:to|that|about) (?P<what>.+)$", _reminder),
+    _rule(
+        "set_reminder",
+        rf"\bremind me (?P<day>tomorrow )?{_AT} (?:to|that|about) (?P<what>.+)$",
+        _reminder,
+    ),
     _rule("set_reminder", rf"\bremind me (?:to|that|about) (?P<what>.+?) {_AT}$", _reminder),
     _rule("set_reminder", r"\balarm (?:for|at) (?P<at>[\w' ]+)$", _reminder),
     _rule("set_reminder", rf"\bwake me(?: up)? {_AT}$", _reminder),
@@ -230,7 +276,7 @@ RULES: Sequence[Rule] = (
         "cancel_timer",
         r"\b(?:cancel|stop|delete|clear|turn off) "
         r"(?:(?:the|my|all|of|every|that|this|running)\b ?)*"
-        r"(?:(?P<label>[a-z ]+?) )?(?:timers?|reminders?|alarms?)(?: (?:to|for|about) "
+        r"(?:(?P<label>[a-z ]+?) )?(?P<kind>timer|reminder|alarm)s?(?: (?:to|for|about) "
         r"(?P<what>.+))?$",
         _cancelled,
     ),

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 from coda_voice.hybrid.spoken_numbers import with_numbers_as_words
+from coda_voice.hybrid.written_forms import written_out
 
 MAX_SENTENCE = 240
 """Characters after which a sentence is broken at a comma, or at a space."""
@@ -63,7 +64,7 @@ def speakable(text: str) -> str:
     text = _FENCE.sub(" ", _THINK.sub(" ", text))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    text = with_numbers_as_words(text)
+    text = with_numbers_as_words(written_out(text))
     kept = "".join(c for c in text if unicodedata.category(c) not in ("So", "Sk", "Cs", "Co", "Cf"))
     kept = re.sub(r"\s+", " ", kept)
     kept = re.sub(r"\s+([,.!?;:])", r"\1", kept).strip(" ,;|*#_")

@@ -54,8 +54,8 @@ MONTHS = (
     *("August", "September", "October", "November", "December"),
 )
 
-_UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
+NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
 _LEFT = r"(?<![\w.,])"
 
 
@@ -134,7 +134,8 @@ def _unit(match: re.Match[str]) -> str:
 
 
 def _signed(match: re.Match[str]) -> str:
-    return f"{'minus ' if match[1] else ''}{number_words(match[2])}"
+    apart = " " if match[3] else ""  # "3D" is two words
+    return f"{'minus ' if match[1] else ''}{number_words(match[2])}{apart}"
 
 
 _MONTH = "|".join(MONTHS)
@@ -152,11 +153,9 @@ _RULES = (
         ),
         _date,
     ),
-    (re.compile(rf"([$€£])\s?({_NUMBER})(?:\s(thousand|million|billion|trillion))?"), _money),
+    (re.compile(rf"([$€£])\s?({NUMBER})(?:\s(thousand|million|billion|trillion))?"), _money),
     (
-        re.compile(
-            rf"(?<![\w.,])(?P<minus>[-−])?(?P<number>{_NUMBER})\s?(?P<unit>{_UNIT})(?![\w°])"
-        ),
+        re.compile(rf"(?<![\w.,])(?P<minus>[-−])?(?P<number>{NUMBER})\s?(?P<unit>{UNIT})(?![\w°])"),
         _unit,
     ),
     (re.compile(rf"{_LEFT}(\d+)(?:st|nd|rd|th)\b"), lambda m: ordinal_words(int(m[1]))),
@@ -166,13 +165,13 @@ _RULES = (
         ),
         lambda m: f"{m[1]} {year_words(int(m[2]))}",
     ),
-    (re.compile(rf"({_NUMBER})(?:[–-]|\s–\s)({_NUMBER})"), lambda m: f"{m[1]} to {m[2]}"),
+    (re.compile(rf"({NUMBER})(?:[–-]|\s–\s)({NUMBER})"), lambda m: f"{m[1]} to {m[2]}"),
     (re.compile(r"(?<=[\d)])\s+[-−]\s+(?=[\d(])"), lambda m: " minus "),
     (re.compile(r"(?<=\d)\s*[×x*]\s*(?=\d)"), lambda m: " times "),
     (re.compile(r"(?<=\d)\s*[÷/]\s*(?=\d)"), lambda m: " over "),
     (re.compile(r"(?<=[\d)])\s*\+\s*(?=[\d(])"), lambda m: " plus "),
     (re.compile(r"\s*=\s*(?=[-−]?\d)"), lambda m: " is "),
-    (re.compile(rf"(?<![\w.])([-−])?({_NUMBER})(?![\d])"), _signed),
+    (re.compile(rf"(?<![\w.])([-−])?({NUMBER})(?!\d)(?=([a-zA-Z]?))"), _signed),
 )
 
 
@@ -180,7 +179,7 @@ def with_numbers_as_words(text: str) -> str:
     """Write every number in ``text`` as one says it."""
     for pattern, say in _RULES:
         text = pattern.sub(say, text)
-    beside_letters = re.sub(_NUMBER, lambda m: f" {number_words(m[0])} ", text)
+    beside_letters = re.sub(NUMBER, lambda m: f" {number_words(m[0])} ", text)
     return re.sub(r"  +", " ", beside_letters).strip()
 
 

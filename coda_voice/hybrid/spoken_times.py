@@ -8,6 +8,11 @@ from datetime import datetime
 from coda_voice.hybrid.spoken_numbers import parse_number
 
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
+_PARTS_OF_AN_HOUR = (
+    (r"(?:a )?half(?: of)?", "thirty minutes"),
+    (r"three quarters of", "forty-five minutes"),
+    (r"(?:a |one )?quarter(?: of)?", "fifteen minutes"),
+)
 _AFTER_NOON = r"\b(?:pm|p m|in the (?:afternoon|evening)|tonight|this (?:afternoon|evening))$"
 _BEFORE_NOON = r"\b(?:am|a m|in the morning|this morning|tomorrow morning)$"
 
@@ -15,14 +20,16 @@ _BEFORE_NOON = r"\b(?:am|a m|in the morning|this morning|tomorrow morning)$"
 def duration_seconds(text: str) -> float | None:
     """Read "an hour and a half" or "two minutes and ten seconds" as seconds."""
     total = 0.0
-    length = 0.0
-    words = text.replace("half an hour", "thirty minutes").replace("half a", "0.5").split()
+    for part, length in _PARTS_OF_AN_HOUR:
+        text = re.sub(rf"\b{part} an hour\b", length, text)
+    words = text.replace("half a", "0.5").split()
+    latest = 0.0
     at = 0
     while at < len(words):
         number = parse_number(words[at:])
         count = number[0] if number else 1.0 if words[at] in ("a", "an", "one") else None
         if words[at : at + 3] == ["and", "a", "half"]:
-            total, at = total + length / 2, at + 3
+            total, at = total + latest / 2, at + 3
         elif words[at] == "and":
             at += 1
         elif count is None:
@@ -35,8 +42,8 @@ def duration_seconds(text: str) -> float | None:
                 unit = words[at].rstrip("s") if at < len(words) else ""
             if unit not in _SECONDS:
                 return None
-            length = _SECONDS[unit]
-            total, at = total + count * length, at + 1
+            latest = _SECONDS[unit]
+            total, at = total + count * latest, at + 1
     return total or None
 
 

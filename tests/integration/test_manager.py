@@ -16,7 +16,7 @@ import soundfile
 
 from coda_voice import VoiceConfig, VoiceManager
 from coda_voice.audio.ingest import AudioSettings, Ingest
-from coda_voice.errors import ConversationError, SlotsFullError
+from coda_voice.errors import ConversationError, SlotsFullError, ValidationError
 from coda_voice.events import (
     ConversationEnded,
     ConversationStarted,
@@ -402,6 +402,30 @@ async def test_slots_are_refused_when_full_and_free_at_once_when_given_back(engi
         again = await manager.start_conversation(conversation_id=ids[0])
         assert set(manager.get_active_conversations()) == {*ids[1:], again}
     assert engine.running, "a shared engine outlives the manager"
+
+
+@pytest.mark.parametrize("user_id", [7, b"ada", ["ada"]])
+async def test_a_user_whom_no_text_names_is_refused_and_takes_no_slot(engine, user_id):
+    async with running(engine) as manager:
+        leased = engine.stats().leased
+        with pytest.raises(ValidationError, match="no name for a user"):
+            await manager.start_conversation(user_id=user_id)
+        assert engine.stats().leased == leased
+        assert await manager.start_conversation(user_id="7")
+
+
+async def test_a_listener_that_fails_at_the_start_takes_no_slot(engine):
+    def broken(event: Event) -> None:
+        raise OSError("the screen is gone")
+
+    async with running(engine) as manager:
+        leased = engine.stats().leased
+        leave = manager.events.listen(broken)
+        with pytest.raises(OSError, match="screen"):
+            await manager.start_conversation()
+        leave()
+        assert engine.stats().leased == leased
+        assert await manager.start_conversation()
 
 
 async def test_idle_conversations_are_ended(engine):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
+import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -22,7 +26,7 @@ from coda_voice.moshi.capabilities import TINY_FOLDER
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import Sampling
 from coda_voice.protocols import MemoryManager, PersonalityManager, ToolManager, settle
-from coda_voice.startup import audio_settings_of, prompt_of, sampling_of
+from coda_voice.startup import audio_settings_of, open_engine, prompt_of, sampling_of
 
 CODAS_OWN = """
 voice:
@@ -171,6 +175,17 @@ async def test_managers_are_taken_by_method_and_by_attribute_and_said_to_be_unus
     assert manager.tool_manager is None
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "adaptive"])
+async def test_tools_are_not_said_to_be_unused_where_they_are_called(mode: str):
+    manager, events = VoiceManager({"mode": mode}), list[Event]()
+    manager.events.listen(events.append)
+    await manager.set_tool_manager(Tools())
+    await manager.set_llm_manager(object())
+    assert [e.setting for e in events if isinstance(e, SettingWithoutEffect)] == ["llm_manager"]
+    unused = (await manager.get_system_status()).settings_without_effect
+    assert "llm_manager" in unused and "tool_manager" not in unused
+
+
 @pytest.mark.parametrize("kind", ["memory", "personality", "tool"])
 async def test_an_object_that_cannot_serve_is_refused_at_once(kind: str):
     manager = VoiceManager()
@@ -191,3 +206,43 @@ async def test_protocols_are_met_by_having_the_methods():
 async def test_an_engine_that_does_not_run_is_refused(models):
     with pytest.raises(VoiceInitializationError, match=r"start\(\) it first"):
         await VoiceManager(engine=Engine(models)).initialize()
+
+
+def engine_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if "engine" in thread.name}
+
+
+def loads_a_checkpoint() -> bool:
+    stacks = [traceback.walk_stack(frame) for frame in sys._current_frames().values()]
+    return any(frame.f_code is open_engine.__code__ for stack in stacks for frame, _ in stack)
+
+
+async def starting(manager: VoiceManager) -> asyncio.Task[None]:
+    """Begin to start it; come back when it loads its checkpoint."""
+    task = asyncio.create_task(manager.initialize())
+    async with asyncio.timeout(30):
+        while not loads_a_checkpoint():  # noqa: ASYNC110 — nothing tells of it
+            await asyncio.sleep(0.002)
+    return task
+
+
+async def test_a_start_that_is_given_up_leaves_no_engine_behind():
+    before = engine_threads()
+    manager = VoiceManager({"moshi": {"slots": 1, "device": "cpu"}})
+    task = await starting(manager)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.get_running_loop().shutdown_default_executor()  # what was loading has loaded
+    assert not manager.is_healthy()
+    assert engine_threads() <= before
+
+
+async def test_a_shutdown_during_the_start_comes_after_it():
+    before = engine_threads()
+    manager = VoiceManager({"moshi": {"slots": 1, "device": "cpu"}})
+    task = await starting(manager)
+    await manager.shutdown()
+    await task
+    assert not manager.is_healthy()
+    assert engine_threads() <= before

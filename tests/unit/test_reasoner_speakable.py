@@ -1,6 +1,6 @@
 """What is spoken: sentences out of a stream, no markup, numbers as words."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -106,6 +106,39 @@ def test_numbers_are_written_as_one_says_them(written, spoken):
     assert with_numbers_as_words(written) == spoken
 
 
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("Open from 9 am to 5pm.", "Open from nine A M to five P M."),
+        ("At 10 a.m. tomorrow", "At ten A M tomorrow"),
+        ("In the 1990s, not the '80s.", "In the nineteen nineties, not the eighties."),
+        ("It took 90s.", "It took ninety seconds."),
+        ("He lived 1879–1955.", "He lived eighteen seventy-nine to nineteen fifty-five."),
+        ("10-15 km, 20-30% or 20–25°C", "ten to fifteen kilometers, twenty to thirty percent or "
+         "twenty to twenty-five degrees Celsius"),
+        ("20 € or 15 EUR, $20-30", "twenty euros or fifteen euros, twenty dollars to thirty "
+         "dollars"),
+        ("$3.5k, £2m, $5bn", "three point five thousand dollars, two million pounds, "
+         "five billion dollars"),
+        ("9:00-17:30", "nine o'clock to seventeen thirty"),
+        ("On 30/11/2026 or 11/30/2026", "On November thirtieth, twenty twenty-six or "
+         "November thirtieth, twenty twenty-six"),
+        ("On 3/4/2026", "On three four two thousand and twenty-six"),
+        ("1/2 cup, 2 3/4 cups, 1½ cups", "one half cup, two and three quarters cups, "
+         "one and one half cups"),
+        ("6/3 = 2", "six over three is two"),
+        ("2^10 = 1024, 7-3=4", "two to the power of ten is one thousand and twenty-four, "
+         "seven minus three is four"),
+        ("Python 3.11.2 in 3D, 24/7", "Python three point eleven point two in three D, "
+         "twenty-four seven"),
+        ("5-7 days, 10-15 people, -5 km", "five to seven days, ten to fifteen people, "
+         "minus five kilometers"),
+    ],
+)  # fmt: skip
+def test_shorter_notations_are_said_in_full(written, spoken):
+    assert speakable(written) == spoken
+
+
 @given(st.text(max_size=200))
 def test_whatever_is_written_nothing_spoken_holds_digits_or_markup(written):
     spoken = speakable(written)
@@ -141,9 +174,21 @@ TOOLS = {
         ("set a ten minute pasta timer", "set_timer", {"seconds": 600.0, "label": "pasta"}),
         ("Remind me in twenty minutes to call my mother", "set_reminder",
          {"text": "call your mother", "in_seconds": 1_200.0}),
-        ("cancel the timer", "cancel_timer", {}),
-        ("cancel all my timers", "cancel_timer", {}),
-        ("cancel the pasta timer", "cancel_timer", {"label": "pasta"}),
+        ("cancel the timer", "cancel_timer", {"kind": "timer"}),
+        ("cancel all my timers", "cancel_timer", {"kind": "timer"}),
+        ("cancel the pasta timer", "cancel_timer", {"kind": "timer", "label": "pasta"}),
+        ("cancel the alarm", "cancel_timer", {"kind": "reminder"}),
+        ("cancel my reminder to call my mother", "cancel_timer",
+         {"kind": "reminder", "label": "call your mother"}),
+        ("what is the day after tomorrow", "get_date", {"days_from_today": 2}),
+        ("what day was it the day before yesterday", "get_date", {"days_from_today": -2}),
+        ("what day is it in three days", "get_date", {"days_from_today": 3}),
+        ("what date is it in two weeks", "get_date", {"days_from_today": 14}),
+        ("what day is it twenty five days from today", "get_date", {"days_from_today": 25}),
+        ("what day was it a week ago", "get_date", {"days_from_today": -7}),
+        ("set a timer for a quarter of an hour", "set_timer", {"seconds": 900.0, "label": ""}),
+        ("set a timer for three quarters of an hour", "set_timer",
+         {"seconds": 2_700.0, "label": ""}),
         ("set a pasta timer for ten minutes", "set_timer", {"seconds": 600.0, "label": "pasta"}),
         ("set a timer for the pasta for ten minutes", "set_timer",
          {"seconds": 600.0, "label": "pasta"}),
@@ -214,10 +259,37 @@ async def test_the_offline_brain_says_why_a_tool_failed_where_that_can_be_listen
      "six plus times two", "seven eight", "don't cancel the timer",
      "what time did the train leave",
      "what's the date on friday", "what day is christmas", "i can't remember that song",
-     "what's the square root of sixteen plus nine"],
+     "what's the square root of sixteen plus nine", "what day is it in tokyo",
+     "set a timer for a third of an hour",
+     "remind me of my date with anna tomorrow at nine"],
 )  # fmt: skip
 def test_the_offline_brain_knows_what_it_does_not_know(said):
     assert understand(said, TOOLS) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "hour"),
+    [
+        ("remind me to buy milk tomorrow at nine", "buy milk", 9),
+        ("remind me tomorrow at nine to buy milk", "buy milk", 9),
+        ("remind me at nine tomorrow evening to buy milk", "buy milk", 21),
+        ("set an alarm for six tomorrow morning", "wake up", 6),
+        ("wake me up at six tomorrow", "wake up", 6),
+    ],
+)
+def test_tomorrow_is_not_the_next_time_the_clock_shows_it(said, text, hour):
+    tomorrow = datetime.now().astimezone() + timedelta(days=1)
+    tool, arguments = understand(said, TOOLS)
+    assert (tool, arguments["text"]) == ("set_reminder", text)
+    due = datetime.now().astimezone() + timedelta(seconds=arguments["in_seconds"])
+    wanted = tomorrow.replace(hour=hour, minute=0, second=0, microsecond=0)
+    assert abs((due - wanted).total_seconds()) < 60
+
+
+def test_what_is_for_tomorrow_is_not_said_tomorrow():
+    tool, arguments = understand("remind me to cook the dinner for tomorrow at five pm", TOOLS)
+    assert (tool, arguments["at_time"]) == ("set_reminder", "17:00")
+    assert arguments["text"] == "cook the dinner for tomorrow"
 
 
 def test_durations_are_understood():
@@ -226,6 +298,10 @@ def test_durations_are_understood():
         ("one and a half hours", 5_400),
         ("half an hour", 1_800),
         ("ninety seconds", 90),
+        ("half of an hour", 1_800),
+        ("a quarter of an hour", 900),
+        ("three quarters of an hour", 2_700),
+        ("an hour and a quarter of an hour", 4_500),
         ("a few minutes", None),
     ]:
         assert duration_seconds(said) == seconds

@@ -55,6 +55,16 @@ async def test_time_and_date_here_and_elsewhere():
         ("-(3 - 5) // 2", "1"),
         ("6 × 7 ÷ 2", "21"),
         ("max(3, 9, 4)", "9"),
+        ("1234567 / 2", "617283.5"),
+        ("1500000.25 + 1", "1500001.25"),
+        ("-1234567 / 1000000000", "-0.00123457"),
+        ("1 / 1000000", "0.000001"),
+        ("3 / 10 ^ 9", "3 times 10 to the power of -9"),
+        ("2 ^ 60", "1.15292 times 10 to the power of 18"),
+        ("10 ^ 17", "10 to the power of 17"),
+        ("0.1 + 0.2", "0.3"),
+        ("2 / 3", "0.666667"),
+        ("9999999.999", "10000000"),
     ],
 )
 def test_arithmetic(expression, value):
@@ -92,6 +102,8 @@ async def test_units():
     say = lambda value, a, b: ask(units, "convert_units", value=value, from_unit=a, to_unit=b)  # noqa: E731
     assert await say(20, "celsius", "fahrenheit") == "20 celsius is 68 fahrenheit."
     assert await say(10, "miles", "kilometers") == "10 miles is 16.09 kilometers."
+    assert await say(100_000.5, "miles", "km") == "100000.5 miles is 160935.2 km."
+    assert await say(1, "inch", "miles") == "1 inch is 0.0000157828 miles."
     assert "0.45 kilograms" in await say(1, "pound", "kilograms")
     assert "96.56 km/h" in await say(60, "mph", "km/h")
     assert "2.11 liters" not in await say(2, "cups", "liters")
@@ -122,6 +134,18 @@ async def test_timers_speak_up_in_order_and_can_be_cancelled():
     assert await ask(registry, "cancel_timer", label="bread") == "No such timer is running."
     timers.close()
     assert timers.left() == []
+
+
+async def test_who_stops_a_timer_keeps_his_reminders():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    await ask(registry, "set_timer", seconds=600, label="pasta")
+    await ask(registry, "set_reminder", text="take the pills", in_seconds=900)
+    assert await ask(registry, "cancel_timer", kind="timer") == "Stopped: pasta timer."
+    assert "take the pills" in await ask(registry, "list_timers")
+    await ask(registry, "set_timer", seconds=600)
+    assert await ask(registry, "cancel_timer", kind="reminder") == "Stopped: take the pills."
+    assert await ask(registry, "cancel_timer") == "Stopped: 10 minutes timer."
 
 
 async def test_timers_that_cannot_be():

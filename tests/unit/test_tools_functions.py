@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from coda_tools import ToolRegistry, tool
 from coda_tools.coda_manager import add_coda_tools
 from pydantic import BaseModel, Field
 
-from coda_voice.errors import ValidationError
+from coda_voice.errors import IntegrationError, ValidationError
 from coda_voice.protocols import ToolBox, ToolManager
 
 
@@ -137,6 +138,54 @@ async def test_faults_of_a_tool_stay_in_its_outcome():
     assert unknown.fault == "unknown_tool" and "Did you mean 'crash'" in unknown.error
 
 
+@tool
+def leave() -> str:
+    """End the program, as a function that was written for a command line does."""
+    sys.exit("nothing to do here")
+
+
+@tool
+async def leave_at_once() -> str:
+    """The same on the event loop."""
+    sys.exit(2)
+
+
+@tool(timeout=5)
+def first_of_none() -> str:
+    """Take the first of nothing."""
+    return next(iter([]))
+
+
+@tool
+def picture() -> dict[str, bytes]:
+    """Give bytes that are no text."""
+    return {"png": b"\x89PNG\xff"}
+
+
+@tool
+def family() -> list[object]:
+    """Give what holds itself."""
+    members: list[object] = ["anna"]
+    members.append(members)
+    return members
+
+
+@pytest.mark.parametrize(
+    ("faulty", "says"),
+    [
+        (leave, "nothing to do here"),
+        (leave_at_once, "end the program"),
+        (first_of_none, "StopIteration"),
+        (picture, "utf-8"),
+        (family, "Circular"),
+    ],
+)
+async def test_neither_an_exit_nor_an_odd_result_of_a_tool_reaches_the_caller(faulty, says):
+    outcome = await ToolRegistry([faulty]).call(faulty.spec.name, {})
+    assert outcome.fault == "failed" and says in outcome.error
+    assert (await ToolRegistry([essay]).call("essay", {})).success
+
+
 async def test_plain_functions_that_hang_neither_stop_the_loop_nor_pile_up():
     release = threading.Event()
 
@@ -196,3 +245,37 @@ async def test_the_registry_serves_coda_and_coda_serves_the_registry():
     assert json.loads(good.result)["city"] == "Rome"
     wrong = await ours.call("book", {"place": {"city": "Rome"}})
     assert wrong.fault == "invalid_arguments" and "'nights' is a required" in wrong.error
+
+
+@pytest.mark.parametrize(
+    ("schemas", "says"),
+    [
+        (lambda: 1 / 0, "division by zero"),
+        (lambda: None, "did not list"),
+        (lambda: ["lamp"], "gave 'lamp'; a schema has name"),
+        (lambda: [{"function": "lamp"}], "a schema has name"),
+    ],
+)
+async def test_a_manager_that_cannot_list_its_tools_is_said_to_be_at_fault(schemas, says):
+    class House:
+        def get_function_schemas(self, context=None):
+            return schemas()
+
+        async def process_function_call(self, call): ...
+
+    with pytest.raises(IntegrationError, match=f"House.*{says}"):
+        await add_coda_tools(ToolRegistry(), House())
+
+
+async def test_definitions_that_fail_are_told_as_a_fault_of_the_manager():
+    class House:
+        def get_function_schemas(self, context=None):
+            return [{"name": "lamp", "description": "Light.", "parameters": {}}]
+
+        async def get_available_tools(self, context=None):
+            raise KeyError("lamp")
+
+        async def process_function_call(self, call): ...
+
+    with pytest.raises(IntegrationError, match=r"get_available_tools.*lamp"):
+        await add_coda_tools(ToolRegistry(), House())

@@ -6,7 +6,7 @@ or mappings; both are taken.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from coda_tools.registry import ToolRegistry
@@ -24,16 +24,18 @@ class _ListsTools(Protocol):
 async def add_coda_tools(registry: ToolRegistry, manager: ToolManager) -> dict[str, str]:
     """Add the manager's tools to ``registry``; give those left out, and why.
 
-    Raises IntegrationError if the manager's schemas have not the shape they should have.
+    Raises IntegrationError if the manager fails to list them, or if its schemas have not the
+    shape they should have.
     """
     details: dict[str, object] = {}
     if callable(getattr(manager, "get_available_tools", None)):
         lister: _ListsTools = manager  # type: ignore[assignment]
-        for definition in await settle(lister.get_available_tools()):
+        for definition in await _listed(manager, "get_available_tools", lister.get_available_tools):
             details[str(_field(definition, "name", ""))] = definition
     left_out: dict[str, str] = {}
-    for schema in await settle(manager.get_function_schemas()):
-        function = schema.get("function", schema)
+    schemas = await _listed(manager, "get_function_schemas", manager.get_function_schemas)
+    for schema in schemas:
+        function = schema.get("function", schema) if isinstance(schema, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise IntegrationError(
                 f"{type(manager).__name__}.get_function_schemas() gave {schema!r:.200}; a schema "
@@ -45,6 +47,23 @@ async def add_coda_tools(registry: ToolRegistry, manager: ToolManager) -> dict[s
         except ValidationError as error:
             left_out[name] = error.message
     return left_out
+
+
+async def _listed(
+    manager: ToolManager,
+    method: str,
+    ask: Callable[[], Awaitable[Sequence[object]] | Sequence[object]],
+) -> Sequence[object]:
+    """Give what the manager lists; whatever fails in it is told as a fault of the manager's."""
+    try:
+        return list(await settle(ask()))
+    except IntegrationError:
+        raise
+    except Exception as error:  # the program's own code, of which nothing is known
+        reason = str(error) or type(error).__name__
+        raise IntegrationError(
+            f"{type(manager).__name__}.{method}() did not list its tools: {reason:.500}"
+        ) from error
 
 
 def _tool(manager: ToolManager, function: Mapping[str, object], definition: object) -> RemoteTool:

@@ -23,6 +23,10 @@ from coda_voice.errors import ValidationError
 from coda_voice.protocols import ToolOutcome, ToolSpec
 
 
+class ToolExitError(Exception):
+    """A tool called ``sys.exit``: its own end, and nothing else's."""
+
+
 class Tool(Protocol):
     """What the registry needs of a tool: a Python function, one of an MCP server, of Coda."""
 
@@ -103,8 +107,9 @@ class ToolRegistry:
         except ValidationError as error:
             return replace(blank, fault="invalid_arguments", error=error.message)
 
-        # A task of its own keeps whatever the tool raises, to be looked at instead of caught.
-        task = asyncio.ensure_future(tool.invoke(valid))
+        # A task of its own keeps whatever the tool raises, to be looked at instead of caught;
+        # so also what its result raises while it is written down.
+        task = asyncio.ensure_future(self._run(tool, valid))
         try:
             await asyncio.wait({task}, timeout=tool.spec.timeout)
         finally:
@@ -123,7 +128,13 @@ class ToolRegistry:
         if raised is not None:
             reason = str(raised) or type(raised).__name__
             return replace(blank, fault="failed", error=f"{name} failed: {reason:.500}")
-        return replace(blank, result=self._text(task.result()))
+        return replace(blank, result=task.result())
+
+    async def _run(self, tool: Tool, arguments: Mapping[str, object]) -> str:
+        try:
+            return self._text(await tool.invoke(arguments))
+        except SystemExit as error:  # out of a task it would end the program's event loop
+            raise ToolExitError(f"it wanted to end the program ({error})") from error
 
     def _text(self, result: object) -> str:
         """Write a result as text of bounded length, and say so where something was cut."""

@@ -40,6 +40,8 @@ class _RaisedInto:
         trace: TracebackType | None,
     ) -> bool:
         _free.release()
+        if isinstance(error, StopIteration):  # no future of asyncio takes it: it would be lost
+            error = RuntimeError(f"{type(error).__name__}: {error}".removesuffix(": "))
         if error is not None:
             self._future.set_exception(error)
         return True

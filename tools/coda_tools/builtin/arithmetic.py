@@ -14,6 +14,12 @@ from coda_voice.errors import ValidationError
 MAX_LENGTH = 300
 MAX_MAGNITUDE = 1e200
 """Beyond it numbers are neither useful aloud nor cheap to compute."""
+SIGNIFICANT = 6
+"""Digits of a fraction that are worth hearing."""
+MAX_DIGITS = 15
+"""A longer number is not said digit by digit."""
+MIN_EXPONENT = -6
+"""Of ten: smaller numbers are said with it."""
 
 Number = int | float
 
@@ -105,10 +111,22 @@ def _power(base: Number, exponent: Number) -> Number:
 
 
 def number_text(value: Number) -> str:
-    """Write a number with as many digits as are worth hearing."""
-    if float(value).is_integer() and abs(value) < 1e15:
+    """Write a number with as many digits as are worth hearing, and every one before the point.
+
+    What is too large or too small for that is written as one says it, with a power of ten.
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if float(value).is_integer() and abs(value) < 10**MAX_DIGITS:
         return str(int(value))
-    return f"{value:.6g}"
+    mantissa, _, power = f"{value:.{SIGNIFICANT - 1}e}".partition("e")
+    exponent = int(power)
+    if not MIN_EXPONENT <= exponent < MAX_DIGITS:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+        times = "" if mantissa == "1" else f"{mantissa} times "
+        return f"{times}10 to the power of {exponent}"
+    decimals = max(2, SIGNIFICANT - 1 - exponent)
+    return f"{value:.{decimals}f}".rstrip("0").rstrip(".")
 
 
 @tool(timeout=2)

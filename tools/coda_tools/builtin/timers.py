@@ -11,12 +11,15 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from coda_tools.builtin.clock import Now, clock_time, local_now
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
 from coda_voice.errors import ValidationError
 from coda_voice.protocols import Announcement, Scheduling
+
+Kind = Literal["timer", "reminder"]
 
 MAX_TIMERS = 32
 MAX_SECONDS = 7 * 24 * 3_600.0
@@ -26,6 +29,7 @@ MAX_SECONDS = 7 * 24 * 3_600.0
 class _Running:
     number: int
     label: str
+    kind: Kind
     due: float
     """On the event loop's clock, seconds."""
     handle: asyncio.TimerHandle
@@ -55,7 +59,12 @@ class Timers:
         self._numbers = itertools.count(1)
 
     def start(
-        self, seconds: float, label: str, announcement: str, scheduling: Scheduling = "when_idle"
+        self,
+        seconds: float,
+        label: str,
+        announcement: str,
+        scheduling: Scheduling = "when_idle",
+        kind: Kind = "reminder",
     ) -> int:
         """Start a timer and give its number. Raises ValidationError if it cannot be."""
         if not 0 < seconds <= MAX_SECONDS:
@@ -70,12 +79,16 @@ class Timers:
             self._announce(Announcement(announcement, scheduling, "timer"))
 
         handle = loop.call_later(seconds, ring)
-        self._running[number] = _Running(number, label, loop.time() + seconds, handle)
+        self._running[number] = _Running(number, label, kind, loop.time() + seconds, handle)
         return number
 
-    def cancel(self, label: str = "") -> list[str]:
-        """Stop the timers whose label holds ``label`` (all, if empty); give their labels."""
-        chosen = [t for t in self._running.values() if label.lower() in t.label.lower()]
+    def cancel(self, label: str = "", kind: Kind | None = None) -> list[str]:
+        """Stop those of ``kind`` whose label holds ``label`` (all, if empty); give their labels."""
+        chosen = [
+            timer
+            for timer in self._running.values()
+            if label.lower() in timer.label.lower() and kind in (None, timer.kind)
+        ]
         for timer in chosen:
             timer.handle.cancel()
             del self._running[timer.number]
@@ -102,7 +115,9 @@ class Timers:
             label: what it is for, for example pasta; may be empty
             """
             name = label.strip() or duration_text(seconds)
-            self.start(seconds, f"{name} timer", f"Your {name} timer is done.", "interrupt")
+            self.start(
+                seconds, f"{name} timer", f"Your {name} timer is done.", "interrupt", "timer"
+            )
             return f"A timer for {duration_text(seconds)} is running."
 
         @tool(cancellable=False, timeout=2)
@@ -128,12 +143,13 @@ class Timers:
             return "; ".join(running) + "." if running else "No timer is running."
 
         @tool(cancellable=False, timeout=2)
-        async def cancel_timer(label: str = "") -> str:
+        async def cancel_timer(label: str = "", kind: Kind | None = None) -> str:
             """Stop timers or reminders.
 
             label: a word of its name; empty for all
+            kind: only timers, or only reminders and alarms; leave it out for both
             """
-            stopped = self.cancel(label)
+            stopped = self.cancel(label, kind)
             return f"Stopped: {', '.join(stopped)}." if stopped else "No such timer is running."
 
         return [set_timer, set_reminder, list_timers, cancel_timer]
