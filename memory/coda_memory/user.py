@@ -97,6 +97,13 @@ class UserMemories:
         """Write memories; the future resolves when they survive this process."""
         return self._store.append(self._owner, memories)
 
+    def append_from(self, turn: Memory, facts: Sequence[Memory]) -> Future[bool]:
+        """Write facts that were read from a stored turn, unless it was forgotten meanwhile.
+
+        The future gives whether they were written.
+        """
+        return self._store.append_from(self._owner, turn.id, facts)
+
     def search(
         self, query: str, limit: int = FOUND, *, kinds: Sequence[Kind] | None = None,
         history: bool = True, ranking: Ranking = "hybrid", now: datetime | None = None,

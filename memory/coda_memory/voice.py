@@ -95,8 +95,9 @@ class RememberedUser:
             why_not = error.message
         else:
             facts, refused = [*self.memories.facts_from(turn, read.facts)], read.refused
-        if facts:
-            await asyncio.wrap_future(self.memories.append(facts))
+        # Where the user had the turn forgotten meanwhile, what was read from it is forgotten, too.
+        if facts and not await asyncio.wrap_future(self.memories.append_from(turn, facts)):
+            facts = []
         texts = tuple(fact.text for fact in facts)
         return Kept(said, texts, "rules" if why_not else "llm", refused, why_not)
 

@@ -70,6 +70,10 @@ class Writer:
         self._put(job)
         return job.done
 
+    def append_from(self, owner: Owner, source: str, facts: Sequence[Memory]) -> Future[bool]:
+        """Write facts read from a stored turn, if it is still there; gives whether it was."""
+        return self.call(partial(self.commit, owner, facts, source=source))
+
     def call(self, run: Callable[[], T]) -> Future[T]:
         """Run something that writes, after all that was asked for before."""
         job = _Call(run)
@@ -145,7 +149,7 @@ class Writer:
             by_owner.setdefault(job.owner, []).append(job)
         for owner, jobs in by_owner.items():
             memories = [memory for job in jobs for memory in job.memories]
-            together: Future[None] = Future()
+            together: Future[bool] = Future()
             self._settle(together, partial(self.commit, owner, memories))
             error = together.exception()
             if error is not None:
@@ -157,11 +161,13 @@ class Writer:
                     give(job.done, None)
 
     def commit(
-        self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None
-    ) -> None:
+        self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None, *,
+        source: str = "",
+    ) -> bool:  # fmt: skip
         """Embed and write memories of one user in one commit. In the writer's thread only.
 
-        vectors: float32 [memories, dimension] where they are known already.
+        vectors: float32 [memories, dimension] where they are known already. source: a memory
+        without which nothing is written, for it has been forgotten. Gives whether it was written.
         """
         if vectors is None:
             vectors = self._embedder.texts([memory.text for memory in memories])
@@ -175,7 +181,14 @@ class Writer:
                 raise store_error(error, self._tables.uri, "writing memories") from error
 
         with self._tables.lock():
+            if source and not self._holds(owner, source):
+                return False
             self._tables.again_on_conflict(write)
+        return True
+
+    def _holds(self, owner: Owner, memory_id: str) -> bool:
+        table = self._tables.open(self._tables.name_of(owner))
+        return table is not None and table.count_rows(f"id = {quoted(memory_id)}") > 0
 
     def _write(self, owner: Owner, memories: Sequence[Memory], vectors: Vectors) -> None:
         layout = schema(vectors.shape[1])

@@ -128,6 +128,24 @@ async def test_facts_that_come_late_are_as_old_as_their_turn(store):
     assert valid == {"I moved to Berlin.", "The user lives in Berlin."}
 
 
+@pytest.mark.parametrize("by_the_rules", [False, True])
+async def test_what_is_forgotten_while_the_llm_reads_it_stays_forgotten(store, by_the_rules: bool):
+    ada = store.user("ada")
+    await asyncio.to_thread(ada.remember, "I like chess.")
+    claim = fact("The user is allergic to walnuts.", "I'm allergic to walnuts")
+    answered = ["stall"] if by_the_rules else [0.5, *answer(facts=[claim])]
+    async with LlmServer(answered) as server, asking(server) as llm:
+        memory = remembered(store, llm)
+        keeping = asyncio.create_task(memory.keep("I'm allergic to walnuts."))
+        await server.asked.wait()
+        assert await asyncio.to_thread(ada.forget_matching, "walnuts") == 1
+        if by_the_rules:
+            memory.leave()
+        kept = await keeping
+    assert kept.facts == ()
+    assert set(texts(store)) == {"I like chess.", "The user likes chess."}
+
+
 async def test_what_the_llm_invents_is_refused_and_the_rest_is_kept(store):
     claims = [
         fact("The user likes chess.", "I like chess"),
