@@ -160,8 +160,9 @@ def import_memories(
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValidationError(f"{file} cannot be read as text: {error}.") from error
+    lines = text.split("\n")  # splitlines() would also cut within a text, at U+2028 or U+0085
     with opened(store, model) as memories:
-        typer.echo(f"{import_lines(memories, text.splitlines(), user)} imported.")
+        typer.echo(f"{import_lines(memories, lines, user)} imported.")
 
 
 @app.command()

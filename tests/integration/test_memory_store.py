@@ -570,6 +570,20 @@ def test_the_command_line_from_adding_to_forgetting(tmp_path):
     assert "The user likes chess" in run("list", "--user", "ada")
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\n", "\r\n"])
+def test_a_file_of_memories_is_read_again_whatever_separates_their_lines(tmp_path, separator):
+    said, file = f"Bread.{separator}Milk.", tmp_path / "out.jsonl"
+    with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
+        one.user("ada").remember(said)
+        two.user("other").remember("I like rowing.")  # so that the store holds hashed-words
+    for words in (["export", "--store", "one"], ["import", "--store", "two"]):
+        words = [*words[:1], str(file), words[1], str(tmp_path / words[2])]
+        result = CliRunner().invoke(command_line("memory"), ["memory", *words])
+        assert result.exit_code == 0, result.output
+    with opened(tmp_path / "two") as two:
+        assert [memory.text for memory in two.user("ada").list()] == [said]
+
+
 def grown(store: MemoryStore, rows: int) -> tuple[list[Memory], np.ndarray]:
     """Give ada ``rows`` memories at once, with vectors in clusters."""
     generator = np.random.default_rng(3)
