@@ -70,6 +70,8 @@ _PASSING = (
     r"happy|sad|well|fine|better|worse|ready|gone)"
 )
 """How somebody is, of which any number may be true: it replaces only itself."""
+_HEALTH = r"(?:coeliac|celiac|diabetic|lactose intolerant|pregnant)"
+"""Of these, too, several may be true, beside any diet and whoever somebody lives with."""
 _NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
 _RULES = (
     _rule(r"\bmy name(?:'s| is) " + _NAME, "The user's name is {x}", "name", 0.95),
@@ -101,8 +103,10 @@ _RULES = (
     _rule(r"\bi(?:'m| am) (?:very |badly |severely |terribly )?allergic to " + _X, "The user is allergic to {x}", "allergic {key}", 0.95),
     _rule(r"\bi(?:'m| am) (?:no longer|not|not a|no longer a) (?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
           "The user is not {x}", "diet", 0.9),
-    _rule(r"\bi(?:'m| am|'ve gone| went|'ve become| became) (?:now )?(?:an? )?(?P<x>vegetarian|vegan|pescatarian|coeliac|celiac|diabetic|lactose intolerant)\b",
+    _rule(r"\bi(?:'m| am|'ve gone| went|'ve become| became) (?:now )?(?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
           "The user is {x}", "diet", 0.9),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?:a )?(?P<x>" + _HEALTH + r")\b", "The user is not {x}", "health {key}", 0.9),
+    _rule(r"\bi(?:'m| am|'ve become| became) (?:now |also )?(?:a )?(?P<x>" + _HEALTH + r")\b", "The user is {x}", "health {key}", 0.9),
     _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
     _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) " + _X, "The user gave up {x}", "habit {key}", 0.75),
     _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _X,
@@ -129,9 +133,9 @@ _RULES = (
     _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
     _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
     _rule(_I + r"speak (?:fluent |some |a little )?" + _X, "The user speaks {x}", "speaks {key}", 0.65),
-    _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single|pregnant)\b",
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single)\b",
           "The user is not {x}", "family status", 0.8),
-    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single|pregnant)\b",
+    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single)\b",
           "The user is {x}", "family status", 0.8),
     _rule(r"\bmy (?P<what>(?:phone |mobile |house |flat )?number|email|address)(?:'s| is) (?P<x>[^.!?]+)",
           "The user's {what} is {x}", "my {what}", 0.85),

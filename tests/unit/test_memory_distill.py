@@ -90,6 +90,25 @@ def test_how_somebody_is_today_does_not_replace_who_they_are():
     assert distill("my brother is a pilot")[0].subject == distill("my brother is a cook")[0].subject
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("I'm a vegetarian.", "I'm diabetic."),
+        ("I'm lactose intolerant.", "I'm coeliac."),
+        ("I'm married.", "I am pregnant."),
+        ("I'm vegan.", "I'm not pregnant."),
+    ],
+)
+def test_what_may_be_true_at_once_does_not_replace_each_other(one, other):
+    both = distill(f"{one} {other}")
+    assert [fact.text for fact in both] == [distill(said)[0].text for said in (one, other)]
+    assert len({fact.subject for fact in both}) == 2
+
+
+def test_what_has_ended_replaces_what_was_so():
+    assert distill("I'm no longer pregnant")[0].subject == distill("I'm pregnant")[0].subject
+
+
 def test_the_same_thing_said_otherwise_has_the_same_subject():
     subjects = {
         distill(said)[0].subject
