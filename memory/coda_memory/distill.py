@@ -146,11 +146,14 @@ _RULES = (
           "The user's {what} is {x}", "my {what}", 0.75),
 )  # fmt: skip
 _UNSURE = re.compile(
-    r"\b(if i|i wish|i might|i may|maybe i|i would|i'd (?:like|love)|do you|would you|could you|imagine|"
+    r"\b((?:if|whether) (?:i|my)|i hope|i wish|i might|i may|maybe i|i would|i'd (?:like|love)|do you|would you|could you|imagine|"
     r"let's say|pretend|suppose|what if|"
     r"(?:\w+n't|not|never|nobody|no one) (?:\w+ )?(?:think|say|says|said|tell|told|believe|mean|true|sure|certain|know|"
-    r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?i|"
-    r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i)\b",
+    r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?(?:i|my)|"
+    r"(?:\w+n't|not) want (?:\w+ )?to (?:say|tell|claim|think|believe|know)(?: \w+)?(?: that)? (?:i|my)|"
+    r"(?:false|wrong|untrue|a lie) (?:that )?(?:i|my)|"
+    r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i|"
+    r"(?:(?!i\b)\w+ (?:says|said|thinks|thought|told me)|(?:you|they|people) (?:say|think)) (?:that )?my)\b",
     re.IGNORECASE,
 )
 _ASKS = re.compile(
@@ -160,6 +163,12 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 """How a question begins: a recogniser writes no question mark."""
+_DISMISSED = re.compile(
+    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|just|now|then|you can|you should|you may)[\s,]+)*"
+    r"(?:forget|(?:don't|do not|no need to) remember) (?:that )?(?:my|i|i'm|we|our)\b",
+    re.IGNORECASE,
+)
+"""What is to be forgotten, or not remembered, is not told to be kept."""
 _PLANNED = re.compile(
     r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
     r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b",
@@ -233,8 +242,8 @@ def sentences(turn: str) -> list[str]:
 
 
 def unsure(sentence: str) -> bool:
-    """Tell whether a sentence wishes, supposes, plans, or tells of the past or of others' words."""
-    return any(looks.search(sentence) for looks in (_UNSURE, _SHORT, _PLANNED))
+    """Tell whether a sentence wishes, supposes, plans, takes back, or tells of the past or of others' words."""
+    return any(looks.search(sentence) for looks in (_UNSURE, _SHORT, _PLANNED, _DISMISSED))
 
 
 def _facts_in(sentence: str) -> list[Fact]:
