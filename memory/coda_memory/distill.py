@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 
 from coda_memory.record import Kind
+from coda_memory.supersede import denies_another
 
 MAX_WORDS = 14
 """A match longer than this is a story, not a fact; it is kept as the turn it is."""
@@ -213,6 +214,9 @@ def distill(turn: str) -> list[Fact]:
         told = _facts_in(sentence[asked.end() :]) if asked else []
         told = [replace(one, importance=max(one.importance, ASKED)) for one in told]
         for fact in told or _facts_in(sentence):
+            held = facts.get(fact.subject)
+            if held is not None and denies_another(fact.text, held.text):
+                continue
             facts.pop(fact.subject, None)  # "in Paris. Sorry, in Rome"
             facts[fact.subject] = fact
     return list(facts.values())

@@ -114,6 +114,15 @@ async def test_a_fact_of_the_llm_and_one_of_the_rules_supersede_each_other(store
     assert old["I live in Paris."] is False and old["The user lives in Paris."] is False
 
 
+async def test_of_a_home_and_one_that_was_left_the_home_is_kept(store):
+    said = "I no longer live in Paris, I live in Berlin"
+    left = fact("The user no longer lives in Paris.", "I no longer live in Paris")
+    home = fact("The user lives in Berlin.", "I live in Berlin")
+    async with LlmServer(answer(facts=[left, home])) as server, asking(server) as llm:
+        kept = await remembered(store, llm).keep(said)
+    assert kept.facts == ("The user lives in Berlin.",)
+
+
 async def test_facts_that_come_late_are_as_old_as_their_turn(store):
     """What is said while the LLM still reads the turn before is the newer, whoever ends first."""
     claim = fact("The user lives in Paris.", "I live in Paris")

@@ -113,6 +113,29 @@ def test_a_turn_of_two_facts_holds_while_either_does_said_again_or_not(store):
     assert both not in holding(store) and "I don't like tea." in holding(store)
 
 
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        (["I moved to Berlin. I no longer live in Paris."], "The user lives in Berlin."),
+        (["I no longer live in Paris. I moved to Berlin."], "The user lives in Berlin."),
+        (["I live in Berlin.", "I don't live in Paris anymore."], "The user lives in Berlin."),
+        (["I live in Berlin.", "I no longer live in Berlin."],
+         "The user no longer lives in Berlin."),
+        (["I work at Shell.", "I don't work at BP anymore."], "The user works at Shell."),
+        (["I work at Shell.", "I no longer work at the refinery."],
+         "The user no longer works at the refinery."),
+        (["I'm a vegetarian.", "I'm not a vegan."], "The user is vegetarian."),
+        (["I'm single.", "I'm not single."], "The user is not single."),
+    ],
+)  # fmt: skip
+def test_who_denies_something_else_takes_nothing_back(store, said, holds):
+    ada = store.user("ada")
+    for day, turn in enumerate(said):
+        ada.remember(turn, at=NOW + timedelta(days=day))
+    assert [fact.text for fact in ada.facts()] == [holds]
+    assert holds in {hit.memory.text for hit in ada.search("what do you know", history=False)}
+
+
 def test_an_older_fact_that_arrives_late_does_not_win(store):
     ada = store.user("ada")
     ada.remember("I live in Berlin.", at=NOW)
