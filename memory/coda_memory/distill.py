@@ -71,6 +71,13 @@ _PASSING = (
     r"happy|sad|well|fine|better|worse|ready|gone)"
 )
 """How somebody is, of which any number may be true: it replaces only itself."""
+_JOB = (
+    r"(?P<x>(?:[\w-]+ ){0,2}(?:teacher|nurse|doctor|engineer|student|chef|cook|lawyer|artist|pharmacist|dentist|electrician|"
+    r"librarian|musician|carpenter|plumber|baker|pilot|writer|designer|developer|programmer|driver|farmer|gardener|accountant|"
+    r"architect|scientist|journalist|translator|photographer|firefighter|midwife|vet|manager|pensioner))\b"
+)
+_NO_MORE = r"\bi(?:'ve)? (?:(?:don't|do not|dont|no longer|never) {}|(?:quit|gave up|given up|stopped) {}) "
+_AS = r"as (?!\w+ as\b|(?:much|hard|long|little|often|well|usual|always)\b)"
 _HEALTH = r"(?:coeliac|celiac|diabetic|lactose intolerant|pregnant)"
 """Of these, too, several may be true, beside any diet and whoever somebody lives with."""
 _NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
@@ -85,17 +92,15 @@ _RULES = (
     _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:to|into) " + _NO_HOME + _X,
           "The user lives in {x}", "home", 0.85),
     _rule(r"\bi(?:'m| am) (?:originally |really )?from " + _X, "The user is from {x}", "origin", 0.8),
-    _rule(_I + r"(?:work|working|got a job|started) as " + _X, "The user works as {x}", "job", 0.8),
+    _rule(_I + r"(?:work|working|got a job|started) " + _AS + _X, "The user works as {x}", "job", 0.8),
+    _rule(_NO_MORE.format("works?", "working") + _AS + _X, "The user no longer works as {x}", "job", 0.8),
     _rule(r"\bi (?:no longer|don't|do not|dont) works? (?:at|for|in|with) " + _X,
           "The user no longer works at {x}", "workplace", 0.75),
     _rule(_I + r"(?:work|working|started working|got a job|started a new job) (?:at|for|in|with) "
           r"(?!(?:the )?(?:nights?|home|weekends?|moment|mornings?|evenings?|afternoons?|least|last|all)\b)" + _X,
           "The user works at {x}", "workplace", 0.75),
-    _rule(r"\bi(?:'m| am) (?:now )?an? (?P<x>(?:[\w-]+ ){0,2}(?:teacher|nurse|doctor|engineer|student|chef|cook|lawyer|"
-          r"artist|pharmacist|dentist|electrician|librarian|musician|carpenter|plumber|baker|pilot|writer|"
-          r"designer|developer|programmer|driver|farmer|gardener|accountant|architect|scientist|journalist|"
-          r"translator|photographer|firefighter|midwife|vet|manager|pensioner))\b",
-          "The user is a {x}", "job", 0.8),
+    _rule(r"\bi(?:'m| am) (?:now )?an? " + _JOB, "The user is a {x}", "job", 0.8),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) an? " + _JOB, "The user is not a {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am) (?:now )?(?P<x>retired|unemployed|self-employed)\b", "The user is {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am| just turned| turned) (?P<x>\d{1,3})(?: years old| now|(?=[.!,]|$))", "The user is {x} years old", "age", 0.8),
     _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _X, "The user's birthday is {x}", "birthday", 0.9),
@@ -109,6 +114,8 @@ _RULES = (
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?:a )?(?P<x>" + _HEALTH + r")\b", "The user is not {x}", "health {key}", 0.9),
     _rule(r"\bi(?:'m| am|'ve become| became) (?:now |also )?(?:a )?(?P<x>" + _HEALTH + r")\b", "The user is {x}", "health {key}", 0.9),
     _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
+    _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _X, "The user does not play {x}", "plays {key}", 0.65),
+    _rule(_NO_MORE.format("speaks?", "speaking") + _X, "The user does not speak {x}", "speaks {key}", 0.65),
     _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) " + _X, "The user gave up {x}", "habit {key}", 0.75),
     _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _X,
           "The user does not like {x}", "likes {key}", 0.75, "preference"),
