@@ -607,6 +607,18 @@ def test_a_file_of_memories_is_read_again_whatever_separates_their_lines(tmp_pat
         assert [memory.text for memory in two.user("ada").list()] == [said]
 
 
+def test_names_and_folders_are_shown_as_they_are(tmp_path):
+    store, user = str(tmp_path / "[red]store"), "[/ada]"
+    opened(Path(store)).close()
+    shown = {}
+    for words in (["list", "--user", user], ["stats"]):
+        result = CliRunner().invoke(command_line("memory"), ["memory", *words, "--store", store])
+        assert result.exit_code == 0, result.output
+        shown[words[0]] = result.output.replace("\n", "")
+    assert f"Nothing is known of {user}." in shown["list"]
+    assert store in shown["stats"]
+
+
 def grown(store: MemoryStore, rows: int) -> tuple[list[Memory], np.ndarray]:
     """Give ada ``rows`` memories at once, with vectors in clusters."""
     generator = np.random.default_rng(3)
