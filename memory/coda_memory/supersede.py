@@ -87,14 +87,15 @@ def _said_last(fact: Memory, among: Mapping[str, Memory]) -> Memory:
     seen = {fact.id}
     while fact.superseded_by is not None and fact.superseded_by not in seen:
         newer = among.get(fact.superseded_by)
-        if newer is None or _plain(newer.text) != _plain(fact.text):
+        if newer is None or plain(newer.text) != plain(fact.text):
             break
         fact = newer
         seen.add(fact.id)
     return fact
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """``text`` without what makes no difference: two facts of the same plain text say the same."""
     return " ".join(text.casefold().split()).rstrip(".!")
 
 

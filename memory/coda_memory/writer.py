@@ -214,7 +214,7 @@ class Writer:
             folder = self._tables.folder_of(name)
             committed_whole(folder, lambda: table.add(rows), back_to_now(table))
         else:
-            stored = table.search().where(f"id IN ({_listed(ended)})").to_arrow()
+            stored = table.search().where(f"id IN ({listed(ended)})").to_arrow()
             for index, row_id in enumerate(stored["id"].to_pylist()):
                 row = _with_end(stored.slice(index, 1), changed[row_id], layout)
                 rows = pa.concat_tables([rows, row])
@@ -266,18 +266,19 @@ def _on_subjects(table: LanceTable, subjects: set[str], turns_of_new: set[str]) 
         rows = table.search().where(where).select(COLUMNS).to_arrow().to_pylist()
         found.update((row["id"], as_memory(row)) for row in rows)
 
-    look(f"kind != 'turn' AND subject IN ({_listed(subjects)})")
+    look(f"kind != 'turn' AND subject IN ({listed(subjects)})")
     if not found:
         return []
     sources = {fact.source_id for fact in found.values() if fact.source_id} | turns_of_new
     if sources:
-        look(f"id IN ({_listed(sources)}) OR source_id IN ({_listed(sources)})")
+        look(f"id IN ({listed(sources)}) OR source_id IN ({listed(sources)})")
     if others := subjects_of(found.values()) - subjects:
-        look(f"kind != 'turn' AND subject IN ({_listed(others)})")
+        look(f"kind != 'turn' AND subject IN ({listed(others)})")
     return list(found.values())
 
 
-def _listed(texts: Iterable[str]) -> str:
+def listed(texts: Iterable[str]) -> str:
+    """``texts`` as a list of SQL."""
     return ", ".join(quoted(text) for text in sorted(texts))
 
 
