@@ -98,7 +98,7 @@ def list_memories(
         for memory in found:
             style = None if memory.valid else "dim"
             table.add_row(memory.id, _when(memory), memory.kind, Text(memory.text), style=style)
-        Console().print(table if found else f"Nothing is known of {user}.")
+        Console().print(table if found else Text(f"Nothing is known of {user}."))
 
 
 @app.command()
@@ -160,8 +160,9 @@ def import_memories(
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValidationError(f"{file} cannot be read as text: {error}.") from error
+    lines = text.split("\n")  # splitlines() would also cut within a text, at U+2028 or U+0085
     with opened(store, model) as memories:
-        typer.echo(f"{import_lines(memories, text.splitlines(), user)} imported.")
+        typer.echo(f"{import_lines(memories, lines, user)} imported.")
 
 
 @app.command()
@@ -175,7 +176,8 @@ def stats(store: Store = None) -> None:
         console.print(table)
         size = memories.size_on_disk()
         room = "" if size is None else f", {size / 1e6:.1f} MB"
-        console.print(f"{memories.tables.uri}: {memories.embedder.name}{room}", soft_wrap=True)
+        where = Text(f"{memories.tables.uri}: {memories.embedder.name}{room}")
+        console.print(where, soft_wrap=True)
 
 
 @app.command()

@@ -25,6 +25,7 @@ _ASKED = [
         (r"\bwhere am i from\b", "origin"),
         (r"\ballerg", "allergic"),
         (r"\b(?:vegetarian|vegan|diet)\b|\bdo i eat meat\b", "diet"),
+        (r"\b(?:diet|coeliac|celiac|diabetic|lactose|pregnant)\b", "health"),
         (r"\b(?:married|single|divorced)\b", "family status"),
         (r"\bmy car\b|\bdo i drive\b", "car"),
     )

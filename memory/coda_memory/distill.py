@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 
 from coda_memory.record import Kind
+from coda_memory.supersede import denies_another
 
 MAX_WORDS = 14
 """A match longer than this is a story, not a fact; it is kept as the turn it is."""
@@ -70,6 +71,15 @@ _PASSING = (
     r"happy|sad|well|fine|better|worse|ready|gone)"
 )
 """How somebody is, of which any number may be true: it replaces only itself."""
+_JOB = (
+    r"(?P<x>(?:[\w-]+ ){0,2}(?:teacher|nurse|doctor|engineer|student|chef|cook|lawyer|artist|pharmacist|dentist|electrician|"
+    r"librarian|musician|carpenter|plumber|baker|pilot|writer|designer|developer|programmer|driver|farmer|gardener|accountant|"
+    r"architect|scientist|journalist|translator|photographer|firefighter|midwife|vet|manager|pensioner))\b"
+)
+_NO_MORE = r"\bi(?:'ve)? (?:(?:don't|do not|dont|no longer|never) {}|(?:quit|gave up|given up|stopped) {}) "
+_AS = r"as (?!\w+ as\b|(?:much|hard|long|little|often|well|usual|always)\b)"
+_HEALTH = r"(?:coeliac|celiac|diabetic|lactose intolerant|pregnant)"
+"""Of these, too, several may be true, beside any diet and whoever somebody lives with."""
 _NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
 _RULES = (
     _rule(r"\bmy name(?:'s| is) " + _NAME, "The user's name is {x}", "name", 0.95),
@@ -82,17 +92,15 @@ _RULES = (
     _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:to|into) " + _NO_HOME + _X,
           "The user lives in {x}", "home", 0.85),
     _rule(r"\bi(?:'m| am) (?:originally |really )?from " + _X, "The user is from {x}", "origin", 0.8),
-    _rule(_I + r"(?:work|working|got a job|started) as " + _X, "The user works as {x}", "job", 0.8),
+    _rule(_I + r"(?:work|working|got a job|started) " + _AS + _X, "The user works as {x}", "job", 0.8),
+    _rule(_NO_MORE.format("works?", "working") + _AS + _X, "The user no longer works as {x}", "job", 0.8),
     _rule(r"\bi (?:no longer|don't|do not|dont) works? (?:at|for|in|with) " + _X,
           "The user no longer works at {x}", "workplace", 0.75),
     _rule(_I + r"(?:work|working|started working|got a job|started a new job) (?:at|for|in|with) "
           r"(?!(?:the )?(?:nights?|home|weekends?|moment|mornings?|evenings?|afternoons?|least|last|all)\b)" + _X,
           "The user works at {x}", "workplace", 0.75),
-    _rule(r"\bi(?:'m| am) (?:now )?an? (?P<x>(?:[\w-]+ ){0,2}(?:teacher|nurse|doctor|engineer|student|chef|cook|lawyer|"
-          r"artist|pharmacist|dentist|electrician|librarian|musician|carpenter|plumber|baker|pilot|writer|"
-          r"designer|developer|programmer|driver|farmer|gardener|accountant|architect|scientist|journalist|"
-          r"translator|photographer|firefighter|midwife|vet|manager|pensioner))\b",
-          "The user is a {x}", "job", 0.8),
+    _rule(r"\bi(?:'m| am) (?:now )?an? " + _JOB, "The user is a {x}", "job", 0.8),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) an? " + _JOB, "The user is not a {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am) (?:now )?(?P<x>retired|unemployed|self-employed)\b", "The user is {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am| just turned| turned) (?P<x>\d{1,3})(?: years old| now|(?=[.!,]|$))", "The user is {x} years old", "age", 0.8),
     _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _X, "The user's birthday is {x}", "birthday", 0.9),
@@ -101,9 +109,13 @@ _RULES = (
     _rule(r"\bi(?:'m| am) (?:very |badly |severely |terribly )?allergic to " + _X, "The user is allergic to {x}", "allergic {key}", 0.95),
     _rule(r"\bi(?:'m| am) (?:no longer|not|not a|no longer a) (?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
           "The user is not {x}", "diet", 0.9),
-    _rule(r"\bi(?:'m| am|'ve gone| went|'ve become| became) (?:now )?(?:an? )?(?P<x>vegetarian|vegan|pescatarian|coeliac|celiac|diabetic|lactose intolerant)\b",
+    _rule(r"\bi(?:'m| am|'ve gone| went|'ve become| became) (?:now )?(?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
           "The user is {x}", "diet", 0.9),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?:a )?(?P<x>" + _HEALTH + r")\b", "The user is not {x}", "health {key}", 0.9),
+    _rule(r"\bi(?:'m| am|'ve become| became) (?:now |also )?(?:a )?(?P<x>" + _HEALTH + r")\b", "The user is {x}", "health {key}", 0.9),
     _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
+    _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _X, "The user does not play {x}", "plays {key}", 0.65),
+    _rule(_NO_MORE.format("speaks?", "speaking") + _X, "The user does not speak {x}", "speaks {key}", 0.65),
     _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) " + _X, "The user gave up {x}", "habit {key}", 0.75),
     _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _X,
           "The user does not like {x}", "likes {key}", 0.75, "preference"),
@@ -129,9 +141,9 @@ _RULES = (
     _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
     _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
     _rule(_I + r"speak (?:fluent |some |a little )?" + _X, "The user speaks {x}", "speaks {key}", 0.65),
-    _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single|pregnant)\b",
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single)\b",
           "The user is not {x}", "family status", 0.8),
-    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single|pregnant)\b",
+    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single)\b",
           "The user is {x}", "family status", 0.8),
     _rule(r"\bmy (?P<what>(?:phone |mobile |house |flat )?number|email|address)(?:'s| is) (?P<x>[^.!?]+)",
           "The user's {what} is {x}", "my {what}", 0.85),
@@ -142,11 +154,14 @@ _RULES = (
           "The user's {what} is {x}", "my {what}", 0.75),
 )  # fmt: skip
 _UNSURE = re.compile(
-    r"\b(if i|i wish|i might|i may|maybe i|i would|i'd (?:like|love)|do you|would you|could you|imagine|"
+    r"\b((?:if|whether) (?:i|my)|i hope|i wish|i might|i may|maybe i|i would|i'd (?:like|love)|do you|would you|could you|imagine|"
     r"let's say|pretend|suppose|what if|"
     r"(?:\w+n't|not|never|nobody|no one) (?:\w+ )?(?:think|say|says|said|tell|told|believe|mean|true|sure|certain|know|"
-    r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?i|"
-    r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i)\b",
+    r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?(?:i|my)|"
+    r"(?:\w+n't|not) want (?:\w+ )?to (?:say|tell|claim|think|believe|know)(?: \w+)?(?: that)? (?:i|my)|"
+    r"(?:false|wrong|untrue|a lie) (?:that )?(?:i|my)|"
+    r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i|"
+    r"(?:(?!i\b)\w+ (?:says|said|thinks|thought|told me)|(?:you|they|people) (?:say|think)) (?:that )?my)\b",
     re.IGNORECASE,
 )
 _ASKS = re.compile(
@@ -156,6 +171,12 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 """How a question begins: a recogniser writes no question mark."""
+_DISMISSED = re.compile(
+    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|just|now|then|you can|you should|you may)[\s,]+)*"
+    r"(?:forget|(?:don't|do not|no need to) remember) (?:that )?(?:my|i|i'm|we|our)\b",
+    re.IGNORECASE,
+)
+"""What is to be forgotten, or not remembered, is not told to be kept."""
 _PLANNED = re.compile(
     r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
     r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b",
@@ -200,6 +221,9 @@ def distill(turn: str) -> list[Fact]:
         told = _facts_in(sentence[asked.end() :]) if asked else []
         told = [replace(one, importance=max(one.importance, ASKED)) for one in told]
         for fact in told or _facts_in(sentence):
+            held = facts.get(fact.subject)
+            if held is not None and denies_another(fact.text, held.text):
+                continue
             facts.pop(fact.subject, None)  # "in Paris. Sorry, in Rome"
             facts[fact.subject] = fact
     return list(facts.values())
@@ -229,8 +253,8 @@ def sentences(turn: str) -> list[str]:
 
 
 def unsure(sentence: str) -> bool:
-    """Tell whether a sentence wishes, supposes, plans, or tells of the past or of others' words."""
-    return any(looks.search(sentence) for looks in (_UNSURE, _SHORT, _PLANNED))
+    """Tell whether a sentence wishes, supposes, plans, takes back, or tells of the past or of others' words."""
+    return any(looks.search(sentence) for looks in (_UNSURE, _SHORT, _PLANNED, _DISMISSED))
 
 
 def _facts_in(sentence: str) -> list[Fact]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from coda_memory.distill import Fact, fact_as_ruled, subject_key
 from coda_memory.grounding import flaw, may_tell_of_the_user
 from coda_memory.llm import MemoryLlm
+from coda_memory.supersede import denies_another
 from coda_voice.errors import LlmError
 
 SECONDS = 8.0
@@ -96,5 +97,7 @@ def _checked(claims: Sequence[_Claim], turn: str) -> Read:
         ruled = fact_as_ruled(text)
         subject = ruled.subject if ruled else subject_key(claim.subject) or subject_key(text)
         kind = ruled.kind if ruled else claim.kind
-        facts.setdefault(subject, Fact(text, subject, kind, claim.importance))
+        held = facts.get(subject)
+        if held is None or denies_another(held.text, text):
+            facts[subject] = Fact(text, subject, kind, claim.importance)
     return Read(tuple(facts.values()), tuple(refused))

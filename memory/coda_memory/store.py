@@ -147,6 +147,10 @@ class MemoryStore:
         """Write memories of a user."""
         return self.writer.append(owner, memories)
 
+    def append_from(self, owner: Owner, source: str, facts: Sequence[Memory]) -> Future[bool]:
+        """Write facts of a user, if the turn that they were read from is still there."""
+        return self.writer.append_from(owner, source, facts)
+
     def forget(self, owner: Owner, ids: Iterable[str] | None, holding: str = "") -> int:
         """Remove memories (None: all that is kept of the user) from every file; gives how many.
 

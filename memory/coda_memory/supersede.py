@@ -1,12 +1,25 @@
-"""A newer fact on the same subject supersedes the older; both stay."""
+"""A newer fact on the same subject supersedes the older; both stay.
+
+But who lives in Berlin, and says that he no longer lives in Paris, lives in Berlin: what is denied
+must be what was said.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from datetime import datetime
 
 from coda_memory.record import Memory
+
+_DENIES = re.compile(
+    r"the user (?:no longer (?:lives in|works at|works as an?)|is not(?: an?)?) (?P<what>.+)",
+    re.IGNORECASE,
+)
+_NO_NAMES = "a all an any anybody anyone anywhere at his her my our that the their"
+_SOME = frozenset(_NO_NAMES.split())
+"""How what is no name begins: "the bank" may well be the one that was said by name."""
 
 
 def subjects_of(memories: Iterable[Memory]) -> set[str]:
@@ -28,9 +41,13 @@ def superseded(known: Sequence[Memory], new: Sequence[Memory]) -> dict[str, Memo
         if memory.subject is not None and memory.kind != "turn" and memory.valid:
             facts[memory.subject].append(memory)
     for same in facts.values():
-        same.sort(key=lambda m: (m.created_at, m.id))
-        for older, newer in pairwise(same):
-            changed[older.id] = _ended(older, newer)
+        holds, *later = sorted(same, key=lambda m: (m.created_at, m.id))
+        for newer in later:
+            if denies_another(newer.text, holds.text):
+                changed[newer.id] = _ended(newer, holds, newer.created_at)
+            else:
+                changed[holds.id] = _ended(holds, newer, newer.created_at)
+                holds = newer
     after = {**given, **changed}
     by_source: dict[str, list[Memory]] = defaultdict(list)
     for memory in after.values():
@@ -49,6 +66,19 @@ def superseded(known: Sequence[Memory], new: Sequence[Memory]) -> dict[str, Memo
     return changed
 
 
+def denies_another(newer: str, older: str) -> bool:
+    """Tell whether ``newer`` denies something by name that ``older`` does not say.
+
+    Both on one subject: "The user no longer lives in Paris." and "The user lives in Berlin."
+    """
+    denied = _DENIES.match(newer)
+    if denied is None or _DENIES.match(older):
+        return False
+    words = re.findall(r"\w+", denied["what"].casefold())
+    said = re.findall(r"\w+", older.casefold())
+    return words[0] not in _SOME and set(words).isdisjoint(said) if words else False
+
+
 def _said_last(fact: Memory, among: Mapping[str, Memory]) -> Memory:
     """Give the newest of the facts that say the same as ``fact``, each in place of the one before.
 
@@ -57,16 +87,17 @@ def _said_last(fact: Memory, among: Mapping[str, Memory]) -> Memory:
     seen = {fact.id}
     while fact.superseded_by is not None and fact.superseded_by not in seen:
         newer = among.get(fact.superseded_by)
-        if newer is None or _plain(newer.text) != _plain(fact.text):
+        if newer is None or plain(newer.text) != plain(fact.text):
             break
         fact = newer
         seen.add(fact.id)
     return fact
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """``text`` without what makes no difference: two facts of the same plain text say the same."""
     return " ".join(text.casefold().split()).rstrip(".!")
 
 
-def _ended(older: Memory, newer: Memory) -> Memory:
-    return older.model_copy(update={"superseded_at": newer.created_at, "superseded_by": newer.id})
+def _ended(memory: Memory, by: Memory, at: datetime) -> Memory:
+    return memory.model_copy(update={"superseded_at": at, "superseded_by": by.id})

@@ -16,7 +16,9 @@ from coda_memory.errors import MemoryStoreError
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, MAX_TEXT, Kind, Memory, new_id
 from coda_memory.search import Hit, Ranking, as_memory, search
+from coda_memory.supersede import plain
 from coda_memory.upkeep import probes
+from coda_memory.writer import listed
 from coda_voice.errors import ValidationError
 
 if TYPE_CHECKING:
@@ -97,6 +99,13 @@ class UserMemories:
         """Write memories; the future resolves when they survive this process."""
         return self._store.append(self._owner, memories)
 
+    def append_from(self, turn: Memory, facts: Sequence[Memory]) -> Future[bool]:
+        """Write facts that were read from a stored turn, unless it was forgotten meanwhile.
+
+        The future gives whether they were written.
+        """
+        return self._store.append_from(self._owner, turn.id, facts)
+
     def search(
         self, query: str, limit: int = FOUND, *, kinds: Sequence[Kind] | None = None,
         history: bool = True, ranking: Ranking = "hybrid", now: datetime | None = None,
@@ -175,6 +184,33 @@ class UserMemories:
             return [as_memory(row) for row in rows.sort_by(order).slice(0, limit).to_pylist()]
 
         return self._store.read(self._table, look) or []
+
+    def facts_of(self, turns: Sequence[str]) -> dict[str, Sequence[str]]:
+        """Give what holds of the facts read from turns, by the ids of these; none without facts.
+
+        A fact holds, too, where it was only said again.
+        """
+
+        def look(table: LanceTable) -> dict[str, Sequence[str]]:
+            def found(where: str) -> Sequence[Memory]:
+                rows = table.search().where(where).select(COLUMNS).to_arrow().to_pylist()
+                return [as_memory(row) for row in rows]
+
+            own = found(f"source_id IN ({listed(turns)})")
+            subjects = {fact.subject for fact in own if fact.subject}
+            now = found(f"{_HOLDS} AND subject IN ({listed(subjects)})") if subjects else []
+            holds = {(fact.subject, plain(fact.text)) for fact in now}
+            return {
+                turn: [
+                    fact.text
+                    for fact in own
+                    if fact.source_id == turn
+                    and (fact.valid or (fact.subject, plain(fact.text)) in holds)
+                ]
+                for turn in {fact.source_id for fact in own if fact.source_id}
+            }
+
+        return self._store.read(self._table, look) or {}
 
     def count(self) -> int:
         """How many memories there are, history included."""

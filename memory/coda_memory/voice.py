@@ -11,13 +11,13 @@ rules do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from coda_memory.distill import distill
 from coda_memory.llm import MemoryLlm
 from coda_memory.llm_facts import Read, facts_by
-from coda_memory.llm_filter import is_unsure, judge_by
+from coda_memory.llm_filter import WORTH_ASKING, is_unsure, judge_by
 from coda_memory.record import MAX_TEXT, Memory
 from coda_memory.thinking_filter import ThinkingFilter, Verdict, source_of
 from coda_memory.user import FOUND, UserMemories
@@ -28,6 +28,8 @@ KNOWN = 24
 """Facts handed over as known; a prompt takes what it has room for."""
 QUOTED_WORDS = 24
 """Of a turn that holds no fact, so many words are told."""
+Stored = Mapping[str, Sequence[str]]
+"""Facts that hold, by the turn they were read from."""
 
 
 def no_llm() -> MemoryLlm | None:
@@ -66,17 +68,17 @@ class RememberedUser:
 
     async def recall(self, said: str) -> Recalled:
         """Search 15, let the thinking filter choose one to three."""
-        verdicts = await asyncio.to_thread(self._search, said)
+        verdicts, stored = await asyncio.to_thread(self._search, said)
         llm = self._llm()
         unsure: list[Verdict] = []
         if llm is not None and llm.free:
             unsure = [v for v in verdicts if is_unsure(v, self._thinking.threshold)]
         sure = [verdict for verdict in verdicts if verdict not in unsure]
-        recalled = _recalled(sure, verdicts)
+        recalled = _recalled(sure, stored)
         if llm is None or not unsure:
             return recalled
         room = self._thinking.most - sum(verdict.kept for verdict in sure)
-        more = partial(self._second_opinion, llm, said, unsure, verdicts, room)
+        more = partial(self._second_opinion, llm, said, unsure, stored, room)
         return Recalled(recalled.told, recalled.refused, more=more)
 
     async def keep(self, said: str) -> Kept:
@@ -95,8 +97,9 @@ class RememberedUser:
             why_not = error.message
         else:
             facts, refused = [*self.memories.facts_from(turn, read.facts)], read.refused
-        if facts:
-            await asyncio.wrap_future(self.memories.append(facts))
+        # Where the user had the turn forgotten meanwhile, what was read from it is forgotten, too.
+        if facts and not await asyncio.wrap_future(self.memories.append_from(turn, facts)):
+            facts = []
         texts = tuple(fact.text for fact in facts)
         return Kept(said, texts, "rules" if why_not else "llm", refused, why_not)
 
@@ -104,16 +107,32 @@ class RememberedUser:
         """Wait for no LLM any more: what is still to be read is read by the rules."""
         self._left.set()
 
-    def _search(self, said: str) -> list[Verdict]:
+    def _search(self, said: str) -> tuple[list[Verdict], Stored]:
         hits = self.memories.search(said, FOUND)
-        return self._thinking.judge(said, hits, self.memories.now())
+        verdicts = self._thinking.judge(said, hits, self.memories.now())
+        return verdicts, self._stored(verdicts)
+
+    def _stored(self, verdicts: Sequence[Verdict]) -> Stored:
+        """Give the facts that hold of the turns that may be told.
+
+        Those that the search did not find are looked up: read from the turn once more, they would
+        be told even where something newer is known.
+        """
+        stored: dict[str, list[str]] = {}
+        for verdict in verdicts:
+            memory = verdict.hit.memory
+            if memory.kind in ("fact", "preference") and memory.valid:
+                stored.setdefault(source_of(verdict.hit), []).append(memory.text)
+        worth = [v.hit.memory for v in verdicts if v.score >= WORTH_ASKING]
+        apart = [m.id for m in worth if m.kind == "turn" and m.id not in stored and distill(m.text)]
+        return {**stored, **self.memories.facts_of(apart)} if apart else stored
 
     async def _second_opinion(
         self,
         llm: MemoryLlm,
         said: str,
         unsure: Sequence[Verdict],
-        found: Sequence[Verdict],
+        stored: Stored,
         room: int,
     ) -> Recalled:
         """Have the LLM judge what the rules were not sure of; without it the rules' word holds."""
@@ -121,8 +140,8 @@ class RememberedUser:
         try:
             judged = await judge_by(llm, said, unsure, threshold=threshold, most=room)
         except LlmError:
-            return _recalled(unsure, found)
-        recalled = _recalled(judged, found)
+            return _recalled(unsure, stored)
+        recalled = _recalled(judged, stored)
         return Recalled(recalled.told, recalled.refused, by="llm")
 
     async def _read_by(self, llm: MemoryLlm, text: str) -> Read:
@@ -139,19 +158,15 @@ class RememberedUser:
             leaving.cancel()
 
 
-def _recalled(verdicts: Sequence[Verdict], found: Sequence[Verdict]) -> Recalled:
-    """Say what is told and what is not; ``found`` knows the facts stored with a turn."""
-    stored: dict[str, list[str]] = {}
-    for verdict in found:
-        memory = verdict.hit.memory
-        if memory.kind in ("fact", "preference") and memory.valid:
-            stored.setdefault(source_of(verdict.hit), []).append(memory.text)
+def _recalled(verdicts: Sequence[Verdict], stored: Stored) -> Recalled:
+    """Say what is told and what is not."""
     told: dict[str, None] = {}
     refused: list[tuple[str, str]] = []
     for verdict in verdicts:
         memory = verdict.hit.memory
         if verdict.kept:
-            told.update(dict.fromkeys(stored.get(memory.id) or as_facts(memory)))
+            facts = stored[memory.id] if memory.id in stored else as_facts(memory)
+            told.update(dict.fromkeys(facts))
         else:
             refused.append((memory.text, verdict.reason))
     return Recalled(tuple(told), tuple(refused))

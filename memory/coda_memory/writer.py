@@ -70,6 +70,10 @@ class Writer:
         self._put(job)
         return job.done
 
+    def append_from(self, owner: Owner, source: str, facts: Sequence[Memory]) -> Future[bool]:
+        """Write facts read from a stored turn, if it is still there; gives whether it was."""
+        return self.call(partial(self.commit, owner, facts, source=source))
+
     def call(self, run: Callable[[], T]) -> Future[T]:
         """Run something that writes, after all that was asked for before."""
         job = _Call(run)
@@ -145,7 +149,7 @@ class Writer:
             by_owner.setdefault(job.owner, []).append(job)
         for owner, jobs in by_owner.items():
             memories = [memory for job in jobs for memory in job.memories]
-            together: Future[None] = Future()
+            together: Future[bool] = Future()
             self._settle(together, partial(self.commit, owner, memories))
             error = together.exception()
             if error is not None:
@@ -157,11 +161,13 @@ class Writer:
                     give(job.done, None)
 
     def commit(
-        self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None
-    ) -> None:
+        self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None, *,
+        source: str = "",
+    ) -> bool:  # fmt: skip
         """Embed and write memories of one user in one commit. In the writer's thread only.
 
-        vectors: float32 [memories, dimension] where they are known already.
+        vectors: float32 [memories, dimension] where they are known already. source: a memory
+        without which nothing is written, for it has been forgotten. Gives whether it was written.
         """
         if vectors is None:
             vectors = self._embedder.texts([memory.text for memory in memories])
@@ -175,7 +181,14 @@ class Writer:
                 raise store_error(error, self._tables.uri, "writing memories") from error
 
         with self._tables.lock():
+            if source and not self._holds(owner, source):
+                return False
             self._tables.again_on_conflict(write)
+        return True
+
+    def _holds(self, owner: Owner, memory_id: str) -> bool:
+        table = self._tables.open(self._tables.name_of(owner))
+        return table is not None and table.count_rows(f"id = {quoted(memory_id)}") > 0
 
     def _write(self, owner: Owner, memories: Sequence[Memory], vectors: Vectors) -> None:
         layout = schema(vectors.shape[1])
@@ -201,7 +214,7 @@ class Writer:
             folder = self._tables.folder_of(name)
             committed_whole(folder, lambda: table.add(rows), back_to_now(table))
         else:
-            stored = table.search().where(f"id IN ({_listed(ended)})").to_arrow()
+            stored = table.search().where(f"id IN ({listed(ended)})").to_arrow()
             for index, row_id in enumerate(stored["id"].to_pylist()):
                 row = _with_end(stored.slice(index, 1), changed[row_id], layout)
                 rows = pa.concat_tables([rows, row])
@@ -253,18 +266,19 @@ def _on_subjects(table: LanceTable, subjects: set[str], turns_of_new: set[str]) 
         rows = table.search().where(where).select(COLUMNS).to_arrow().to_pylist()
         found.update((row["id"], as_memory(row)) for row in rows)
 
-    look(f"kind != 'turn' AND subject IN ({_listed(subjects)})")
+    look(f"kind != 'turn' AND subject IN ({listed(subjects)})")
     if not found:
         return []
     sources = {fact.source_id for fact in found.values() if fact.source_id} | turns_of_new
     if sources:
-        look(f"id IN ({_listed(sources)}) OR source_id IN ({_listed(sources)})")
+        look(f"id IN ({listed(sources)}) OR source_id IN ({listed(sources)})")
     if others := subjects_of(found.values()) - subjects:
-        look(f"kind != 'turn' AND subject IN ({_listed(others)})")
+        look(f"kind != 'turn' AND subject IN ({listed(others)})")
     return list(found.values())
 
 
-def _listed(texts: Iterable[str]) -> str:
+def listed(texts: Iterable[str]) -> str:
+    """``texts`` as a list of SQL."""
     return ", ".join(quoted(text) for text in sorted(texts))
 
 

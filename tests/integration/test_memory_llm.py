@@ -114,6 +114,15 @@ async def test_a_fact_of_the_llm_and_one_of_the_rules_supersede_each_other(store
     assert old["I live in Paris."] is False and old["The user lives in Paris."] is False
 
 
+async def test_of_a_home_and_one_that_was_left_the_home_is_kept(store):
+    said = "I no longer live in Paris, I live in Berlin"
+    left = fact("The user no longer lives in Paris.", "I no longer live in Paris")
+    home = fact("The user lives in Berlin.", "I live in Berlin")
+    async with LlmServer(answer(facts=[left, home])) as server, asking(server) as llm:
+        kept = await remembered(store, llm).keep(said)
+    assert kept.facts == ("The user lives in Berlin.",)
+
+
 async def test_facts_that_come_late_are_as_old_as_their_turn(store):
     """What is said while the LLM still reads the turn before is the newer, whoever ends first."""
     claim = fact("The user lives in Paris.", "I live in Paris")
@@ -126,6 +135,24 @@ async def test_facts_that_come_late_are_as_old_as_their_turn(store):
         await slow
     valid = {m.text for m in store.user("ada").list(history=False)}
     assert valid == {"I moved to Berlin.", "The user lives in Berlin."}
+
+
+@pytest.mark.parametrize("by_the_rules", [False, True])
+async def test_what_is_forgotten_while_the_llm_reads_it_stays_forgotten(store, by_the_rules: bool):
+    ada = store.user("ada")
+    await asyncio.to_thread(ada.remember, "I like chess.")
+    claim = fact("The user is allergic to walnuts.", "I'm allergic to walnuts")
+    answered = ["stall"] if by_the_rules else [0.5, *answer(facts=[claim])]
+    async with LlmServer(answered) as server, asking(server) as llm:
+        memory = remembered(store, llm)
+        keeping = asyncio.create_task(memory.keep("I'm allergic to walnuts."))
+        await server.asked.wait()
+        assert await asyncio.to_thread(ada.forget_matching, "walnuts") == 1
+        if by_the_rules:
+            memory.leave()
+        kept = await keeping
+    assert kept.facts == ()
+    assert set(texts(store)) == {"I like chess.", "The user likes chess."}
 
 
 async def test_what_the_llm_invents_is_refused_and_the_rest_is_kept(store):

@@ -113,6 +113,29 @@ def test_a_turn_of_two_facts_holds_while_either_does_said_again_or_not(store):
     assert both not in holding(store) and "I don't like tea." in holding(store)
 
 
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        (["I moved to Berlin. I no longer live in Paris."], "The user lives in Berlin."),
+        (["I no longer live in Paris. I moved to Berlin."], "The user lives in Berlin."),
+        (["I live in Berlin.", "I don't live in Paris anymore."], "The user lives in Berlin."),
+        (["I live in Berlin.", "I no longer live in Berlin."],
+         "The user no longer lives in Berlin."),
+        (["I work at Shell.", "I don't work at BP anymore."], "The user works at Shell."),
+        (["I work at Shell.", "I no longer work at the refinery."],
+         "The user no longer works at the refinery."),
+        (["I'm a vegetarian.", "I'm not a vegan."], "The user is vegetarian."),
+        (["I'm single.", "I'm not single."], "The user is not single."),
+    ],
+)  # fmt: skip
+def test_who_denies_something_else_takes_nothing_back(store, said, holds):
+    ada = store.user("ada")
+    for day, turn in enumerate(said):
+        ada.remember(turn, at=NOW + timedelta(days=day))
+    assert [fact.text for fact in ada.facts()] == [holds]
+    assert holds in {hit.memory.text for hit in ada.search("what do you know", history=False)}
+
+
 def test_an_older_fact_that_arrives_late_does_not_win(store):
     ada = store.user("ada")
     ada.remember("I live in Berlin.", at=NOW)
@@ -568,6 +591,32 @@ def test_the_command_line_from_adding_to_forgetting(tmp_path):
     assert "Nothing is known of ada" in run("list", "--user", "ada")
     assert "2 imported." in run("import", str(file))
     assert "The user likes chess" in run("list", "--user", "ada")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\n", "\r\n"])
+def test_a_file_of_memories_is_read_again_whatever_separates_their_lines(tmp_path, separator):
+    said, file = f"Bread.{separator}Milk.", tmp_path / "out.jsonl"
+    with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
+        one.user("ada").remember(said)
+        two.user("other").remember("I like rowing.")  # so that the store holds hashed-words
+    for words in (["export", "--store", "one"], ["import", "--store", "two"]):
+        words = [*words[:1], str(file), words[1], str(tmp_path / words[2])]
+        result = CliRunner().invoke(command_line("memory"), ["memory", *words])
+        assert result.exit_code == 0, result.output
+    with opened(tmp_path / "two") as two:
+        assert [memory.text for memory in two.user("ada").list()] == [said]
+
+
+def test_names_and_folders_are_shown_as_they_are(tmp_path):
+    store, user = str(tmp_path / "[red]store"), "[/ada]"
+    opened(Path(store)).close()
+    shown = {}
+    for words in (["list", "--user", user], ["stats"]):
+        result = CliRunner().invoke(command_line("memory"), ["memory", *words, "--store", store])
+        assert result.exit_code == 0, result.output
+        shown[words[0]] = result.output.replace("\n", "")
+    assert f"Nothing is known of {user}." in shown["list"]
+    assert store in shown["stats"]
 
 
 def grown(store: MemoryStore, rows: int) -> tuple[list[Memory], np.ndarray]:

@@ -239,6 +239,31 @@ async def test_what_is_deleted_as_it_comes_to_mind_is_not_told(engine, store, de
     await held.manager.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        ("I moved to Berlin.", {"The user likes tea."}),
+        ("I live in Lyon.", {"The user likes tea.", "The user lives in Lyon."}),
+    ],
+)
+async def test_of_a_turn_that_comes_to_mind_only_what_holds_is_told(store, later, told):
+    """Whether the search finds its facts or not: many other turns are nearer to the words."""
+
+    def talk() -> None:
+        ada = store.user("ada")
+        turn = "I live in Lyon and I like tea.  The copper kettle whistled all night."
+        ada.remember(turn, conversation_id="one", at=datetime(2026, 1, 1, tzinfo=UTC))
+        ada.remember(later, conversation_id="two", at=datetime(2026, 1, 2, tzinfo=UTC))
+        for shop in range(30):
+            ada.remember(
+                f"Kettle {shop} stood all night in shop {shop}.", conversation_id=f"{shop}"
+            )
+
+    await asyncio.to_thread(talk)
+    recalled = await remembered(store).recall("which copper kettle whistled all night")
+    assert set(recalled.told) == told
+
+
 async def test_background_transcription_stores_and_tells_nothing(engine, store):
     held = await begun(engine, Remembering(remembered(store), inject=False))
     held.conversation.type_text("I live in Paris.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from coda_memory.distill import distill
+from coda_memory.distill import distill, fact_as_ruled
 from coda_memory.embedding import HashedWords
+from coda_memory.supersede import denies_another
 from coda_memory.timespan import timespan
 
 MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -39,6 +40,8 @@ MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
         ("I'm not allergic to nuts", "The user is not allergic to nuts.", "allergic nuts"),
         ("I live in Paris. Sorry, I live in Rome.", "The user lives in Rome.", "home"),
         ("call me Ada", "The user is called Ada.", "name"),
+        ("Don't forget I'm allergic to nuts.", "The user is allergic to nuts.", None),
+        ("I said my name is Ada.", "The user's name is Ada.", "name"),
     ],
 )
 def test_a_fact_is_read_from_a_sentence(said, fact, subject):
@@ -67,6 +70,19 @@ def test_a_fact_is_read_from_a_sentence(said, fact, subject):
         "should i have a dog",
         "I don't think I like chess",
         "I didn't say I like chess",
+        "Forget that I like tea.",
+        "please forget my name is Ada",
+        "Don't remember that I like tea.",
+        "You said my name is Bob.",
+        "you think my name is Bob",
+        "My brother told me my name is Bob.",
+        "It is false that I live in Paris.",
+        "I wonder whether I am allergic to nuts",
+        "She asked if my name is Bob",
+        "I hope I'm not allergic to nuts.",
+        "I don't want to say I like chess",
+        "I work as hard as I can",
+        "I don't work as much anymore",
         "call me later",
         "my name is on the list",
         "we moved into the kitchen",
@@ -88,6 +104,47 @@ def test_how_somebody_is_today_does_not_replace_who_they_are():
     ]:
         assert distill(lasting)[0].subject != distill(passing)[0].subject
     assert distill("my brother is a pilot")[0].subject == distill("my brother is a cook")[0].subject
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("I'm a vegetarian.", "I'm diabetic."),
+        ("I'm lactose intolerant.", "I'm coeliac."),
+        ("I'm married.", "I am pregnant."),
+        ("I'm vegan.", "I'm not pregnant."),
+    ],
+)
+def test_what_may_be_true_at_once_does_not_replace_each_other(one, other):
+    both = distill(f"{one} {other}")
+    assert [fact.text for fact in both] == [distill(said)[0].text for said in (one, other)]
+    assert len({fact.subject for fact in both}) == 2
+
+
+@pytest.mark.parametrize(
+    ("was", "ended", "says"),
+    [
+        ("I'm pregnant", "I'm no longer pregnant", "The user is not pregnant."),
+        ("I play chess.", "I don't play chess anymore.", "The user does not play chess."),
+        ("I play the piano.", "I stopped playing the piano.", "The user does not play piano."),
+        ("I speak French.", "I no longer speak French.", "The user does not speak French."),
+        ("I'm a nurse.", "I'm no longer a nurse.", "The user is not a nurse."),
+        ("I work as a nurse.", "I don't work as a nurse anymore.",
+         "The user no longer works as a nurse."),
+    ],
+)  # fmt: skip
+def test_what_has_ended_replaces_what_was_so(was, ended, says):
+    before, (after,) = distill(was)[0], distill(ended)
+    assert (after.text, after.subject) == (says, before.subject)
+    assert fact_as_ruled(says) == after
+    assert not denies_another(after.text, before.text)
+
+
+def test_who_is_no_doctor_is_still_a_teacher():
+    assert denies_another("The user is not a doctor.", "The user is a teacher.")
+    assert [fact.text for fact in distill("I'm a teacher. I'm not a doctor.")] == [
+        "The user is a teacher."
+    ]
 
 
 def test_the_same_thing_said_otherwise_has_the_same_subject():
