@@ -185,6 +185,26 @@ async def test_only_twilio_is_served_where_a_token_is_set(engine: Engine):
         host.close()
 
 
+async def test_twilios_signature_covers_empty_fields_and_the_query(engine: Engine):
+    async with VoiceManager(engine=engine) as manager:
+        host = LocalHost(manager)
+        async with (
+            serving(twilio_routes(host, auth_token="secret")) as address,
+            httpx.AsyncClient(base_url=f"http://{address}") as client,
+        ):
+            # As of a caller abroad, of whom no town is known.
+            fields = {"CallSid": "CA1", "From": "+4930901820", "FromCity": "", "FromZip": ""}
+            for path in ("/v1/twilio/voice", "/v1/twilio/voice?line=2&name=a%20b"):
+                right = twilio_codec.signature(f"http://{address}{path}", "secret", fields)
+                answer = await client.post(path, data=fields, headers={"X-Twilio-Signature": right})
+                assert answer.status_code == 200, path
+            answer = await client.post(
+                "/v1/twilio/voice?line=3", data=fields, headers={"X-Twilio-Signature": right}
+            )
+            assert answer.status_code == 403
+        host.close()
+
+
 async def test_a_call_by_asterisk_is_answered_at_the_pace_of_its_sound(
     engine: Engine, spoken: Spoken
 ):

@@ -48,11 +48,14 @@ def twilio_routes(
     @router.post("/v1/twilio/voice")
     async def voice(request: Request) -> Response:
         """Answer a call: connect it to this server."""
-        fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+        # Empty fields are signed, too: Twilio sends them where it does not know a caller's town.
+        body = (await request.body()).decode("utf-8", "replace")
+        fields = dict(parse_qsl(body, keep_blank_values=True))
         here = base(request)
+        query = f"?{request.url.query}" if request.url.query else ""
         given = request.headers.get("x-twilio-signature")
         if auth_token is not None and not signed(
-            given, f"{here}/v1/twilio/voice", auth_token, fields
+            given, f"{here}/v1/twilio/voice{query}", auth_token, fields
         ):
             return Response("The request is not signed by Twilio.", 403)
         url = "ws" + here.removeprefix("http") + "/v1/twilio"
