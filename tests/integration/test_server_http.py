@@ -261,6 +261,26 @@ async def test_events_end_with_the_token(guarded: RunningServer):
         assert feed.close_code == 1008
 
 
+async def test_who_comes_back_with_a_new_token_stays_as_long_as_that_holds(guarded: RunningServer):
+    url = f"{guarded.ws}/v1/stream"
+    until = time.monotonic() + 3.0
+    async with StreamClient(url, additional_headers=bearer(token("yara", 3.0))) as first:
+        ready = await first.ready()
+        await first.frame()
+        first.socket.transport.abort()
+    resume = f"{url}?resume={ready['resume_token']}"
+    async with StreamClient(resume, additional_headers=bearer(token("yara"))) as second:
+        assert (await second.ready())["resumed"]
+        while time.monotonic() < until + 1.0:  # the watch has looked at it meanwhile
+            await second.frame()
+            await asyncio.sleep(0.2)
+        second.socket.transport.abort()
+    async with StreamClient(resume, additional_headers=bearer(token("yara", 3.0))) as third:
+        assert (await third.ready())["resumed"]
+        assert (await third.until("error"))["code"] == "token_expired"
+        assert await third.closed() == 1008
+
+
 async def test_who_floods_while_listening_or_waiting_must_go(guarded: RunningServer):
     anna = bearer(token("anna"))
     stream = f"{guarded.ws}/v1/stream"
