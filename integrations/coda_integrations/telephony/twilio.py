@@ -6,6 +6,7 @@ a number's webhook with the TwiML that connects the call.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import quoteattr
@@ -27,6 +28,9 @@ from coda_integrations.telephony.twilio_call import (
 from coda_integrations.telephony.twilio_codec import TwilioProtocolError, signed
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.heard import Heard
+
+START_SECONDS = 10.0
+"""The call's ``start`` comes right behind the connection."""
 
 
 def twilio_routes(
@@ -68,9 +72,17 @@ def twilio_routes(
         if guest is None:
             return
         await websocket.accept(guest.subprotocol)
+        call = await _begun(websocket)
+        if call is None:
+            await close(websocket, POLICY)
+            return
+        if auth_token is not None:
+            # A call of its own, as at Asterisk: a number proves nobody, and what one caller has
+            # told is not for the next.
+            guest = host.trusted(f"twilio:{call.call_sid}")
         try:
             async with host.line(guest) as line:
-                await TwilioConnection(websocket, line).run()
+                await TwilioConnection(websocket, line, call).run()
         except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
             await close(websocket, refusal_code_of(error))
 
@@ -85,17 +97,32 @@ async def _guest(
     # Twilio signs the address it connects to, with its wss scheme.
     url = "ws" + base.removeprefix("http") + "/v1/twilio"
     if signed(websocket.headers.get("x-twilio-signature"), url, auth_token):
-        return host.trusted("twilio")
+        return Guest()  # who it is, the call says
     await websocket.send_denial_response(Response("The request is not signed by Twilio.", 403))
     return None
+
+
+async def _begun(websocket: WebSocket) -> TwilioCall | None:
+    """Wait for the call to begin: before, it has no name and needs no slot. None if it does not."""
+    call = TwilioCall()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not call.begun:
+                message = await websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return None
+                call.message(message.get("text") or message.get("bytes") or "")
+    except (TimeoutError, TwilioProtocolError):
+        return None
+    return call
 
 
 class TwilioConnection(EdgeConnection):
     """One call on its socket."""
 
-    def __init__(self, websocket: WebSocket, line: Line) -> None:
+    def __init__(self, websocket: WebSocket, line: Line, call: TwilioCall) -> None:
         super().__init__(websocket, line)
-        self.call = TwilioCall()
+        self.call = call
         self._voice = voice_of(line.conversation)
 
     def received(self, message: str | bytes) -> None:
