@@ -151,6 +151,17 @@ async def test_mode_and_limits_change_while_it_runs(server: RunningServer):
         assert (await http.patch("/v1/config", json=back)).json()["settings"] == before
 
 
+async def test_a_longest_time_can_be_taken_back_while_it_runs(server: RunningServer):
+    async with client_of(server) as http:
+        for wanted in (3_600.0, None):
+            change = {"server": {"longest_seconds": wanted}}
+            changed = await http.patch("/v1/config", json=change)
+            assert changed.status_code == 200
+            assert changed.json()["settings"]["server"]["longest_seconds"] == wanted
+        unchanged = await http.patch("/v1/config", json={"server": {"wait_seconds": None}})
+        assert unchanged.json()["settings"] == changed.json()["settings"]
+
+
 async def test_memories_by_rest(server: RunningServer):
     async with client_of(server) as http:
         made = await http.post("/v1/memories", json={"text": "I have a dog called Rex."})
