@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 
 from coda_voice.errors import IntegrationError
+from coda_voice.events import ConversationEnded, Event
 from coda_voice.exchange import AudioChunk
 from coda_voice.manager import VoiceManager
 from coda_voice.models import VoiceAnalytics, VoiceResponse, VoiceStreamChunk
@@ -44,6 +45,7 @@ class WebSocketVoiceManager(VoiceManager):
     failed_broadcasts = 0
     _broadcast: Broadcast | None = None
     _sender: asyncio.Task[None] | None = None
+    _stop_listening: Callable[[], None] | None = None
 
     async def set_websocket_integration(self, integration: object | None) -> None:
         """Broadcast through ``integration``; None ends it.
@@ -60,6 +62,7 @@ class WebSocketVoiceManager(VoiceManager):
                 self._messages: deque[tuple[str, dict[str, object]]] = deque(maxlen=WAITING)
                 self._there = asyncio.Event()
                 self._sender = asyncio.create_task(self._send(broadcast))
+                self._stop_listening = self.events.listen(self._over)
                 return
         raise IntegrationError(
             f"The WebSocket integration ({type(integration).__name__}) has no method "
@@ -83,11 +86,6 @@ class WebSocketVoiceManager(VoiceManager):
         )
         self._tell("conversation_start", conversation_id=started, user_id=user_id)
         return started
-
-    async def end_conversation(self, conversation_id: str, reason: str = "ended") -> None:
-        """See ``VoiceManager.end_conversation``."""
-        await super().end_conversation(conversation_id, reason)
-        self._tell("conversation_end", conversation_id=conversation_id, reason=reason)
 
     async def process_voice_input(self, conversation_id: str, audio_data: bytes) -> VoiceResponse:
         """See ``VoiceManager.process_voice_input``."""
@@ -135,6 +133,13 @@ class WebSocketVoiceManager(VoiceManager):
 
     # ---- sending ----------------------------------------------------------------------
 
+    def _over(self, event: Event) -> None:
+        """Tell each end: most are asked for, others come at a limit, of idleness, by a shutdown."""
+        if isinstance(event, ConversationEnded):
+            self._tell(
+                "conversation_end", conversation_id=event.conversation_id, reason=event.reason
+            )
+
     def _tell(self, event_type: str, **data: object) -> None:
         if self._broadcast is None or not self.config.integration.websocket_events:
             return
@@ -162,6 +167,8 @@ class WebSocketVoiceManager(VoiceManager):
         sender, self._sender = self._sender, None
         if sender is None:
             return
+        if self._stop_listening is not None:
+            self._stop_listening()
         for _ in range(100):
             if not self._messages:
                 break

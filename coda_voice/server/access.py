@@ -215,13 +215,23 @@ def _caller_of(claims: Mapping[str, object]) -> Caller:
         granted = frozenset(s for s in scopes if isinstance(s, str)) & SCOPES
     else:
         granted = USUAL_SCOPES
-    limit = claims.get("conversations")
     return Caller(
         subject,
         granted,
-        limit if isinstance(limit, int) and limit > 0 else None,
+        _share_of(claims.get("conversations")),
         float(expires) if isinstance(expires, (int, float)) else None,
     )
+
+
+def _share_of(claim: object) -> int | None:
+    """Read how many conversations a token may hold; what is no number must not mean no limit."""
+    if claim is None:
+        return None
+    if not isinstance(claim, int) or isinstance(claim, bool) or claim < 1:
+        raise AccessError(
+            "The token's conversations must be a whole number, 1 or more.", "token_invalid"
+        )
+    return claim
 
 
 def _read_keys(path: str | None) -> tuple[_Key, ...]:

@@ -11,6 +11,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
 from coda_voice.config.server import ServerConfig
 from coda_voice.server.gate import listed
 from coda_voice.server.limits import AddressLimits
@@ -116,3 +119,30 @@ class Doorstep(asyncio.Protocol):
         protocol.connection_made(transport)
         protocol.data_received(bytes(self._head))
         self._head.clear()
+
+
+class PromptHttp(H11Protocol):
+    """uvicorn's HTTP; the heads of later requests, too, must be whole in HEAD_SECONDS.
+
+    uvicorn waits for a while for a next request to begin, and for ever for its head to end.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take data, and see whether a head has begun. See ``asyncio.Protocol``."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._no_head()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection. See ``asyncio.Protocol``."""
+        self._no_head()
+        super().connection_lost(error)
+
+    def _no_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

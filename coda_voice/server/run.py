@@ -19,12 +19,11 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from coda_voice.config.server import ServerConfig
 from coda_voice.errors import ConfigurationError
-from coda_voice.server.doorstep import HEAD_BYTES, Callers, Doorstep
+from coda_voice.server.doorstep import HEAD_BYTES, Callers, Doorstep, PromptHttp
 from coda_voice.server.front import Front
 
 SEND_BUFFER_BYTES = 32_768
@@ -86,7 +85,7 @@ def make_server(app: FastAPI) -> Server:
 
         def __init__(self, server_state: ServerState, **rest: object) -> None:
             def make() -> asyncio.Protocol:
-                return H11Protocol(server_state=server_state, **rest)  # type: ignore[arg-type]
+                return PromptHttp(server_state=server_state, **rest)  # type: ignore[arg-type]
 
             super().__init__(callers, make, server_state.connections)  # type: ignore[arg-type]
 

@@ -171,7 +171,7 @@ class Sessions:
             raise
 
     def resume(self, caller: Caller, token: str) -> Session:
-        """Give the session that ``token`` belongs to. Raises ConversationError."""
+        """Give ``caller`` the session that ``token`` belongs to. Raises ConversationError."""
         session = self._by_token.get(token)
         if session is None or session.ended is not None or session.caller.subject != caller.subject:
             raise ConversationError(
@@ -179,6 +179,7 @@ class Sessions:
                 "server was restarted. Connect without resume; what was remembered is kept.",
                 "resume_unknown",
             )
+        session.caller = caller  # it lasts as long as the token shown now, not the first one
         return session
 
     async def _let_go_for(self, caller: Caller) -> None:

@@ -211,6 +211,17 @@ def test_muted_means_that_nothing_leaves_the_browser(talker: PageUser):
     talker.wait_until(lambda: bool(np.abs(talker.samples_sent(25)).max() > 1000))
 
 
+def test_a_key_that_is_held_down_does_its_work_once(talker: PageUser):
+    page = talker.page
+    for times in (2, 3):  # all but the first are the keyboard's repeats
+        for _ in range(times):
+            page.keyboard.down("m")
+        assert page.get_attribute("#mute", "aria-pressed") == "true", "it is muted, and stays so"
+        page.keyboard.up("m")
+        page.keyboard.press("m")
+        assert page.get_attribute("#mute", "aria-pressed") == "false"
+
+
 def test_muted_stays_muted_after_a_reload(talker: PageUser):
     page = talker.page
     page.keyboard.press("m")

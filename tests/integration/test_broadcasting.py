@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import numpy as np
 import pytest
 
 from coda_voice import IntegrationError
@@ -51,6 +52,30 @@ async def test_what_is_done_is_broadcast_in_order(engine: Engine, spoken: Spoken
     assert kinds[-2:] == ["analytics_update", "conversation_end"]
     assert integration.server.events[0][1]["user_id"] == "anna"
     assert manager.dropped_broadcasts == manager.failed_broadcasts == 0
+
+
+async def test_every_end_of_a_conversation_is_broadcast_once(engine: Engine):
+    listener = Listener()
+    settings = {"audio": {"sample_rate": 24_000}, "moshi": {"max_conversation_length": 1}}
+    async with WebSocketVoiceManager(settings, engine=engine) as manager:
+        await manager.set_websocket_integration(listener)
+        long = await manager.start_conversation()
+
+        async def source():
+            yield np.zeros(1_920 * 20, dtype=np.float32)
+
+        async for _ in manager.process_voice_stream(long, source(), finish_answer=False):
+            pass
+        await manager.end_conversation(long)  # as those do who do not know that it has ended
+        left = await manager.start_conversation()
+        asked = await manager.start_conversation()
+        await manager.end_conversation(asked, "bored")
+    ends = [data for kind, data in listener.events if kind == "conversation_end"]
+    assert [(end["conversation_id"], end["reason"]) for end in ends] == [
+        (long, "max_conversation_length"),
+        (asked, "bored"),
+        (left, "shutdown"),
+    ]
 
 
 async def test_a_broken_integration_harms_no_conversation(engine: Engine):

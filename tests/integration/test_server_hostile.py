@@ -88,6 +88,28 @@ async def test_half_open_connections_are_let_go(
     await settled(server)
 
 
+async def test_the_head_of_a_later_request_is_not_waited_for_either(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(doorstep, "HEAD_SECONDS", 1.0)
+    asking = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(60):
+        for half in (b"GET /health/live HTTP/1.1\r\n", b"Host: 127.0.0.1\r\n\r\n") * 2:
+            writer.write(half)  # in pieces, but in time
+            await asyncio.sleep(0.2)
+        for _ in range(2):
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(17) == b'{"status":"live"}'
+        writer.write(asking[:20])
+        with contextlib.suppress(ConnectionError):
+            for byte in asking[20:24]:  # a byte now and then buys no time
+                await asyncio.sleep(0.4)
+                writer.write(bytes([byte]))
+            assert await reader.read() == b""
+    writer.close()
+
+
 def forgeries() -> list[dict[str, str]]:
     """What may not open the door: nothing, expired, signed by others, or not at all."""
     soon = time.time() + 600

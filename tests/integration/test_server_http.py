@@ -151,6 +151,17 @@ async def test_mode_and_limits_change_while_it_runs(server: RunningServer):
         assert (await http.patch("/v1/config", json=back)).json()["settings"] == before
 
 
+async def test_a_longest_time_can_be_taken_back_while_it_runs(server: RunningServer):
+    async with client_of(server) as http:
+        for wanted in (3_600.0, None):
+            change = {"server": {"longest_seconds": wanted}}
+            changed = await http.patch("/v1/config", json=change)
+            assert changed.status_code == 200
+            assert changed.json()["settings"]["server"]["longest_seconds"] == wanted
+        unchanged = await http.patch("/v1/config", json={"server": {"wait_seconds": None}})
+        assert unchanged.json()["settings"] == changed.json()["settings"]
+
+
 async def test_memories_by_rest(server: RunningServer):
     async with client_of(server) as http:
         made = await http.post("/v1/memories", json={"text": "I have a dog called Rex."})
@@ -259,6 +270,26 @@ async def test_events_end_with_the_token(guarded: RunningServer):
             with pytest.raises(websockets.ConnectionClosed):
                 await feed.recv()
         assert feed.close_code == 1008
+
+
+async def test_who_comes_back_with_a_new_token_stays_as_long_as_that_holds(guarded: RunningServer):
+    url = f"{guarded.ws}/v1/stream"
+    until = time.monotonic() + 3.0
+    async with StreamClient(url, additional_headers=bearer(token("yara", 3.0))) as first:
+        ready = await first.ready()
+        await first.frame()
+        first.socket.transport.abort()
+    resume = f"{url}?resume={ready['resume_token']}"
+    async with StreamClient(resume, additional_headers=bearer(token("yara"))) as second:
+        assert (await second.ready())["resumed"]
+        while time.monotonic() < until + 1.0:  # the watch has looked at it meanwhile
+            await second.frame()
+            await asyncio.sleep(0.2)
+        second.socket.transport.abort()
+    async with StreamClient(resume, additional_headers=bearer(token("yara", 3.0))) as third:
+        assert (await third.ready())["resumed"]
+        assert (await third.until("error"))["code"] == "token_expired"
+        assert await third.closed() == 1008
 
 
 async def test_who_floods_while_listening_or_waiting_must_go(guarded: RunningServer):

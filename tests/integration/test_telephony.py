@@ -7,6 +7,8 @@ import base64
 import json
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +28,7 @@ from coda_voice.moshi.engine import Engine
 from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.edge_server import serving
+from tests.integration.voice_server import voice_server
 
 START = {
     "event": "start",
@@ -183,6 +186,54 @@ async def test_only_twilio_is_served_where_a_token_is_set(engine: Engine):
                 await asyncio.wait_for(socket.wait_closed(), 10)
                 assert socket.close_code == 1008
         host.close()
+
+
+async def test_twilios_signature_covers_empty_fields_and_the_query(engine: Engine):
+    async with VoiceManager(engine=engine) as manager:
+        host = LocalHost(manager)
+        async with (
+            serving(twilio_routes(host, auth_token="secret")) as address,
+            httpx.AsyncClient(base_url=f"http://{address}") as client,
+        ):
+            # As of a caller abroad, of whom no town is known.
+            fields = {"CallSid": "CA1", "From": "+4930901820", "FromCity": "", "FromZip": ""}
+            for path in ("/v1/twilio/voice", "/v1/twilio/voice?line=2&name=a%20b"):
+                right = twilio_codec.signature(f"http://{address}{path}", "secret", fields)
+                answer = await client.post(path, data=fields, headers={"X-Twilio-Signature": right})
+                assert answer.status_code == 200, path
+            answer = await client.post(
+                "/v1/twilio/voice?line=3", data=fields, headers={"X-Twilio-Signature": right}
+            )
+            assert answer.status_code == 403
+        host.close()
+
+
+async def test_each_call_has_memories_of_its_own_and_a_slot_once_it_begins(tmp_path: Path):
+    (tmp_path / "token").write_text("secret")
+    with voice_server(server__twilio_token_file=str(tmp_path / "token")) as server:
+        url = f"{server.ws}/v1/twilio"
+        signed = {"X-Twilio-Signature": twilio_codec.signature(url, "secret")}
+
+        async def users() -> set[str | None]:
+            states = (await client.get("/v1/conversations")).json()
+            return {state["user_id"] for state in states}
+
+        async with (
+            AsyncExitStack() as calls,
+            httpx.AsyncClient(base_url=server.http, timeout=60) as client,
+        ):
+            for number in (1, 2):
+                socket = await calls.enter_async_context(connect(url, additional_headers=signed))
+                await socket.send(json.dumps({"event": "connected", "protocol": "Call"}))
+                await asyncio.sleep(0.5)
+                assert len(await users()) == number - 1
+                start = {"streamSid": f"MZ{number}", "callSid": f"CA{number}"}
+                await socket.send(json.dumps({"event": "start", "start": start}))
+                for _ in range(600):
+                    if len(await users()) == number:
+                        break
+                    await asyncio.sleep(0.1)
+            assert await users() == {"twilio:CA1", "twilio:CA2"}
 
 
 async def test_a_call_by_asterisk_is_answered_at_the_pace_of_its_sound(

@@ -92,6 +92,14 @@ async def test_a_token_signed_with_the_secret(access: Access):
     assert usual.scopes == {"talk", "memory"}
 
 
+@pytest.mark.parametrize("share", [0, -1, True, 1.5, "2"])
+async def test_a_share_that_is_none_is_not_taken_for_no_limit(access: Access, share: object):
+    token = jwt.encode(claims(conversations=share), SECRET, "HS256")
+    assert await refused(access, token) == "token_invalid"
+    unlimited = await access.caller(jwt.encode(claims(conversations=None), SECRET, "HS256"))
+    assert unlimited.conversations is None
+
+
 async def test_a_token_signed_with_a_published_key(access: Access, private_key: rsa.RSAPrivateKey):
     token = jwt.encode(claims(scopes=["memory"]), private_key, "RS256", headers={"kid": "one"})
     caller = await access.caller(token)

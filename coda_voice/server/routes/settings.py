@@ -39,6 +39,11 @@ class Limits(BaseModel):
     connections_per_address: Annotated[int, Field(ge=1, le=100_000)] | None = None
     connects_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
+    def given(self) -> dict[str, object]:
+        """Give what is to change. Only a longest time can be null: then there is none."""
+        fields = self.model_dump(exclude_unset=True).items()
+        return {name: v for name, v in fields if v is not None or name == "longest_seconds"}
+
     @field_validator("*", mode="before")
     @classmethod
     def _numbers(cls, value: object) -> object:
@@ -102,7 +107,7 @@ def routes(front: Front) -> APIRouter:
         """Change who answers, or limits, until the server ends; its files stay as they are."""
         if body.mode is not None or body.hybrid.voice is not None:
             await front.manager.set_mode(body.mode, voice=body.hybrid.voice)
-        given = body.server.model_dump(exclude_none=True)
+        given = body.server.given()
         if given:
             front.change_limits(given)
         return shown()

@@ -6,6 +6,7 @@ a number's webhook with the TwiML that connects the call.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import quoteattr
@@ -28,6 +29,9 @@ from coda_integrations.telephony.twilio_codec import TwilioProtocolError, signed
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.heard import Heard
 
+START_SECONDS = 10.0
+"""The call's ``start`` comes right behind the connection."""
+
 
 def twilio_routes(
     host: EdgeHost, *, auth_token: str | None = None, public_url: str | None = None
@@ -48,11 +52,14 @@ def twilio_routes(
     @router.post("/v1/twilio/voice")
     async def voice(request: Request) -> Response:
         """Answer a call: connect it to this server."""
-        fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+        # Empty fields are signed, too: Twilio sends them where it does not know a caller's town.
+        body = (await request.body()).decode("utf-8", "replace")
+        fields = dict(parse_qsl(body, keep_blank_values=True))
         here = base(request)
+        query = f"?{request.url.query}" if request.url.query else ""
         given = request.headers.get("x-twilio-signature")
         if auth_token is not None and not signed(
-            given, f"{here}/v1/twilio/voice", auth_token, fields
+            given, f"{here}/v1/twilio/voice{query}", auth_token, fields
         ):
             return Response("The request is not signed by Twilio.", 403)
         url = "ws" + here.removeprefix("http") + "/v1/twilio"
@@ -65,9 +72,17 @@ def twilio_routes(
         if guest is None:
             return
         await websocket.accept(guest.subprotocol)
+        call = await _begun(websocket)
+        if call is None:
+            await close(websocket, POLICY)
+            return
+        if auth_token is not None:
+            # A call of its own, as at Asterisk: a number proves nobody, and what one caller has
+            # told is not for the next.
+            guest = host.trusted(f"twilio:{call.call_sid}")
         try:
             async with host.line(guest) as line:
-                await TwilioConnection(websocket, line).run()
+                await TwilioConnection(websocket, line, call).run()
         except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
             await close(websocket, refusal_code_of(error))
 
@@ -82,17 +97,32 @@ async def _guest(
     # Twilio signs the address it connects to, with its wss scheme.
     url = "ws" + base.removeprefix("http") + "/v1/twilio"
     if signed(websocket.headers.get("x-twilio-signature"), url, auth_token):
-        return host.trusted("twilio")
+        return Guest()  # who it is, the call says
     await websocket.send_denial_response(Response("The request is not signed by Twilio.", 403))
     return None
+
+
+async def _begun(websocket: WebSocket) -> TwilioCall | None:
+    """Wait for the call to begin: before, it has no name and needs no slot. None if it does not."""
+    call = TwilioCall()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not call.begun:
+                message = await websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return None
+                call.message(message.get("text") or message.get("bytes") or "")
+    except (TimeoutError, TwilioProtocolError):
+        return None
+    return call
 
 
 class TwilioConnection(EdgeConnection):
     """One call on its socket."""
 
-    def __init__(self, websocket: WebSocket, line: Line) -> None:
+    def __init__(self, websocket: WebSocket, line: Line, call: TwilioCall) -> None:
         super().__init__(websocket, line)
-        self.call = TwilioCall()
+        self.call = call
         self._voice = voice_of(line.conversation)
 
     def received(self, message: str | bytes) -> None:

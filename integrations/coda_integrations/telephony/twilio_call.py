@@ -67,12 +67,17 @@ class TwilioCall:
         self._marks: dict[str, str] = {}
         self._marked = 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether Twilio has said which call it is."""
+        return bool(self._stream_sid)
+
     def message(self, text: str | bytes) -> list[Action]:
         """Take a message of Twilio's. Raises TwilioProtocolError."""
         match codec.decode(text):
             case codec.Start() as start:
                 self._stream_sid = start.start.stream_sid
-                self.call_sid = start.start.call_sid
+                self.call_sid = start.start.call_sid or self._stream_sid
                 self.parameters = dict(start.start.custom_parameters)
             case codec.Media() as media:
                 pcm = self._from_wire.process(media.sound())

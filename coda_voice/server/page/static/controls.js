@@ -208,6 +208,7 @@ export class Controls {
 
   #key(event) {
     if (!this.#settings.values.singleKeys || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.repeat) return; // a key held down would mute and unmute for as long as it is
     if (event.target.closest("input, textarea, select, dialog")) return;
     const press = { s: "talk", m: "mute", i: "interrupt", d: "theme", ",": "open-settings" }[event.key.toLowerCase()];
     if (press) {
