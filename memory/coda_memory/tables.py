@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import re
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -36,8 +36,8 @@ FORMAT = "1"
 INFO = "coda_memory_info"
 OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
-OUTDATED = 12
-"""So many times indices were replaced, before LanceDB's caches are emptied."""
+OUTDATED = 16
+"""So many files of replaced indices, before LanceDB's caches are emptied."""
 LOCK_TIMEOUT = 20.0
 INFO_ATTEMPTS = 5
 CONFLICTS = 5
@@ -330,7 +330,7 @@ class Tables:
         with self._opening:
             self._open.clear()
 
-    def outdated(self) -> None:
+    def outdated(self, name: str) -> None:
         """A table's indices were replaced. Now and then, begin with empty caches.
 
         LanceDB keeps the indices of old versions, and open files of theirs, until its caches are
@@ -338,13 +338,21 @@ class Tables:
         goes on with what he has.
         """
         with self._opening:
-            self._outdated += 1
+            self._outdated += self._parts(name)
             if self._outdated < OUTDATED:
                 return
             self._outdated = 0
             self._open.clear()
             self._info = None
             self._connect()
+
+    def _parts(self, name: str) -> int:
+        """How many parts the newest index of words has: of each a file stays open."""
+        folder = self.folder_of(name)
+        if folder is None:
+            return 1
+        parts = Counter(part.parent for part in (folder / "_indices").glob("*/part_*_invert.lance"))
+        return max(parts.values(), default=1)
 
     def _keep(self, name: str, table: LanceTable) -> None:
         with self._opening:

@@ -99,7 +99,7 @@ class Upkeep:
             else:
                 optimize(table, self._tables.folder_of(name), KEEP_VERSIONS)
             self._index(table, rows)
-            self._tables.outdated()
+            self._tables.outdated(name)
         except LANCE_ERRORS as error:
             self._tables.forget_handle(name)
             raise store_error(error, self._tables.uri, "upkeep") from error
