@@ -166,6 +166,30 @@ def test_a_reload_goes_on_with_the_same_conversation(talker: PageUser, server: R
     assert "good morning" in page.inner_text("#turns"), "what was said is still to be read"
 
 
+def test_a_second_reload_before_the_click_goes_on_loses_nothing(
+    talker: PageUser, server: RunningServer
+):
+    page = talker.page
+    (session,) = server.front.sessions.all()
+    talker.write("good morning")
+    page.wait_for_selector(".turn.user >> text=good morning")
+    page.add_init_script(  # a browser that wants to be asked for the microphone each time
+        "navigator.permissions.query = async () => ({ state: 'prompt' });"
+        "Object.defineProperty(navigator, 'userActivation', { value: { hasBeenActive: false } });"
+    )
+    for _ in range(2):
+        page.reload()
+        page.wait_for_selector("#talk-text >> text=Go on")
+    page.click("#talk")
+    page.wait_for_selector("html[data-state=live]")
+    assert server.front.sessions.all() == [session] and session.resumed == 1
+    assert "good morning" in page.inner_text("#turns")
+    talker.end()
+    page.reload()
+    page.wait_for_selector("html[data-page=ready]")
+    assert page.inner_text("#talk-text") == "Talk", "nothing is left of one that was ended"
+
+
 def test_a_lost_connection_comes_back_by_itself(chromium: Browser, server: RunningServer):
     context = chromium.new_context(reduced_motion="reduce")
     with relay(urlsplit(server.http).port or 80) as cable, contextlib.closing(context):

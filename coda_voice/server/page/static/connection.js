@@ -87,6 +87,7 @@ export class Connection extends EventTarget {
   }
 
   #connect(state) {
+    sessionStorage.removeItem(RESUMABLE); // taken up, or given up for another
     const query = new URLSearchParams({ events: "true", wait: "true", transcripts: "true", ...this.#wish });
     if (this.#resume) query.set("resume", this.#resume.token);
     const url = new URL(`/v1/stream?${query}`, location.href);
@@ -207,10 +208,11 @@ export class Connection extends EventTarget {
   }
 }
 
-/** What an earlier load of this page left behind, once; null when it is too old. */
+/** What an earlier load of this page left behind; null when it is too old. It stays there until one talks. */
 export function leftBehind() {
   const text = sessionStorage.getItem(RESUMABLE);
-  sessionStorage.removeItem(RESUMABLE);
   const left = text && JSON.parse(text);
-  return left && Date.now() - left.lost < left.seconds * 1000 ? left : null;
+  if (left && Date.now() - left.lost < left.seconds * 1000) return left;
+  sessionStorage.removeItem(RESUMABLE);
+  return null;
 }
