@@ -130,9 +130,9 @@ class VoiceManager(Answering):
                     )
                 return
             if config is not None:
-                self.config = as_config(config)
+                self.config, self._mode = as_config(config), None
             refuse_what_is_not_here(self.config)
-            self._mode = as_mode(self.config.mode)
+            self._mode = self.mode  # one that was set before counts
             if self._shared_engine is not None and not self._shared_engine.running:
                 raise VoiceInitializationError(
                     "The engine given to the manager is not running; start() it first."
@@ -208,6 +208,7 @@ class VoiceManager(Answering):
         memories, self._memories = self._memories, None
         if memories is not None:
             await memories.close()
+        self._mode = None
         engine, self._engine = self._engine, None
         if engine is not None and engine is not self._shared_engine:
             await asyncio.to_thread(engine.close)

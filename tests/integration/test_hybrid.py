@@ -490,6 +490,15 @@ async def test_moshis_lead_is_not_cut_short_by_an_answer_that_is_all_but_there(
     assert said[:3] == ["a", "timer", "for"]
 
 
+async def test_a_mode_that_is_set_before_the_start_holds_until_the_end(engine):
+    manager = VoiceManager({**OFFLINE, "mode": "moshi_only"}, engine=engine)
+    await manager.set_mode("hybrid")
+    async with manager:
+        name = await manager.start_conversation()
+        assert manager.conversation(name).mode == "hybrid"
+    assert manager.mode == "moshi_only"
+
+
 @pytest.mark.parametrize("there", [True, False])
 async def test_what_wants_thought_is_asked_of_the_larger_model(engine, there: bool):
     def answer(request: dict[str, Any]) -> list[Any] | int:

@@ -58,6 +58,9 @@ def _rule(pattern: str, trait: str, sign: int) -> _Rule:
 
 
 _RULES = (
+    _rule(_STOP + r"(?:be(?:ing)? (?:so |too )?(?:short|brief|terse)|(?:short|brief) answers)", "verbosity", 1),
+    _rule(r"no (?:short|brief|one word) answers", "verbosity", 1),
+    _rule(r"no long answers", "verbosity", -1),
     _rule(r"(?:shorter|briefer|more (?:brief|concise|to the point)|less (?:detail(?:ed|s)?|wordy|talkative)|brief|concise|short|in short|"
           r"in (?:a|one) (?:word|(?:short )?sentence)|get to the point|come to the point|to the point|keep it (?:short|brief)|"
           r"(?:too|so) (?:long|wordy|talkative|chatty|much detail)|talk(?:ing)? (?:so much|too much|less)|(?:ramble|rambling|babbling|babble)|fewer words|short answers)",
