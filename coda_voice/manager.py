@@ -35,7 +35,6 @@ from coda_voice.errors import (
 from coda_voice.events import EventBus, SettingWithoutEffect
 from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
 from coda_voice.heard import Surroundings
-from coda_voice.hybrid_setup import as_mode
 from coda_voice.logs import Logs
 from coda_voice.memory_setup import MemorySetup
 from coda_voice.models import (
