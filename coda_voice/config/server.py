@@ -70,7 +70,8 @@ class ServerConfig(BaseModel):
     """Clients that may wait in line for a slot."""
     wait_seconds: Seconds = 60.0
     idle_seconds: Seconds = 60.0
-    """A conversation that gets no audio for so long is ended."""
+    """A conversation that gets no audio for so long is ended; not those of OpenAI's and telephones'
+    protocols, whose clients may send nothing for a while."""
     longest_seconds: Seconds | None = None
     """A connection's longest life; empty: no limit."""
     resume_seconds: Seconds = 30.0

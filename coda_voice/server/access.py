@@ -61,9 +61,9 @@ class Caller:
         """For so long their token holds; None where it has no end."""
         return None if self.expires is None else max(0.0, self.expires - time.time())
 
-    def require(self, scope: Scope) -> None:
-        """Raise AccessError if they lack the scope."""
-        if not self.may(scope):
+    def require(self, scope: Scope, instead: Scope | None = None) -> None:
+        """Raise AccessError if they lack the scope, and the one that would do ``instead``."""
+        if not (self.may(scope) or (instead is not None and self.may(instead))):
             raise AccessError(
                 f"This needs the scope {scope!r}; ask for a key or token that has it.",
                 "scope_missing",

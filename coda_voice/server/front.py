@@ -96,28 +96,31 @@ class Front:
         websocket: WebSocket,
         scope: Scope = "talk",
         subprotocols: tuple[str, ...] = (OUR_PROTOCOL,),
+        instead: Scope | None = None,
     ) -> Caller | None:
         """Give who opens a WebSocket; None if they were refused (by an HTTP response).
 
-        ``subprotocols``: those that the protocol would answer with, the first one offered is
-        chosen. The WebSocket is not accepted yet.
+        ``instead``: another scope that would do. ``subprotocols``: those that the protocol
+        would answer with, the first one offered is chosen. It is not accepted yet.
         """
         offered = websocket.scope.get("subprotocols") or []
         try:
             if self.sessions.draining:
                 raise AccessError("The server is shutting down.", "draining")
             caller = await self.access.caller(token_of(websocket.headers, offered))
-            caller.require(scope)
+            caller.require(scope, instead)
         except AccessError as error:
             with suppress(WebSocketDisconnect):
                 await websocket.send_denial_response(refusal(error))
             return None
         return replace(caller, subprotocol=chosen_protocol(offered, subprotocols))
 
-    async def caller_of(self, request: Request, scope: Scope) -> Caller:
+    async def caller_of(
+        self, request: Request, scope: Scope, instead: Scope | None = None
+    ) -> Caller:
         """Give who sends a request. Raises AccessError."""
         caller = await self.access.caller(token_of(request.headers))
-        caller.require(scope)
+        caller.require(scope, instead)
         return caller
 
     @asynccontextmanager

@@ -36,11 +36,16 @@ KEY = Security(
 )
 
 
-def caller_with(front: Front, scope: Scope) -> Any:  # noqa: ANN401 (FastAPI's own, as a Caller)
-    """Give the default of a route's parameter ``caller``: who calls, if they have ``scope``."""
+def caller_with(
+    front: Front, scope: Scope, instead: Scope | None = None
+) -> Any:  # noqa: ANN401 (FastAPI's own, as a Caller)
+    """Give the default of a route's parameter ``caller``: who calls, if they have ``scope``.
+
+    ``instead``: another one that would do.
+    """
 
     async def caller(request: Request, token: object = TOKEN, key: object = KEY) -> Caller:
-        return await front.caller_of(request, scope)
+        return await front.caller_of(request, scope, instead)
 
     return Security(caller, scopes=[scope])
 

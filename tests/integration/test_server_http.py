@@ -214,6 +214,23 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
+async def test_who_only_watches_follows_everybodys_events(guarded: RunningServer):
+    watcher = bearer(token("watcher", scope="events"))
+    async with websockets.connect(f"{guarded.ws}/v1/events", additional_headers=watcher) as events:
+        async with StreamClient(
+            f"{guarded.ws}/v1/stream", additional_headers=bearer(token("anna"))
+        ) as anna:
+            await anna.ready()
+            async with asyncio.timeout(60):
+                assert json.loads(await events.recv())["type"] == "conversation_started"
+        async with client_of(guarded) as http:
+            async with http.stream("GET", "/v1/events", headers=watcher) as answer:
+                assert answer.status_code == 200
+            stranger = bearer(token("stranger", scope="memory"))
+            assert (await http.get("/v1/events", headers=stranger)).status_code == 403
+            assert (await http.get("/v1/personalities", headers=watcher)).status_code == 403
+
+
 async def test_with_login(guarded: RunningServer):
     url = f"{guarded.ws}/v1/stream"
     forged = jwt.encode({"sub": "a", "exp": time.time() + 60}, "x" * 40, "HS256")

@@ -62,11 +62,11 @@ class EventQuery(BaseModel):
 def routes(front: Front) -> APIRouter:
     """Give the router."""
     router = APIRouter()
-    talker = caller_with(front, "talk")
+    follower = caller_with(front, "talk", instead="events")
 
     @router.websocket("/v1/events")
     async def events_socket(websocket: WebSocket) -> None:
-        caller = await front.admit(websocket)
+        caller = await front.admit(websocket, instead="events")
         if caller is None:
             return
         await websocket.accept(caller.subprotocol)
@@ -96,7 +96,7 @@ def routes(front: Front) -> APIRouter:
         },
     )
     async def events_stream(
-        request: Request, query: Annotated[EventQuery, Query()], caller: Caller = talker
+        request: Request, query: Annotated[EventQuery, Query()], caller: Caller = follower
     ) -> StreamingResponse:
         """Give events as they happen. `Last-Event-ID` goes on where a connection broke off."""
         wants = _wants(front, caller, query)
