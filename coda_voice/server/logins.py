@@ -37,7 +37,9 @@ KEY = Security(
 
 
 def caller_with(
-    front: Front, scope: Scope, instead: Scope | None = None
+    front: Front,
+    scope: Scope,
+    instead: Scope | None = None,
 ) -> Any:  # noqa: ANN401 (FastAPI's own, as a Caller)
     """Give the default of a route's parameter ``caller``: who calls, if they have ``scope``.
 
