@@ -212,6 +212,33 @@ def test_a_lost_connection_comes_back_by_itself(chromium: Browser, server: Runni
     somebody_left(server)
 
 
+def test_who_ends_while_the_line_is_lost_gives_the_place_back_at_once(
+    chromium: Browser, server: RunningServer
+):
+    """It would be kept for half a minute, and who talks again would wait in line for it."""
+    context = chromium.new_context(reduced_motion="reduce")
+    with relay(urlsplit(server.http).port or 80) as cable, contextlib.closing(context):
+        somebody, lost = PageUser(context, f"http://127.0.0.1:{cable.port}"), False
+
+        def join(socket: WebSocketRoute) -> None:
+            if lost:
+                socket.close(code=1012)
+            else:
+                socket.connect_to_server()
+
+        somebody.page.route_web_socket("**/v1/stream*", join)
+        somebody.begin()
+        somebody.wait_for_frames(3)
+        (session,) = server.front.sessions.all()
+        lost = True
+        cable.cut()
+        somebody.wait_until(lambda: session.detached_since is not None)
+        somebody.page.wait_for_selector("html[data-state=resuming]")
+        somebody.page.click("#talk")
+        somebody.page.wait_for_selector("html[data-state=idle]")
+        somebody_left(server)
+
+
 def test_words_typed_while_one_speaks_are_a_turn_of_their_own(talker: PageUser):
     page = talker.page
     page.wait_for_selector("#who-user.speaking")

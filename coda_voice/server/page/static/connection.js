@@ -56,7 +56,7 @@ export class Connection extends EventTarget {
   /** Take up the conversation that a reload of the page left behind. */
   resume(left, token) {
     this.#token = token;
-    this.#resume = { token: left.token, seconds: left.seconds, lost: left.lost };
+    this.#resume = { ...left };
     this.#connect("resuming");
   }
 
@@ -82,8 +82,16 @@ export class Connection extends EventTarget {
   /** End the conversation, here and on the server. */
   close() {
     clearTimeout(this.#retry);
-    this.send({ type: "close" });
+    if (this.#open()) this.send({ type: "close" });
+    else if (this.#resume) this.#endWithoutSocket(this.#resume.conversation);
     this.#leave("");
+  }
+
+  /** Give the place back at once: the server would keep it for who may come back. */
+  #endWithoutSocket(conversation) {
+    const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+    const asked = fetch(`/v1/conversations/${conversation}`, { method: "DELETE", headers, keepalive: true });
+    asked.catch(() => {}); // it cannot be reached that way either
   }
 
   #connect(state) {
@@ -144,7 +152,8 @@ export class Connection extends EventTarget {
     }
     const message = JSON.parse(data);
     if (message.type === "status" && message.status === "ready") {
-      this.#resume = { token: message.resume_token, seconds: message.resume_seconds };
+      const { resume_token: token, resume_seconds: seconds, conversation_id: conversation } = message;
+      this.#resume = { token, seconds, conversation };
       this.#attempt = 0;
       this.#become("live");
     } else if (message.type === "status" && message.status === "waiting") {
@@ -199,7 +208,7 @@ export class Connection extends EventTarget {
   /** Leave behind what a reloaded page needs to go on, muted or not. */
   remember(muted) {
     if (!this.#resume || this.state === "idle") return;
-    const left = { token: this.#resume.token, seconds: this.#resume.seconds, lost: Date.now(), muted };
+    const left = { ...this.#resume, lost: Date.now(), muted };
     sessionStorage.setItem(RESUMABLE, JSON.stringify(left));
   }
 
