@@ -237,6 +237,7 @@ def test_who_ends_while_the_line_is_lost_gives_the_place_back_at_once(
         somebody.page.click("#talk")
         somebody.page.wait_for_selector("html[data-state=idle]")
         somebody_left(server)
+        assert session.conversation.ended == "ended", "and was not given up after a while"
 
 
 def test_words_typed_while_one_speaks_are_a_turn_of_their_own(talker: PageUser):
