@@ -61,7 +61,7 @@ def search(
     """Find memories by meaning and by words."""
     from coda_memory.thinking_filter import ThinkingFilter
 
-    with opened(store, model) as memories:
+    with opened(store, model, there=True) as memories:
         hits = memories.user(user).search(query, limit)
         table = Table("score", "relevance", "when", "memory", box=None)
         if not think:
@@ -92,7 +92,7 @@ def list_memories(
     ] = False,
 ) -> None:
     """List memories, oldest first."""
-    with opened(store, None) as memories:
+    with opened(store, None, there=True) as memories:
         found = memories.user(user).list(limit, history=not current)
         table = Table("id", "when", "kind", "memory", box=None)
         for memory in found:
@@ -114,7 +114,7 @@ def forget(
     """Forget for good: afterwards the text is in no file of the store."""
     if (bool(ids) + (matching is not None) + everything) != 1:
         raise ValidationError("say what to forget: ids, or --matching TEXT, or --all.")
-    with opened(store, None) as memories:
+    with opened(store, None, there=True) as memories:
         whose = memories.user(user)
         if everything:
             gone = whose.forget_everything()
@@ -122,7 +122,9 @@ def forget(
             gone = whose.forget_matching(matching)
         else:
             gone = whose.forget(*(ids or ()))
-        typer.echo(f"{gone} forgotten.")
+        unknown = len(set(ids or ())) - gone if ids else 0
+        rest = f" {unknown} of the ids are of no memory of {user}." if unknown else ""
+        typer.echo(f"{gone} forgotten.{rest}")
 
 
 @app.command("export")
@@ -136,7 +138,7 @@ def export_memories(
 
     from coda_voice.cli.options import write_text
 
-    with opened(store, None) as memories:
+    with opened(store, None, there=True) as memories:
         lines = list(export_lines(memories, user))
     if file is None:
         for line in lines:
@@ -168,7 +170,7 @@ def import_memories(
 @app.command()
 def stats(store: Store = None) -> None:
     """Show whose memories there are, how many, and how much room they take."""
-    with opened(store, None) as memories:
+    with opened(store, None, there=True) as memories:
         table = Table("user", "memories", box=None)
         for user in sorted(memories.users()):
             table.add_row(Text(user), str(memories.user(user).count()))
@@ -198,13 +200,20 @@ def reembed(
 
 
 @contextmanager
-def opened(store: str | None, model: str | None) -> Iterator[MemoryStore]:
-    """Open the store with the model it was made with, unless another is asked for."""
+def opened(store: str | None, model: str | None, *, there: bool = False) -> Iterator[MemoryStore]:
+    """Open the store with the model it was made with, unless another is asked for.
+
+    ``there``: one that is named must exist. Raises ValidationError.
+    """
     from coda_memory.embedding import DEFAULT_MODEL
     from coda_memory.store import MemoryStore
     from coda_memory.tables import held_model
 
     where = _where(store)
+    if there and store is not None and "://" not in where and not Path(where).is_dir():
+        raise ValidationError(
+            f"There is no store of memories at {where}. Name the folder of one with --store."
+        )
     with MemoryStore(where, model or held_model(where) or DEFAULT_MODEL) as memories:
         yield memories
 

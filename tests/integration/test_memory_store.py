@@ -619,6 +619,22 @@ def test_names_and_folders_are_shown_as_they_are(tmp_path):
     assert store in shown["stats"]
 
 
+@pytest.mark.parametrize("words", ["list", "stats", "export", "search tea", "forget 1"])
+def test_a_store_that_is_not_there_is_said_to_be_missing_and_not_made(tmp_path, words: str):
+    words = ["memory", *words.split(), "--store", str(tmp_path / "memroy")]
+    result = CliRunner().invoke(command_line("memory"), words)
+    assert isinstance(result.exception, ValidationError)
+    assert "There is no store of memories at" in result.exception.message
+    assert not (tmp_path / "memroy").exists()
+
+
+def test_forgetting_says_which_ids_are_of_no_memory(tmp_path):
+    opened(tmp_path).close()
+    words = ["memory", "forget", "0123", "--store", str(tmp_path)]
+    result = CliRunner().invoke(command_line("memory"), words)
+    assert result.output == "0 forgotten. 1 of the ids are of no memory of me.\n"
+
+
 def grown(store: MemoryStore, rows: int) -> tuple[list[Memory], np.ndarray]:
     """Give ada ``rows`` memories at once, with vectors in clusters."""
     generator = np.random.default_rng(3)
