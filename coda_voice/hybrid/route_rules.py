@@ -42,6 +42,10 @@ _QUESTION_INSIDE = (
 )
 _NO_QUESTION = rf"(?!.*{_QUESTION_INSIDE})"
 _PLEASE = r"^(?:(?:please|can you|could you|would you|will you|hey|coda|ok|okay|so|and)\s+)*"
+_NUMBER_ENDS = (
+    r"(?:\d|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|ty|hundred|"
+    r"thousand|million|billion|half|thirds?|quarters?|percent|\b(?:it|that|this|[a-z]))"
+)
 _CLOCK = r"(?:time is it|late is it|the time\b(?! of)|current time|time in \w+)"
 
 RULES: tuple[Rule, ...] = (
@@ -108,7 +112,8 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "tool",
         "arithmetic",
-        r"\b(?:plus|minus|times|divided by|multiplied by|percent of|square root|squared|"
+        rf"{_NUMBER_ENDS} (?:plus|minus|times)\b|\bminus \w+ (?:plus|minus|times)\b|"
+        r"\b(?:divided by|multiplied by|percent of|square root|squared|"
         r"calculate|compute|(?:half|third|quarter) of (?:an? )?(?:\w+ )?(?:hundred|thousand|"
         r"million|\w*ty|"
         r"\w*teen|ten|twelve|eight|six|\d+))\b(?!.*\b(?:history|meaning)\b)",
@@ -185,10 +190,21 @@ RULES: tuple[Rule, ...] = (
         "social",
         "about the agent",
         r"^(?:and )?(?:how are you|how have you been|who are you|what are you|are you (?:a|an|real|"
-        r"okay|well|there)|what can you do|what do you like|can you hear me|"
-        r"what's (?:up|new|your)|how (?:was|is|did) you|how's (?:your|life|everything)|"
+        r"okay|well|there)(?! \w+ who)|what can you do(?! (?:about|for|to|if|against))|"
+        r"what do you like|can you hear me|what's your|what's (?:up|new)(?! (?:in|on|at|about|"
+        r"with (?!you)))|how (?:was|is|did) you|how's (?:your|life|everything)|"
         r"do you (?:like|dream|ever|"
         r"sleep|feel|love|have a favou?rite))\b",
+    ),
+    _rule(
+        "tool",
+        "asked behind a statement",
+        r"^(?:\w+(?:'\w+)? ){2,}(?<!\bto )(?<!\bi )(?<!\bwe )(?<!\byou )(?<!\bthey )(?<!ll )"
+        r"(?<!\bwill )(?<!\bwould )(?<!\bcould )(?<!\bcan )(?<!\bnot )(?<!n't )(?<!\band )"
+        r"(?<!\bor )(?<!\balways )(?<!\bnever )(?<!\boften )"
+        r"(?:(?:turn|switch) (?:it|that|them|on|off|up|down|(?:the|that) \w+ (?:on|off|up|down))|"
+        r"find me|show me|look up|play (?:me|some)|(?:open|close|lock|dim) the|"
+        r"set (?:a|an) (?:timer|alarm)|book (?:me|a))\b",
     ),
     _rule(
         "social",

@@ -338,6 +338,35 @@ def test_a_question_behind_a_statement_is_asked(said):
     assert Router().route(said, 5.0).target == "llm"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the light is too bright turn it off",
+        "it's dark in here turn on the light please",
+        "i'm hungry find me a restaurant",
+        "what's new in physics",
+        "what can you do about a headache",
+    ],
+)
+def test_a_request_behind_a_statement_or_about_the_world_is_asked(said):
+    assert Router().route(said, 0.0).target == "llm"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "i have to turn it off every night",
+        "they always turn on the radio",
+        "my brother likes to play some music",
+        "i have been there many times",
+        "it was the best of times",
+        "what's new with you",
+    ],
+)
+def test_what_only_sounds_like_a_request_is_none(said):
+    assert Router().route(said, 0.0).target == "moshi"
+
+
 @pytest.mark.parametrize("said", ["alright stop", "no thank you stop", "i said stop", "stop there"])
 def test_stop_is_heard_in_good_manners_too(said):
     assert Router().route(said, 5.0).target == "stop"
