@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ConversationError, ValidationError
+from coda_voice.moshi.allocator import give_back_freed_memory
 
+GIVE_BACK_SECONDS = 60.0
+"""So often, at most, freed memory is given back, when a conversation has ended."""
 REMEMBERED_ENDS = 1024
 """So many ended conversations are remembered, to tell "has ended" from "never was"."""
 
@@ -22,6 +27,7 @@ class Conversations:
         self._ended: OrderedDict[str, str] = OrderedDict()
         self._closing: dict[asyncio.Task[None], str] = {}
         """What ended conversations, by id, leave behind."""
+        self._given_back = -math.inf
 
     def __len__(self) -> int:
         return len(self._open)
@@ -92,9 +98,18 @@ class Conversations:
         while len(self._ended) > REMEMBERED_ENDS:
             self._ended.popitem(last=False)
         conversation.close(reason)
-        task = asyncio.get_running_loop().create_task(conversation.aclose())
+        task = asyncio.get_running_loop().create_task(self._let_go(conversation))
         self._closing[task] = conversation.id
         task.add_done_callback(self._closing.pop)
+
+    async def _let_go(self, conversation: Conversation) -> None:
+        try:
+            await conversation.aclose()
+        finally:
+            now = time.monotonic()
+            if now - self._given_back >= GIVE_BACK_SECONDS:
+                self._given_back = now
+                await asyncio.to_thread(give_back_freed_memory)
 
     def end_asked(self, conversation_id: str, reason: str = "ended") -> None:
         """End one because its caller asked; ConversationError if he did so before.

@@ -345,6 +345,7 @@ class Tables:
             self._open.clear()
             self._info = None
             self._connect()
+        pa.default_memory_pool().release_unused()  # what the old ones have left free
 
     def _parts(self, name: str) -> int:
         """How many parts the newest index of words has: of each a file stays open."""

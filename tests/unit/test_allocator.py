@@ -41,6 +41,29 @@ def test_a_frames_memory_is_used_again_instead_of_being_fetched_from_the_kernel(
     assert 10 * faults["keep"] < faults["leave"]
 
 
+PIECES = """
+import psutil
+from coda_voice.moshi.allocator import give_back_freed_memory, keep_freed_memory
+
+keep_freed_memory()
+process = psutil.Process()
+pieces = [bytearray(1 << 20) for _ in range(200)]
+for piece in pieces:
+    piece[:] = b"x" * len(piece)
+last = pieces.pop()  # what lies behind the others holds them
+pieces.clear()
+before = process.memory_info().rss
+assert give_back_freed_memory()
+print((before - process.memory_info().rss) >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc's allocator that is set")
+def test_what_lies_free_between_what_is_in_use_can_be_given_back():
+    given = subprocess.check_output([sys.executable, "-c", PIECES], text=True)
+    assert int(given) > 150
+
+
 STOCKS = """
 import ctypes, sys, threading
 from coda_voice.moshi.allocator import share_freed_memory
