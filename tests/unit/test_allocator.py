@@ -99,14 +99,12 @@ REMEMBERING = """
 import asyncio, ctypes, sys, threading
 from coda_voice import VoiceManager
 
-async def talk():
+async def start():
     config = {"integration": {"memory_store": sys.argv[3]}, "logging": {"level": "error"}}
-    async with VoiceManager({**config, "mode": "adaptive", "moshi": {"device": "cpu"}}) as manager:
-        talk = await manager.start_conversation()
-        manager.send_text(talk, "I like chess.")
-        await manager.end_conversation(talk)
+    async with VoiceManager({**config, "moshi": {"device": "cpu"}}):
+        pass
 
-asyncio.run(talk())
+asyncio.run(start())
 library = ctypes.CDLL(None)
 library.fopen.restype = ctypes.c_void_p
 file = ctypes.c_void_p(library.fopen(sys.argv[2].encode(), b"w"))
