@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # LanceDB reads this once, as it is loaded. Its warnings ("partition 0 is empty, skipping") are
 # about its own index and nothing that whoever sees them could change.
 os.environ.setdefault("LANCEDB_LOG", "error")
+# Arrow keeps memory of its own otherwise, which grows with every search that is answered.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 __all__ = [
     "Hit",

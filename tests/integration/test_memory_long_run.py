@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import psutil
@@ -46,6 +49,16 @@ def test_files_of_old_indices_do_not_stay_open(store):
         assert ada.search(f"thing of {number}")
         seen.append(open_files())
     assert is_flat(seen), seen
+
+
+def test_arrow_keeps_no_memory_of_its_own():
+    """Where nobody has wanted it otherwise: it is read once, as Arrow is loaded."""
+    program = (
+        "import coda_memory.tables, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+    told = subprocess.check_output([sys.executable, "-c", program], env=env, text=True)
+    assert told.strip() == "system"
 
 
 def test_who_searches_meanwhile_notices_nothing(store):
