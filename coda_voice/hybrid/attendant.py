@@ -100,8 +100,8 @@ class HybridAttendant(Attendant):
         """Frames without voice since the user's last, of those that were heard."""
         self._unsettled: UserText | None = None
         """The words of a turn that is not over, while they may still become more."""
-        self._will_ask = False
-        """Whether the words of the turn so far are the LLM's, and are not asked yet."""
+        self._at_once = False
+        """Whether what the turn asks so far is answered as soon as it is over."""
         self._moshi_text = ""
 
     def begin(self, conversation: Conversation) -> None:
@@ -133,7 +133,7 @@ class HybridAttendant(Attendant):
         self.llm_only = only
         self._apply_mode()
         if mode == "moshi_only":
-            self._will_ask = False
+            self._at_once = False
             self._reasoner.forget_question()
             self._drop_thinking()
         self.conversation.publish(
@@ -174,10 +174,10 @@ class HybridAttendant(Attendant):
     @property
     def _answer_due(self) -> bool:
         """Whether Moshi's own first word would be cut off: an answer waits, or is all but there."""
-        thinking, at_once = self._thinking, self._reasoner.answers_at_once
+        thinking = self._thinking
         if thinking is None:
-            return self._will_ask and at_once
-        return not (thinking.begun or thinking.over) and (thinking.answer_waits or at_once)
+            return self._at_once and self._unsettled is not None
+        return not (thinking.begun or thinking.over) and (thinking.answer_waits or self._at_once)
 
     @property
     def _seems_done(self) -> bool:
@@ -187,14 +187,14 @@ class HybridAttendant(Attendant):
     def turn_began(self, generation: int) -> None:
         """Begin to collect a turn; the last one's answer goes on until it is interrupted."""
         self._generation = generation
-        self._unsettled, self._will_ask = None, False
+        self._unsettled, self._at_once = None, False
         self._restarts.reset()
         self._timer.user_end = None
 
     def interrupted(self) -> None:
         """Think no more about what was asked."""
         self._unanswered.forget()
-        self._unsettled, self._will_ask = None, False
+        self._unsettled, self._at_once = None, False
         self._reasoner.forget_question()
         self._drop_thinking()
 
@@ -205,7 +205,7 @@ class HybridAttendant(Attendant):
         if said.generation < self._generation:
             return
         if said.final:
-            self._timer.user_end, self._will_ask = said.end, False
+            self._timer.user_end, self._at_once = said.end, False
         if self.mode == "moshi_only":
             return
         if not said.text.strip():
@@ -225,7 +225,7 @@ class HybridAttendant(Attendant):
         self.conversation.publish(
             decision.event(self.conversation.id, text, not said.final, said.time, said.generation)
         )
-        self._will_ask = decision.target == "llm" and not said.final
+        self._at_once = decision.target == "llm" and self._reasoner.answers_at_once(text)
         if decision.target == "stop":
             self._unanswered.forget()
             self._reasoner.forget_question()

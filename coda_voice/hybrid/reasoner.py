@@ -25,6 +25,7 @@ from coda_voice.hybrid.llm import (
     ToolCall,
     ToolCallRequest,
 )
+from coda_voice.hybrid.offline_brain import understand
 from coda_voice.hybrid.reasoning_prompt import (
     NO_MORE_TOOLS,
     REFUSED,
@@ -129,11 +130,12 @@ class Reasoner:
         """Whether a turn is being thought about."""
         return self._current is not None and not self._current[0].done()
 
-    @property
-    def answers_at_once(self) -> bool:
-        """Whether who thinks, or would, is the offline brain, which needs no time for it."""
+    def answers_at_once(self, text: str) -> bool:
+        """Whether who thinks, or would, is the offline brain, and has a rule for this."""
         client = self._current[1].client if self._current is not None and self.thinking else None
-        return (client or self._client).offline
+        if not (client or self._client).offline:
+            return False
+        return understand(text, {spec.name for spec in self._runner.specs()}) is not None
 
     def interrupt(self, generation: int) -> None:
         """Make everything before ``generation`` stale, at once.

@@ -490,6 +490,22 @@ async def test_moshis_lead_is_not_cut_short_by_an_answer_that_is_all_but_there(
     assert said[:3] == ["a", "timer", "for"]
 
 
+async def test_moshi_answers_as_soon_as_ever_what_the_offline_brain_cannot(engine, spoken: Spoken):
+    """Held back for nothing, its first word came late or never."""
+
+    async def said(mode: str) -> list[tuple[str, float]]:
+        async with VoiceManager({**OFFLINE, "mode": mode}, engine=engine) as manager:
+            events: list[Any] = []
+            manager.events.listen(events.append)
+            talk = await manager.start_conversation()
+            await manager.process_voice_input(talk, spoken.bytes("what_is_your_name"))
+        words = [e for e in events if isinstance(e, WordSpoken) and e.speaker == "agent"]
+        return [(word.text, round(word.start, 2)) for word in words]
+
+    alone = await said("moshi_only")
+    assert alone and await said("adaptive") == alone
+
+
 async def test_a_mode_that_is_set_before_the_start_holds_until_the_end(engine):
     manager = VoiceManager({**OFFLINE, "mode": "moshi_only"}, engine=engine)
     await manager.set_mode("hybrid")
