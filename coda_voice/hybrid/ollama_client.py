@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import httpx
 import ollama
+from pydantic import ValidationError
 
 from coda_voice.errors import LlmError
 from coda_voice.hybrid.llm import (
@@ -78,6 +79,8 @@ class OllamaClient:
         except (ConnectionError, httpx.HTTPError) as error:
             # The client words a refused connection anew, over several lines.
             raise self._unreachable(error.__context__ or error) from error
+        except ValidationError:
+            return  # it has the model: the card is one of another version
 
     async def close(self) -> None:
         """Close the connections."""

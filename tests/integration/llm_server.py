@@ -50,6 +50,8 @@ class LlmServer:
         self.answers = list(answers)
         self.models: set[str] | None = None
         """Those it has; None: any."""
+        self.card: dict[str, Any] = {"details": {}, "model_info": {}}
+        """What Ollama tells of a model."""
         self.requests: list[dict[str, Any]] = []
         self._serving: set[asyncio.Task[None] | None] = set()
         self._closing = asyncio.Event()
@@ -79,7 +81,7 @@ class LlmServer:
                 answer = (200, {"object": "list", "data": []}) if "/v1/" in head else 404
             elif "/api/show" in head:
                 known = self.models is None or self.requests[-1]["model"] in self.models
-                answer = (200, {"details": {}, "model_info": {}}) if known else 404
+                answer = (200, self.card) if known else 404
             elif fault := template_fault(self.requests[-1]["messages"]):
                 answer = 400, {"error": {"message": fault} if "/v1/" in head else fault}
             else:

@@ -302,6 +302,12 @@ async def test_ollama_tells_that_a_model_is_missing_before_it_is_asked_anything(
     assert caught.value.error_code == "llm_model_missing"
 
 
+async def test_a_model_whose_card_is_of_another_version_is_there():
+    async with LlmServer() as server, closing(OllamaClient("qwen3:8b", server.url)) as client:
+        server.card = {"modelfile": "FROM qwen3:8b"}
+        await client.check()
+
+
 async def test_an_openai_compatible_server_without_a_list_of_models_may_well_answer():
     async with LlmServer() as server, closing(OpenAiClient("any", server.url + "/else")) as client:
         await client.check()
