@@ -122,7 +122,7 @@ def forget(
             gone = whose.forget_matching(matching)
         else:
             gone = whose.forget(*(ids or ()))
-        unknown = len(set(ids or ())) - gone if ids else 0
+        unknown = len(set(ids)) - gone if ids else 0
         rest = f" {unknown} of the ids are of no memory of {user}." if unknown else ""
         typer.echo(f"{gone} forgotten.{rest}")
 

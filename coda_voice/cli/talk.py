@@ -97,10 +97,10 @@ async def _talk(
         manager = VoiceManager(settings)
         await manager.initialize()
     async with manager:
+        if trouble := await manager.llm_trouble():  # it may take seconds: before anybody listens
+            console.print(f"No LLM answers: {escape(trouble)}", style="yellow")
         duplex = Duplex(settings.audio.sample_rate)
         with open_sound(duplex, microphone, speakers):
-            if trouble := await manager.llm_trouble():
-                console.print(f"No LLM answers: {escape(trouble)}", style="yellow")
             console.print("Speak; Ctrl-C ends the conversation.\n")
             await converse(manager, duplex, talk, console)
 

@@ -165,8 +165,8 @@ class Speaker:
         self._interrupted = False
         self._only_scripts = False
         self._tail = self._making_room = self._made_to_wait = 0
-        self._answer_due = self._held_back = False
-        self._hold_back = 0
+        self._answer_due = False
+        self._holds_left = 0
 
     # -- scripts -----------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class Speaker:
         """Learn whether an answer is due at any moment: the model's own lead waits for it."""
         with self._lock:
             if due and not self._answer_due:
-                self._hold_back = self.manners.hold_back
+                self._holds_left = self.manners.hold_back
             self._answer_due = due
 
     @property
@@ -309,10 +309,10 @@ class Speaker:
         """Give the token to say where the model sampled ``sampled``."""
         with self._lock:
             self._step += 1
-            self._held_back = False
+            holds_left = self._holds_left
             token = self._choose(sampled)
             self._onset = self._model_silent and sampled == token == self._epad
-            if not self._held_back:
+            if self._holds_left == holds_left:  # else it is as silent as it was
                 self._model_pads = self._model_pads + 1 if sampled == self._pad else 0
             self._set_mute()
             return token
@@ -335,10 +335,9 @@ class Speaker:
         if self._tail:
             self._tail -= 1
             return self._pad
-        waits = self._answer_due and self._hold_back > 0 and not self._onset
+        waits = self._answer_due and self._holds_left > 0 and not self._onset
         if waits and self._takes_turn(sampled):
-            self._hold_back -= 1
-            self._held_back = True
+            self._holds_left -= 1
             return self._pad
         return sampled
 

@@ -337,15 +337,15 @@ class Tables:
         full: 6 GB, or no descriptor left, whichever comes first. Whoever reads at this moment
         goes on with what he has.
         """
+        parts = self._parts(name)
         with self._opening:
-            self._outdated += self._parts(name)
+            self._outdated += parts
             if self._outdated < OUTDATED:
                 return
             self._outdated = 0
             self._open.clear()
             self._info = None
             self._connect()
-        pa.default_memory_pool().release_unused()  # what the old ones have left free
 
     def _parts(self, name: str) -> int:
         """How many parts the newest index of words has: of each a file stays open."""
