@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm, Sampling
 from coda_voice.moshi.generation import SlotGen
+from coda_voice.moshi.helper import Helper
 from coda_voice.moshi.history import History
 from coda_voice.moshi.lean import make_input_lean, make_lean
 from coda_voice.moshi.prefill import Prefill, Prefiller
@@ -89,8 +90,15 @@ class SlotBatch:
     ``history_frames`` is how much of its own past a slot remembers for a rebuild.
     """
 
-    def __init__(self, models: SpeechModels, slots: int, history_frames: int) -> None:
+    def __init__(
+        self,
+        models: SpeechModels,
+        slots: int,
+        history_frames: int,
+        helper: Helper | None = None,
+    ) -> None:
         self.models = models
+        self._helper = helper or Helper(False)
         self.slots = slots
         self.device = models.device
         lm, mimi = models.lm, models.mimi
@@ -102,7 +110,7 @@ class SlotBatch:
             self._gen.streaming_forever(slots)
         if self.device.type == "cpu":
             for part in (lm, mimi):
-                make_lean(part)
+                make_lean(part, self._helper)
         self._sums = torch.zeros(slots, 1, lm.dim, dtype=lm.dtype, device=self.device)
         self._gen._streaming_state.condition_sum = self._sums
         self._summed_rows: set[int] = set()
@@ -133,6 +141,10 @@ class SlotBatch:
     @torch.no_grad()
     def step(self, frames: Sequence[Pcm | None]) -> StepResult:
         """Step every slot that has a frame (float32 [1920], finite); None leaves it alone."""
+        with self._gen.eager():  # here, as it holds for all threads: none may end it for another
+            return self._step(frames)
+
+    def _step(self, frames: Sequence[Pcm | None]) -> StepResult:
         started = time.perf_counter()
         self._set_mask([frame is not None for frame in frames])
         for row, frame in enumerate(frames):
@@ -144,6 +156,16 @@ class SlotBatch:
         user = heard[:, : self._gen.lm_model.n_q - self._gen.lm_model.dep_q]
         encoded = time.perf_counter()
 
+        listening = [
+            frame is not None and row.transcribing
+            for frame, row in zip(frames, self._rows, strict=True)
+        ]
+        transcriber = self._transcriber if any(listening) else None
+        text = (
+            None
+            if transcriber is None
+            else self._helper.share(lambda: transcriber.step(heard, listening))
+        )
         before = [row.last_token for row in self._rows]
         was_forced = [row.forced for row in self._rows]
         self._load_sums(frames)
@@ -157,24 +179,17 @@ class SlotBatch:
             if frame is not None:
                 self._rows[row].last_token = said[row]
         modelled = time.perf_counter()
-        listening = [
-            stepping and row.transcribing
-            for stepping, row in zip(self._stepping, self._rows, strict=True)
-        ]
-        text = None
-        if self._transcriber is not None and any(listening):
-            text = self._transcriber.step(heard, listening)
-        transcribed = time.perf_counter()
 
         agent = tokens[:, 1:]
         agent = torch.where(agent < 0, self.codes.silence[None, : agent.shape[1], None], agent)
         pcm = self.models.mimi.decode(agent) * self._audible
         self._pcm_out.copy_(pcm)  # a device waits here until its audio is in host memory
-        written: list[Written | None] = [None] * self.slots
-        if self._transcriber is not None and text is not None:
-            every = self._transcriber.written(text)
-            written = [w if here else None for w, here in zip(every, listening, strict=True)]
         decoded = time.perf_counter()
+        written: list[Written | None] = [None] * self.slots
+        if transcriber is not None and text is not None:
+            every = transcriber.written(text())
+            written = [w if here else None for w, here in zip(every, listening, strict=True)]
+        transcribed = time.perf_counter()
         return StepResult(
             pcm=self._pcm_out[:, 0].numpy().copy(),
             codes=agent[:, :, 0],
@@ -183,8 +198,8 @@ class SlotBatch:
             written=written,
             encode_seconds=encoded - started,
             model_seconds=modelled - encoded,
-            transcribe_seconds=transcribed - modelled,
-            decode_seconds=decoded - transcribed,
+            transcribe_seconds=transcribed - decoded,
+            decode_seconds=decoded - modelled,
         )
 
     def _steer(self, sampled: list[int]) -> list[int] | None:

@@ -25,6 +25,7 @@ from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.commands import Commands
 from coda_voice.moshi.figures import EngineStats, TickFigures
 from coda_voice.moshi.frames import Renewal, Sampling, Word
+from coda_voice.moshi.helper import Helper, default_threads, wants_helper
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.pacing import Pacer
 from coda_voice.moshi.prompt import Prompt
@@ -35,10 +36,6 @@ from coda_voice.moshi.user_words import TranscriptFormat, UserWords
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-SMALL_PARAMETERS = 100_000_000
-"""Of a language model: below, more than one thread on a CPU is a loss."""
-
-
 SWITCH_SECONDS = 1e-4
 """So long another thread may keep the interpreter while the engine waits for it.
 
@@ -52,11 +49,11 @@ on two cores the models took a tenth longer, and what the server added half a fr
 class EngineOptions:
     """How the engine is set up.
 
-    ``slots`` conversations at most. ``threads``: torch's, None chooses. ``inbox_frames`` and
-    ``outbox_frames`` bound each slot's mailboxes: where the machine does not keep up, the
-    inbox is also the delay a caller ends up with, so it is short. ``keep_seconds``: how much
-    of its past a renewed session lives through again, None a quarter of the context.
-    ``prompt_cache_mb`` bounds the prefilled prompts kept.
+    ``slots`` conversations at most. ``threads``: torch's, None chooses, and takes a helper where
+    ``wants_helper`` says so. ``inbox_frames`` and ``outbox_frames`` bound each slot's mailboxes:
+    where the machine does not keep up, the inbox is also the delay a caller ends up with, so it is
+    short. ``keep_seconds``: how much of its past a renewed session lives through again, None a
+    quarter of the context. ``prompt_cache_mb`` bounds the prefilled prompts kept.
     """
 
     slots: int = 4
@@ -85,6 +82,7 @@ class Engine:
         self._failure: BaseException | None = None
         self._started: Future[None] = Future()
         self._thread: threading.Thread | None = None
+        self._helper = Helper(False)
         self._batch: SlotBatch
         self._rebuilder: Rebuilder
         self._ticker: Ticker
@@ -337,9 +335,10 @@ class Engine:
             # Per thread: more threads than free cores make small models ten times slower.
             torch.set_num_threads(self.options.threads or default_threads(self.models))
             keep_freed_memory()
+            self._helper = Helper(self.options.threads is None and wants_helper(self.models))
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         context = self.models.capabilities.context_frames
-        self._batch = SlotBatch(self.models, self.options.slots, history_frames=context)
+        self._batch = SlotBatch(self.models, self.options.slots, context, self._helper)
         self._rebuilder = Rebuilder(
             self._batch, self.options.keep_seconds, self.options.prompt_cache_mb << 20
         )
@@ -377,13 +376,4 @@ class Engine:
             slot.notify()
         self._commands.close()  # answers the futures somebody may be waiting for
         self._rebuilder.cancel_all(ConversationError(reason))
-
-
-def default_threads(models: SpeechModels) -> int:
-    """Torch threads on a CPU: one for a small model, as many as there are cores for others.
-
-    Threads of a small model wait for each other longer than they compute: with coda-tiny, eight
-    conversations took 1.6 times as long on two threads as on one.
-    """
-    parameters = sum(p.numel() for p in models.lm.parameters()) if models.backend == "torch" else 0
-    return 1 if parameters < SMALL_PARAMETERS else torch.get_num_threads()
+        self._helper.close()

@@ -62,6 +62,7 @@ class StageTimes:
 
     ``engine_busy`` is that part of ``queued`` in which the engine was still stepping the tick
     before: the price of sharing it. What is left of ``queued`` was spent on the way to it.
+    ``transcribe`` is what was waited for it: with a free core it goes on beside the model.
     """
 
     queued: float = 0.0

@@ -18,11 +18,19 @@ from moshi.modules.seanet import SEANetDecoder, SEANetEncoder, SEANetResnetBlock
 from moshi.modules.streaming import State
 from torch import nn
 
-Step = Callable[[torch.Tensor], torch.Tensor]
-"""float32 [rows, samples, channels] to the same with other samples and channels."""
+from coda_voice.moshi.helper import Helper
+
+LEAST_ROWS = 2
+"""To be taken over by the helper: for fewer, calling it costs more."""
+
+Step = Callable[[torch.Tensor, slice], torch.Tensor]
+"""float32 [rows, samples, channels] to the same with other samples and channels; the second tells
+which rows of the batch these are."""
+
+LOG2E = 1.4426950408889634
 
 
-def lean_codec(net: SEANetEncoder | SEANetDecoder) -> LeanCodec | None:
+def lean_codec(net: SEANetEncoder | SEANetDecoder, helper: Helper) -> LeanCodec | None:
     """Give the short way for an encoder or decoder in the state in which it streams now.
 
     None where it is of a shape that this was not made for.
@@ -30,16 +38,22 @@ def lean_codec(net: SEANetEncoder | SEANetDecoder) -> LeanCodec | None:
     steps = [_step_of(part) for part in net.model]
     if any(step is None for step in steps):
         return None
-    return LeanCodec(net, [step for step in steps if step is not None])
+    return LeanCodec(net, [step for step in steps if step is not None], helper)
 
 
 class LeanCodec:
-    """The forward of one half of the codec: [rows, channels, samples] as in the package."""
+    """The forward of one half of the codec: [rows, channels, samples] as in the package.
 
-    def __init__(self, net: SEANetEncoder | SEANetDecoder, steps: list[Step]) -> None:
+    Of several rows the helper takes half.
+    """
+
+    def __init__(
+        self, net: SEANetEncoder | SEANetDecoder, steps: list[Step], helper: Helper
+    ) -> None:
         self._net = net
         self._state = net._streaming_state
         self._steps = steps
+        self._helper = helper
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Go one step, or the package's way in another state than the one it was made for."""
@@ -47,14 +61,22 @@ class LeanCodec:
             whole: torch.Tensor = type(self._net).forward(self._net, x)
             return whole
         x = x.transpose(1, 2).contiguous()
+        half = len(x) // 2
+        if half < LEAST_ROWS or not self._helper.there:
+            return self._run(x, slice(None)).transpose(1, 2)
+        second = self._helper.share(lambda: self._run(x[half:], slice(half, None)))
+        first = self._run(x[:half], slice(half))
+        return torch.cat([first, second()]).transpose(1, 2)
+
+    def _run(self, x: torch.Tensor, at: slice) -> torch.Tensor:
         for step in self._steps:
-            x = step(x)
-        return x.transpose(1, 2)
+            x = step(x, at)
+        return x
 
 
 def elu(x: torch.Tensor) -> torch.Tensor:
-    """ELU as max(x, exp(x) - 1): a CPU is faster at exp than at expm1."""
-    out = x.clamp(max=0).exp_().sub_(1)
+    """ELU as max(x, 2^(x log2 e) - 1): a CPU is three times faster at that than at e^x - 1."""
+    out = x.clamp(max=0).mul_(LOG2E).exp2_().sub_(1)
     return torch.maximum(out, x, out=out)
 
 
@@ -64,7 +86,7 @@ def _step_of(part: nn.Module) -> Step | None:
     if isinstance(part, StreamingConvTranspose1d):
         return _transposed(part)
     if isinstance(part, nn.ELU) and part.alpha == 1.0:
-        return elu
+        return lambda x, _: elu(x)
     if isinstance(part, SEANetResnetBlock) and isinstance(part.shortcut, nn.Identity):
         inner = [_step_of(inside) for inside in part.block]
         if all(step is not None for step in inner):
@@ -76,10 +98,10 @@ class _Residual:
     def __init__(self, steps: list[Step]) -> None:
         self._steps = steps
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
         out = x
         for step in self._steps:
-            out = step(out)
+            out = step(out, at)
         return out.add_(x)
 
 
@@ -90,7 +112,7 @@ def _conv(part: StreamingConv1d) -> Step | None:
         return None
     if kernel == stride == 1:
         weight = conv.weight[:, :, 0].detach().contiguous()
-        return lambda x: F.linear(x, weight, conv.bias)
+        return lambda x, _: F.linear(x, weight, conv.bias)
     if kernel == 2 * stride:
         return _Blocks(part, conv)
     if stride > 1:
@@ -126,16 +148,16 @@ class _Past:
         self._state = state
         setattr(state, name, self.kept.transpose(1, 2))
 
-    def before(self, x: torch.Tensor) -> torch.Tensor:
+    def before(self, x: torch.Tensor, at: slice) -> torch.Tensor:
         """X [rows, samples, channels] with what was kept before it; keeps its end."""
-        whole = torch.cat([self.kept, x], 1)
-        self.keep(whole[:, -self.kept.shape[1] :])
+        whole = torch.cat([self.kept[at], x], 1)
+        self.keep(whole[:, -self.kept.shape[1] :], at)
         return whole
 
-    def keep(self, new: torch.Tensor) -> None:
-        """Keep something else in the rows that step."""
-        mask = self._state.exec_mask[:, None, None]
-        torch.where(mask, new, self.kept, out=self.kept)
+    def keep(self, new: torch.Tensor, at: slice) -> None:
+        """Keep something else in those of these rows that step."""
+        kept = self.kept[at]
+        torch.where(self._state.exec_mask[at, None, None], new, kept, out=kept)
 
 
 class _Blocks:
@@ -148,8 +170,8 @@ class _Blocks:
         halves = conv.weight.detach().view(out, channels, 2, self._stride)
         self._weight = halves.permute(2, 0, 3, 1).flatten(2).flatten(0, 1).contiguous()
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        whole = self._past.before(x)
+    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
+        whole = self._past.before(x, at)
         blocks = whole.view(len(x), -1, self._stride * x.shape[2])
         earlier, later = F.linear(blocks, self._weight).chunk(2, -1)
         out = earlier[:, :-1] + later[:, 1:]
@@ -165,9 +187,9 @@ class _Windows:
         self._kernel = conv.kernel_size[0]
         self._weight = conv.weight.detach().transpose(1, 2).flatten(1).contiguous()
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
         rows, samples, channels = x.shape
-        whole = self._past.before(x)
+        whole = self._past.before(x, at)
         window = self._kernel * channels
         windows = whole.as_strided((rows, samples, window), (whole.stride(0), channels, 1))
         return F.linear(windows, self._weight, self._bias)
@@ -182,9 +204,9 @@ class _Shifts:
         self._kernel = conv.kernel_size[0]
         self._weight = conv.weight.detach().permute(2, 0, 1).flatten(0, 1).contiguous()
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
         rows, samples, _ = x.shape
-        made = F.linear(self._past.before(x), self._weight)
+        made = F.linear(self._past.before(x, at), self._weight)
         taps = made.view(rows, -1, self._kernel, self._out)
         if self._out == 1:
             diagonal = (taps.stride(0), self._kernel, self._kernel + 1)
@@ -204,10 +226,10 @@ class _Spread:
         self._stride, self._out, self._bias = conv.stride[0], conv.out_channels, conv.bias
         self._weight = conv.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous()
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
         rows, samples, _ = x.shape
         first, second = F.linear(x, self._weight).chunk(2, -1)  # [rows, samples, stride * out]
-        before = torch.cat([self._past.kept.view(rows, 1, -1), second[:, :-1]], 1)
-        self._past.keep(second[:, -1].view(rows, self._stride, self._out))
+        before = torch.cat([self._past.kept[at].view(rows, 1, -1), second[:, :-1]], 1)
+        self._past.keep(second[:, -1].view(rows, self._stride, self._out), at)
         out = (first + before).view(rows, samples * self._stride, self._out)
         return out if self._bias is None else out.add_(self._bias)

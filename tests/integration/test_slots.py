@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from coda_voice.moshi.batch import SlotBatch
 from coda_voice.moshi.checkpoint import load_models
 from coda_voice.moshi.frames import Pcm, Sampling
+from coda_voice.moshi.helper import Helper
 from coda_voice.moshi.transcriber import Written
 from tests.integration.speech import spoken
 
@@ -38,9 +40,11 @@ class Trace:
 
 
 @pytest.fixture(scope="module")
-def batch() -> SlotBatch:
+def batch() -> Iterator[SlotBatch]:
     torch.set_num_threads(1)
-    return SlotBatch(load_models("coda-tiny", "cpu"), SLOTS, history_frames=100)
+    helper = Helper()
+    yield SlotBatch(load_models("coda-tiny", "cpu"), SLOTS, 100, helper)
+    helper.close()
 
 
 def inputs(name: str) -> list[Pcm]:
