@@ -64,7 +64,10 @@ class Helper:
             with torch.no_grad():  # also counted for each thread
                 return part()
 
-        offered = self._thread.submit(alone)
+        try:
+            offered = self._thread.submit(alone)
+        except RuntimeError:  # the interpreter ends before the engine, which nobody has closed
+            return part
         return lambda: alone() if offered.cancel() else offered.result()
 
     def close(self) -> None:

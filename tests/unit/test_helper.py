@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -77,3 +79,23 @@ def test_a_part_keeps_no_gradients_and_one_thread(helper: Helper) -> None:
 def test_closed_the_caller_does_everything(helper: Helper) -> None:
     helper.close()
     assert helper.share(threading.get_ident)() == threading.get_ident()
+
+
+def test_a_program_that_ends_with_the_engine_running_ends_without_a_word() -> None:
+    program = """
+import threading, time
+from coda_voice.moshi.helper import Helper
+
+helper, begun = Helper(), threading.Event()
+
+def tick():
+    while True:
+        done = helper.share(lambda: None)
+        done()
+        begun.set()
+
+threading.Thread(target=tick, daemon=True).start()
+begun.wait(30)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
