@@ -80,7 +80,7 @@ class MoshiConfig(Section):
     slots: int | None = Field(default=None, ge=1, le=512)
     """Conversations at once; empty: as many as suit the device."""
     threads: int | None = Field(default=None, ge=1, le=256)
-    """CPU threads of the engine; empty: as suits the machine, for a small model one and a helper."""
+    """CPU threads of the engine; empty: as suits the machine, a small model gets a helper."""
     temperature: Temperature | None = None
     """Of the audio tokens; empty: the checkpoint's own, as for the four below."""
     top_k: Positive | None = None
