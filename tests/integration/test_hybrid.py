@@ -35,7 +35,7 @@ from coda_voice.events import (
 )
 from coda_voice.hybrid.attendant import HybridAttendant
 from coda_voice.moshi.engine import Engine
-from coda_voice.moshi.frames import FRAME_SECONDS
+from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS
 from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.hybrid_talk import HybridTalk
@@ -481,11 +481,21 @@ async def test_moshis_lead_is_not_cut_short_by_an_answer_that_is_all_but_there(
     engine, spoken: Spoken
 ):
     """A tool waits for the end of the turn, and Moshi would begin just before: "one - a timer"."""
+    quiet = np.zeros(60 * FRAME_SAMPLES, dtype=np.float32)
+
+    async def live() -> AsyncIterator[np.ndarray]:
+        """As fast as this machine thinks: a file would be through before the tool is."""
+        for some in np.array_split(pcm, len(pcm) // FRAME_SAMPLES):
+            yield some
+            await asyncio.sleep(0.03)
+
     async with VoiceManager({**OFFLINE, "mode": "adaptive"}, engine=engine) as manager:
         events: list[Any] = []
         manager.events.listen(events.append)
         talk = await manager.start_conversation()
-        await manager.process_voice_input(talk, spoken.bytes("timer"))
+        pcm = np.concatenate([spoken.pcm("timer"), quiet])
+        async for _ in manager.process_voice_stream(talk, live(), finish_answer=False):
+            pass
     said = [e.text for e in events if isinstance(e, WordSpoken) and e.speaker == "agent"]
     assert said[:3] == ["a", "timer", "for"]
 
