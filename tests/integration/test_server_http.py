@@ -105,6 +105,7 @@ async def test_steering_a_conversation_by_rest(server: RunningServer):
         mine = f"/v1/conversations/{(await client.ready())['conversation_id']}"
         assert (await http.get(mine)).json()["is_active"]
         assert (await http.put(f"{mine}/mute", json={"muted": True})).status_code == 204
+        assert (await http.put(f"{mine}/mute", json={"muted": "off"})).status_code == 422
         await client.until("status", status="mute", muted=True)
         assert (await http.post(f"{mine}/text", json={"text": "Hello"})).status_code == 204
         assert (await client.until("transcript", speaker="user"))["text"] == "Hello"

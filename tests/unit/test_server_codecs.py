@@ -230,6 +230,37 @@ def test_what_the_stream_understands():
     assert StreamCodec().receive(b"\1\2") == [commands.Audio(b"\1\2")]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"type": "config", "sample_rate": "24000"}',
+        '{"type": "config", "sample_rate": 24000.0}',
+        '{"type": "config", "sample_rate": 16000.5}',
+        '{"type": "config", "sample_rate": NaN}',
+        '{"type": "config", "sample_rate": true}',
+        '{"type": "config", "events": "true"}',
+        '{"type": "config", "events": 1}',
+        '{"type": "mute", "muted": "off"}',
+        '{"type": "mute", "muted": 0.0}',
+        '{"type": "personality", "traits": {"humor": "0.5"}}',
+        '{"type": "personality", "traits": {"humor": true}}',
+        '{"type": "personality", "traits": {"humor": NaN}}',
+        '{"type": "ping", "id": true}',
+        '{"type": "ping", "id": 1.0}',
+        '{"type": "text", "text": 7}',
+    ],
+)
+def test_what_is_of_another_type_is_not_guessed_at(message: str):
+    codec = StreamCodec()
+    fields = [name for name in json.loads(message) if name != "type"]
+    with pytest.raises(ProtocolError, match=fields[0]):
+        codec.receive(message)
+    assert not codec.events
+    if '"config"' in message and "sample_rate" in message:
+        with pytest.raises(ProtocolError, match="sample_rate"):
+            read_config(message)
+
+
 def test_the_documentation_of_events_is_made_of_the_types():
     from pathlib import Path
 

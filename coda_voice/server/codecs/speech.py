@@ -27,7 +27,7 @@ from coda_voice.server.outputs import AgentAudio, Failed, Happened, Output, Read
 class SpeechConfig(BaseModel):
     """The first message of a ``/moshi`` client."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     type: Literal["config"]
     session_id: str | None = Field(default=None, max_length=256)

@@ -58,7 +58,8 @@ LONGEST_JSON = 65_536
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    # Strict: "false" is no flag and "24000" no number; what is guessed may be what nobody meant.
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class _Config(_Message):

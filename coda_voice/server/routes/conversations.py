@@ -27,7 +27,7 @@ Id = Annotated[str, Path(max_length=256, description="The id that `ready` gave."
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class TextBody(_Body):
@@ -53,7 +53,7 @@ class PersonalityBody(_Body):
     """A personality by name, or traits of the present one."""
 
     name: str | None = Field(default=None, min_length=1, max_length=64)
-    traits: dict[str, Annotated[float, Field(ge=0, le=1, strict=True)]] = Field(
+    traits: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         default_factory=dict, max_length=32
     )
 
