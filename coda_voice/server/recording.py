@@ -32,6 +32,7 @@ from typing import TypedDict
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from coda_voice.errors import ConfigurationError
 from coda_voice.events import Event, FramesDropped, Transcript, WordSpoken
@@ -74,14 +75,16 @@ class About:
 
     @classmethod
     def read(cls, folder: Path) -> About:
-        """Read that of a recording. Raises OSError, ValueError or TypeError if it is damaged."""
-        return cls(**json.loads((folder / "recording.json").read_text(encoding="utf-8")))
+        """Read that of a recording. Raises OSError or ValueError if it is damaged."""
+        return _ABOUT.validate_json((folder / "recording.json").read_bytes())
 
     def write(self, folder: Path) -> None:
         """Write it; an older one is replaced whole."""
         said = {field: getattr(self, field) for field in self.__dataclass_fields__}
         _replace(folder / "recording.json", json.dumps(said, ensure_ascii=False, indent=1))
 
+
+_ABOUT = TypeAdapter(About)
 
 _Stereo = NDArray[np.float32]
 
@@ -247,7 +250,7 @@ def recordings_in(folder: Path) -> list[About]:
         if NAME.fullmatch(path.name):
             try:
                 found.append(About.read(path))
-            except (OSError, ValueError, TypeError):
+            except (OSError, ValueError):
                 continue
     return sorted(found, key=lambda about: about.name, reverse=True)
 

@@ -14,10 +14,12 @@ from fastapi import APIRouter
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
 
 from coda_voice.errors import ConversationError
 from coda_voice.server.access import Caller, may_touch
-from coda_voice.server.front import Front
+from coda_voice.server.front import Front, refusal
 from coda_voice.server.logins import caller_with
 from coda_voice.server.recording import NAME, About, recordings_in
 from coda_voice.server.routes.refusals import NOT_FOUND, REFUSALS
@@ -77,7 +79,7 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
         if part not in PARTS or not (folder / PARTS[part][0]).is_file():
             raise ConversationError(f"A recording has no {part!r}.", "not_found")
         file, kind = PARTS[part]
-        return FileResponse(folder / file, media_type=kind)
+        return PartOfRecording(folder / file, media_type=kind)
 
     @router.delete("/{name}", status_code=204, responses=NOT_FOUND)
     async def forget(name: Name, caller: Caller = talker) -> Response:
@@ -87,6 +89,41 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
         return Response(status_code=204)
 
     return router
+
+
+class PartOfRecording(FileResponse):
+    """A file as long as it was when it was asked for: it may be growing, and it may be deleted.
+
+    More bytes than were announced would break the connection; so would a file that is gone.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give the file; 404 if it has been deleted since it was looked up."""
+        begun: Message | None = None
+        left = 0
+        sent = False
+
+        async def bounded(message: Message) -> None:
+            nonlocal begun, left, sent
+            if message["type"] == "http.response.start":  # held back until the file is open
+                begun, left = message, int(Headers(raw=message["headers"])["content-length"])
+                return
+            if begun is not None:
+                (start, begun), sent = (begun, None), True
+                await send(start)
+            elif not left:
+                return
+            body = message.get("body", b"")[:left]
+            left -= len(body)
+            more = bool(left) and message.get("more_body", False)
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+        try:
+            await super().__call__(scope, receive, bounded)
+        except (FileNotFoundError, RuntimeError):
+            if sent or Path(self.path).exists():
+                raise
+            await refusal(_missing(Path(self.path).parent.name))(scope, receive, send)
 
 
 _DELETED = ".deleted"
@@ -119,7 +156,7 @@ def _folder(recordings: Path, caller: Caller, name: str) -> Path:
         raise missing
     try:
         about = About.read(recordings / name)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise missing from error
     if not may_touch(caller, about.user_id):
         raise missing

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from starlette.types import Message
 
 from coda_voice.errors import ConfigurationError
 from coda_voice.events import FramesDropped, Transcript, TranscriptWord, TurnLatency, WordSpoken
 from coda_voice.server.recording import QUEUED, About, Recorder, recordings_in
+from coda_voice.server.recordings import PartOfRecording
 from tests.conftest import Spoken
 
 FRAME = 1_920
@@ -87,6 +91,84 @@ def test_what_it_is_stands_beside_it_and_damage_hides_nothing_else(tmp_path: Pat
     (tmp_path / "something-else").mkdir()
     assert recordings_in(tmp_path) == [about]
     assert recordings_in(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    "field", [{"seconds": "long"}, {"user_id": None}, {"complete": []}, {"dropped": 1.5}]
+)
+def test_one_whose_fields_are_of_another_type_hides_no_other(
+    tmp_path: Path, field: dict[str, object]
+):
+    whole, broken = begin(tmp_path).close(), begin(tmp_path).close() / "recording.json"
+    broken.write_text(json.dumps({**json.loads(broken.read_text()), **field}))
+    assert [about.name for about in recordings_in(tmp_path)] == [whole.name]
+
+
+async def given(
+    part: PartOfRecording, at_start: Callable[[], object] = lambda: None, wanted: str = ""
+) -> tuple[int, dict[str, str], bytes]:
+    """Ask for a file; ``at_start`` is what somebody does once its length has been looked up."""
+    sent: list[Message] = []
+    looked = part.set_stat_headers
+
+    def look(stat: os.stat_result) -> None:
+        looked(stat)
+        at_start()
+
+    part.set_stat_headers = look  # type: ignore[method-assign]
+
+    async def receive() -> Message:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        assert not sent or sent[-1].get("more_body", True), "more than the end"
+        sent.append(message)
+
+    headers = [(b"range", wanted.encode())] if wanted else []
+    scope = {"type": "http", "method": "GET", "headers": headers, "path": "/"}
+    await part(scope, receive, send)
+    start, *bodies = sent
+    told = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], told, b"".join(body["body"] for body in bodies)
+
+
+@pytest.mark.parametrize("size", [0, 10, PartOfRecording.chunk_size, 200_000])
+async def test_what_is_written_meanwhile_is_not_sent_beyond_its_length(tmp_path: Path, size: int):
+    path = tmp_path / "audio.flac"
+    path.write_bytes(b"a" * size)
+
+    def goes_on() -> None:
+        with path.open("ab") as file:
+            file.write(b"b" * 300_000)
+
+    status, told, body = await given(PartOfRecording(path), goes_on)
+    assert (status, told["content-length"]) == (200, str(size))
+    assert body == b"a" * size
+
+
+async def test_a_range_of_what_is_being_written(tmp_path: Path):
+    path = tmp_path / "audio.flac"
+    path.write_bytes(bytes(range(100)))
+    status, told, body = await given(PartOfRecording(path), wanted="bytes=90-200")
+    assert (status, told["content-range"], body) == (206, "bytes 90-99/100", bytes(range(90, 100)))
+    status, _, body = await given(PartOfRecording(path), wanted="bytes=100-")
+    assert (status, body) == (416, b"")
+
+
+@pytest.mark.parametrize("before_the_look", [True, False])
+async def test_what_is_deleted_while_it_is_asked_for_is_not_there(
+    tmp_path: Path, before_the_look: bool
+):
+    path = tmp_path / "20261121-054500-9f1c2ab3" / "audio.flac"
+    path.parent.mkdir()
+    path.write_bytes(b"a")
+    if before_the_look:
+        path.unlink()
+    part = PartOfRecording(path)
+    status, _, body = await given(part, path.unlink)
+    assert status == 404
+    assert json.loads(body)["error"]["code"] == "not_found"
 
 
 def test_one_that_was_cut_off_can_still_be_found(tmp_path: Path):

@@ -66,7 +66,8 @@ async function show(recording) {
   URL.revokeObjectURL(audio.src);
   audio.src = URL.createObjectURL(sound);
   const words = recording.complete ? await (await get(`${base}/words`)).json() : [];
-  const events = (await (await get(`${base}/events`)).text()).trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  // The last line of one that is still being recorded may be half written.
+  const events = (await (await get(`${base}/events`)).text()).split("\n").slice(0, -1).map((line) => JSON.parse(line));
   const notes = events.map((e) => ({ start: e.time, note: TOLD[e.type]?.(e) })).filter((e) => e.note);
   const lines = [...linesOf(words), ...notes].sort((a, b) => a.start - b.start);
   byId("lines").replaceChildren(...lines.map(row));
