@@ -55,7 +55,7 @@ class ServerConfig(BaseModel):
     allowed_hosts: Several = ""
     """Names by which the server is reached besides the loopback's; several with commas."""
     proxies: Several = ""
-    """Addresses of proxies whose X-Forwarded-For is believed; several with commas."""
+    """Addresses or networks of proxies whose X-Forwarded-For is believed; several with commas."""
     voices: FilePath = None
     """Folder of voice samples that clients may choose from by name."""
     recordings: FilePath = None

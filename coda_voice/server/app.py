@@ -19,7 +19,6 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import ConfigurationError, VoiceProcessingError
@@ -28,9 +27,10 @@ from coda_voice.server import edges
 from coda_voice.server.access import Access
 from coda_voice.server.bodies import Bodies
 from coda_voice.server.front import Front, refusal
-from coda_voice.server.gate import Gate, listed
+from coda_voice.server.gate import Gate
 from coda_voice.server.logins import DescribedApp
 from coda_voice.server.page import page_routes
+from coda_voice.server.proxies import BehindProxies, Proxies
 from coda_voice.server.recordings import recording_routes
 from coda_voice.server.routes import conversations, events, health, memories, settings, voice
 
@@ -95,8 +95,9 @@ def create_app(
     app.add_middleware(  # in front of it: what is added last is asked first
         Gate, settings=server, addresses=front.addresses, open_to_all=front.access.open
     )
-    if server.proxies:
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=listed(server.proxies))
+    proxies = Proxies(server.proxies)
+    if proxies:
+        app.add_middleware(BehindProxies, proxies=proxies)
     return app
 
 

@@ -15,8 +15,8 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from coda_voice.config.server import ServerConfig
-from coda_voice.server.gate import listed
 from coda_voice.server.limits import AddressLimits
+from coda_voice.server.proxies import Proxies, counted_as
 
 HEAD_SECONDS = 10.0
 """For so long the head of a first request may take."""
@@ -30,7 +30,7 @@ class Callers:
     """The connections of each address. Proxies speak for many and are not counted."""
 
     def __init__(self, settings: ServerConfig, limits: AddressLimits) -> None:
-        self._proxies = frozenset(listed(settings.proxies))
+        self._proxies = Proxies(settings.proxies)
         self._open: defaultdict[str, list[asyncio.Transport]] = defaultdict(list)
         self._limits = limits
         """Says how many may come, and counts who is refused."""
@@ -41,7 +41,7 @@ class Callers:
         address = str(peer[0]) if isinstance(peer, tuple) else ""
         if address in self._proxies:
             return True
-        mine, most = self._open[address], ROOM * self._limits.connections
+        mine, most = self._open[counted_as(address)], ROOM * self._limits.connections
         if len(mine) >= most:
             mine[:] = [other for other in mine if not other.is_closing()]
         if len(mine) >= most:

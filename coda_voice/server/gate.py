@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from coda_voice.config.server import ServerConfig
 from coda_voice.server.access import is_loopback
 from coda_voice.server.limits import AddressLimits
+from coda_voice.server.proxies import counted_as
 
 UNCOUNTED = frozenset({"/health", "/health/live", "/metrics"})
 """Asked by machines at a fixed pace, from addresses that many users may share."""
@@ -51,7 +52,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
-        address = str(client[0]) if client else ""
+        address = counted_as(str(client[0]) if client else "")
         wait = self._addresses.enter(address)
         if wait is not None:
             message = "Too many connections from this address."
@@ -70,7 +71,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or (scope["type"] == "http" and scope["method"] in HARMLESS):
             return None
-        if origin.lower() in self._origins or urlsplit(origin).netloc.lower() == host.lower():
+        if origin.lower() in self._origins or _place(origin) == host.lower():
             return None
         return "origin_not_allowed", "Pages from that origin may not connect (allowed_origins)."
 
@@ -80,6 +81,14 @@ class Gate:
         except ValueError:
             return False
         return is_loopback(name) or name in self._hosts or name == self._own_host
+
+
+def _place(origin: str) -> str | None:
+    """Give host and port of an origin; None for what is none, as ``http://[``."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def listed(several: str) -> list[str]:
