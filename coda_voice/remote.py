@@ -55,6 +55,13 @@ class RemoteMessage:
         value = self.fields.get(name)
         return float(value) if isinstance(value, (int, float)) else 0.0
 
+    @property
+    def event_id(self) -> int:
+        """The id of the event that it tells of; 0 where it tells of none."""
+        event = self.fields.get("event")
+        told = event.get("id") if isinstance(event, dict) else self.fields.get("event_id")
+        return told if isinstance(told, int) else 0
+
 
 def decode(message: str | bytes) -> RemoteFrame | RemoteMessage:
     """Read a message of the server. Raises MoshiConnectionError and nothing else."""
@@ -122,6 +129,8 @@ class RemoteConversation:
         self._socket: ClientConnection | None = None
         self.ready: RemoteMessage | None = None
         """The server's description of the conversation."""
+        self._told: int | None = None
+        """The last event that the server told, by its id."""
 
     async def __aenter__(self) -> Self:
         """Connect, and wait until the conversation takes audio.
@@ -142,6 +151,8 @@ class RemoteConversation:
             raise MoshiConnectionError("There is no conversation to take up again.", "closed")
         await self.close()
         query = {**self._query, "resume": token}
+        if self._told is not None:
+            query["after"] = str(self._told)  # what was on its way when the line died comes again
         await self._connect(websocket_url(self._endpoint, STREAM_PATH, query))
 
     async def _connect(self, url: str) -> None:
@@ -222,8 +233,10 @@ class RemoteConversation:
         try:
             async for raw in self._open:
                 message = decode(raw)
-                if isinstance(message, RemoteMessage) and message.type == "error":
-                    _raise_if_fatal(message)
+                if isinstance(message, RemoteMessage):
+                    self._told = message.event_id or self._told
+                    if message.type == "error":
+                        _raise_if_fatal(message)
                 yield message
         except ConnectionClosed as error:
             raise _lost(error) from error

@@ -73,6 +73,9 @@ class VoiceApp(App[None]):
         ready = conversation.remote.ready
         self.mode = ready.text("mode") if ready is not None else "moshi_only"
         self.personality = ready.text("personality") if ready is not None else ""
+        self.dropped = {"output": 0, "input": 0}
+        """Frames of the agent that came too late for this line; frames of the user's likewise."""
+        self._server_ends: float | None = None
         self._over = False
         self._ended = ""
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
@@ -100,10 +103,11 @@ class VoiceApp(App[None]):
         self.query_one("#said").border_title = "What was said"
         self.query_one("#thoughts").border_title = "What it thinks"
         self.query_one("#latency").border_title = "Latency"
-        self._show_mode()
+        self._show_state()
         self.run_worker(self._speak(), name="microphone", exit_on_error=False)
         self.run_worker(self._listen(), name="server", exit_on_error=False)
         self.set_interval(0.1, self._show_meters)
+        self.set_interval(1.0, self._show_state)
 
     # ---- both ways ------------------------------------------------------------------------
 
@@ -159,7 +163,9 @@ class VoiceApp(App[None]):
                 if error.error_code == "resume_unknown" or clock.time() + pause > until:
                     raise
             else:
-                self._line("thoughts", "connection", "there again", "green")
+                missed = remote.ready is not None and remote.ready.fields.get("missed") is True
+                lost = "; some of what happened meanwhile is lost" if missed else ""
+                self._line("thoughts", "connection", f"there again{lost}", "green")
                 return
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
@@ -216,7 +222,13 @@ class VoiceApp(App[None]):
         elif message.text("status") == "personality":
             who = message.fields.get("personality")
             self.personality = str(who.get("name") or "") if isinstance(who, Mapping) else ""
-            self._show_mode()
+            self._show_state()
+        elif message.text("status") == "draining":
+            self._draining(message.number("seconds"))
+        elif message.text("status") == "dropped":
+            where = message.text("where")
+            self.dropped[where] = self.dropped.get(where, 0) + round(message.number("frames"))
+            self._show_state()
         elif message.type == "error":
             self.notify(message.text("message"), severity="warning")
         elif message.type == "event":
@@ -248,7 +260,7 @@ class VoiceApp(App[None]):
             self._latency(event)
         elif kind == "mode_changed":
             self.mode = str(event.get("mode"))
-            self._show_mode()
+            self._show_state()
         said = thought(event)
         if said is not None:
             self._line("thoughts", *said)
@@ -270,9 +282,22 @@ class VoiceApp(App[None]):
     def _partial(self, who: str, text: str) -> None:
         self.query_one("#partial", Static).update(Text(f"{who}: {text}…" if text else ""))
 
-    def _show_mode(self) -> None:
-        played = f" · {self.personality}" if self.personality else ""
-        self.sub_title = self.mode.replace("_", " ") + played
+    def _draining(self, seconds: float) -> None:
+        self._server_ends = asyncio.get_running_loop().time() + seconds
+        said = f"is going down; the conversation may go on for {seconds:.0f} s"
+        self._line("thoughts", "server", said, "red")
+        self.notify(f"The server {said}.", severity="warning")
+        self._show_state()
+
+    def _show_state(self) -> None:
+        parts = [self.mode.replace("_", " "), self.personality]
+        for where, whose in (("output", "Coda's"), ("input", "your")):
+            if self.dropped[where]:
+                parts.append(f"{self.dropped[where]} of {whose} frames lost")
+        if self._server_ends is not None and not self._over:
+            left = max(0.0, self._server_ends - asyncio.get_running_loop().time())
+            parts.append(f"server ends in {left:.0f} s")
+        self.sub_title = " · ".join(part for part in parts if part)
 
     def _show_meters(self) -> None:
         line = Text()

@@ -42,6 +42,8 @@ class Ready:
     muted: bool = False
     recorded: bool = False
     personality: str | None = None
+    missed: bool = False
+    """To one who came back: there were more messages than are kept, and some are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,26 @@ def slow_reader() -> Failed:
     return Failed("slow_reader", message, fatal=True)
 
 
+class Told:
+    """The last events of a conversation: a socket that dies takes some along that were sent."""
+
+    def __init__(self, events: int = MESSAGES) -> None:
+        self._events: deque[Happened] = deque(maxlen=events)
+        self._forgotten = 0
+        """The id of the newest event that is not here any more."""
+
+    def add(self, happened: Happened) -> None:
+        """Keep an event; their ids rise."""
+        if len(self._events) == self._events.maxlen:
+            self._forgotten = self._events[0].event.id
+        self._events.append(happened)
+
+    def after(self, event_id: int) -> tuple[list[Happened], bool]:
+        """Give the events after that of an id, and whether some of them are gone."""
+        later = [happened for happened in self._events if happened.event.id > event_id]
+        return later, self._forgotten > event_id
+
+
 @dataclass(slots=True)
 class Outbox:
     """Outputs in order, for one reader. Drops the oldest audio first, then the oldest message.
@@ -140,6 +162,7 @@ class Outbox:
     _items: deque[Output] = field(init=False)
     _audio: int = 0
     _untold: int = 0
+    _replayed: int = 0
     _there: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -184,9 +207,26 @@ class Outbox:
 
     def put_back(self, output: Output) -> None:
         """Put first what was taken and could not be sent; sound is not: its moment has passed."""
+        if isinstance(output, Happened) and output.event.id <= self._replayed:
+            return
         if not isinstance(output, AgentAudio) and len(self._items) - self._audio < self.messages:
             self._items.appendleft(output)
             self._there.set()
+
+    def replay(self, events: list[Happened], after: int) -> bool:
+        """Put these events in the place of those that wait; whether there is room for all.
+
+        They are all those after the one of the id ``after`` that the reader knows. What a former
+        reader gives back later, of them or of those before, is here or known already.
+        """
+        kept = [item for item in self._items if not isinstance(item, Happened)]
+        room = max(0, self.messages - sum(not isinstance(item, AgentAudio) for item in kept))
+        self._items.clear()
+        self._items.extend(events[len(events) - min(room, len(events)) :])
+        self._items.extend(kept)
+        self._replayed = events[-1].event.id if events else after
+        self._there.set()
+        return len(events) <= room
 
     def drop_audio(self) -> int:
         """Throw away the audio that waits: its moment has passed. Gives how many frames."""

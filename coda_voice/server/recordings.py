@@ -121,7 +121,7 @@ class PartOfRecording(FileResponse):
         try:
             await super().__call__(scope, receive, bounded)
         except (FileNotFoundError, RuntimeError):
-            if sent or Path(self.path).exists():
+            if sent or await asyncio.to_thread(Path(self.path).exists):
                 raise
             await refusal(_missing(Path(self.path).parent.name))(scope, receive, send)
 

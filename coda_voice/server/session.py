@@ -41,6 +41,7 @@ from coda_voice.server.outputs import (
     Outbox,
     Output,
     Ready,
+    Told,
 )
 from coda_voice.server.recording import Recorder
 
@@ -95,6 +96,9 @@ class Session:
     def __post_init__(self) -> None:
         self.token = secrets.token_urlsafe(24)
         self.outbox = Outbox(lost=self.lost)
+        self._told = Told()
+        self._missed = False
+        self._dropped_before = 0
         self.frames_out = 0
         self.compute = Mean()
         """Seconds the models took for a frame."""
@@ -143,20 +147,34 @@ class Session:
             muted=self.muted,
             recorded=self.recorder is not None,
             personality=personalities.played(self.conversation),
+            missed=resumed and self._missed,
         )
 
-    def attach(self, on_taken: Callable[[], None]) -> None:
-        """Become the connection of this session; a former one is told by its ``on_taken``."""
+    def attach(self, on_taken: Callable[[], None], after: int | None = None) -> None:
+        """Become the connection of this session; a former one is told by its ``on_taken``.
+
+        ``after``: the last event that the client was told, by its id; what was sent after that
+        and may have been lost with its socket is sent again. None: what is waiting follows.
+        """
         former, self._on_taken = self._on_taken, on_taken
         if former is not None:
             former()
         if self._was_attached:
             self.resumed += 1
             self.outbox.drop_audio()
+            self._missed = self._replay(after)
+        self._dropped_before = self.outbox.dropped_messages
         self._was_attached = True
         self.detached_since = None
         self.outbox.behind_since = None
         self.last_audio = time.monotonic()
+
+    def _replay(self, after: int | None) -> bool:
+        """Have the outbox begin where the client is; whether it cannot."""
+        if after is None:
+            return self.outbox.dropped_messages > self._dropped_before
+        events, gone = self._told.after(after)
+        return not self.outbox.replay(events, after) or gone
 
     async def detach(self, on_taken: Callable[[], None]) -> None:
         """Lose the connection that attached with ``on_taken``; another may come."""
@@ -260,7 +278,9 @@ class Session:
 
     def happened(self, event: Event) -> None:
         """Pass an event of the conversation on."""
-        self.outbox.put(Happened(event))
+        happened = Happened(event)
+        self._told.add(happened)
+        self.outbox.put(happened)
         if self.recorder is not None:
             self.recorder.event(event)
         if isinstance(event, ModeChanged):

@@ -66,15 +66,18 @@ class Connection:
         self._messages = message_rate(front)
         self._taken = asyncio.Event()
 
-    async def run(self, *, resumed: bool = False) -> None:
-        """Speak until the conversation ends, the client goes, or another takes it over."""
+    async def run(self, *, resumed: bool = False, after: int | None = None) -> None:
+        """Speak until the conversation ends, the client goes, or another takes it over.
+
+        ``after``: the last event of which a client that comes back was told.
+        """
         session = self._session
 
         def on_taken() -> None:
             self._taken.set()
             writer.cancel()  # what is still to be told is told to the other
 
-        session.attach(on_taken)
+        session.attach(on_taken, after)
         writer = asyncio.create_task(self._write(resumed))
         reader = asyncio.create_task(self._read())
         taken = asyncio.create_task(self._taken.wait())

@@ -13,7 +13,7 @@ from coda_memory.personality import list_characters
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from coda_voice.config.server import ServerConfig
-from coda_voice.events import ConversationStarted
+from coda_voice.events import ConversationStarted, Transcript
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FRAME_SAMPLES
@@ -85,10 +85,12 @@ async def front_of(engine: Engine) -> AsyncIterator[Front]:
             leave()
 
 
-def connect(front: Front, session: Session, wire: Wire, *, resumed: bool) -> asyncio.Task[None]:
+def connect(
+    front: Front, session: Session, wire: Wire, *, resumed: bool, after: int | None = None
+) -> asyncio.Task[None]:
     websocket = cast(WebSocket, wire)
     connection = Connection(websocket, session, StreamCodec(), front, resumable=True)
-    return asyncio.create_task(connection.run(resumed=resumed))
+    return asyncio.create_task(connection.run(resumed=resumed, after=after))
 
 
 async def test_what_could_not_be_sent_is_told_to_who_comes_back(engine: Engine):
@@ -105,6 +107,52 @@ async def test_what_could_not_be_sent_is_told_to_who_comes_back(engine: Engine):
         await second.until("mute")
         assert [told["status"] for told in second.told] == ["ready", "mute"]
         second.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await running
+
+
+async def test_words_lost_in_a_dead_socket_are_told_again_to_who_says_where_they_were(
+    engine: Engine,
+):
+    async with front_of(engine) as front:
+        session = await front.sessions.open(ADA, Wish())
+        wires = [Wire() for _ in range(4)]
+
+        async def said(number: int, wire: Wire) -> list[str]:
+            for word in range(number):
+                text = f"{wires.index(wire)}.{word}"
+                event = Transcript(conversation_id=session.conversation.id, text=text, final=True)
+                front.manager.events.publish(event)
+            await until(lambda: [t for t in wire.told if t["type"] == "transcript"][-1:] != [])
+            await asyncio.sleep(0.05)
+            return [told["text"] for told in wire.told if told["type"] == "transcript"]
+
+        async def lose(wire: Wire, running: asyncio.Task[None]) -> None:
+            wire.incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+            await running
+
+        running = connect(front, session, wires[0], resumed=False)
+        await wires[0].until("ready")
+        assert await said(3, wires[0]) == ["0.0", "0.1", "0.2"]
+        first = next(told for told in wires[0].told if told.get("text") == "0.0")
+        await lose(wires[0], running)
+
+        running = connect(front, session, wires[1], resumed=True, after=first["event_id"])
+        assert await said(1, wires[1]) == ["0.1", "0.2", "1.0"]
+        assert wires[1].told[0]["missed"] is False
+        await lose(wires[1], running)
+
+        running = connect(front, session, wires[2], resumed=True)  # one that does not say
+        assert await said(1, wires[2]) == ["2.0"]
+        await lose(wires[2], running)
+
+        for word in range(400):
+            event = Transcript(conversation_id=session.conversation.id, text=f"{word}", final=True)
+            front.manager.events.publish(event)
+        running = connect(front, session, wires[3], resumed=True, after=first["event_id"])
+        await until(lambda: wires[3].told[-1:] != [] and wires[3].told[-1].get("text") == "399")
+        assert wires[3].told[0]["missed"] is True
+        assert len(wires[3].told) <= 300
+        wires[3].incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
         await running
 
 

@@ -8,12 +8,12 @@ import threading
 import numpy as np
 import pytest
 
-from coda_voice.events import Event, TurnLatency, WordSpoken
+from coda_voice.events import Event, Transcript, TurnLatency, WordSpoken
 from coda_voice.heard import Heard
 from coda_voice.moshi.frames import FrameOut
 from coda_voice.server.event_log import EventLog, Missed
 from coda_voice.server.limits import AddressLimits, RateLimit
-from coda_voice.server.outputs import AgentAudio, Dropped, Happened, Outbox, Pong
+from coda_voice.server.outputs import AgentAudio, Dropped, Happened, Outbox, Pong, Told
 
 
 class Clock:
@@ -56,6 +56,41 @@ async def test_an_outbox_is_bounded_whatever_is_put_in():
         outbox.put(audio(number))
     assert len(outbox) == 5 and outbox.dropped_messages == 997
     assert outbox.drop_audio() == 2 and len(outbox) == 3
+
+
+def happened(number: int) -> Happened:
+    event = Transcript(conversation_id="c", text=str(number), final=True, id=number, wall=0.0)
+    return Happened(event)
+
+
+async def test_what_was_sent_into_a_dead_socket_can_be_told_again():
+    told, outbox = Told(events=4), Outbox(messages=6)
+    for number in (10, 11, 12):
+        told.add(happened(number))
+        outbox.put(happened(number))
+    assert [await outbox.get() for _ in range(2)] == [happened(10), happened(11)]
+    outbox.put(Pong(1))
+    events, gone = told.after(10)
+    assert not gone and outbox.replay(events, 10)
+    outbox.put_back(happened(11))  # by the reader whose socket it was
+    assert [await outbox.get() for _ in range(3)] == [happened(11), happened(12), Pong(1)]
+    told.add(happened(13))
+    assert told.after(13) == ([], False)
+    assert outbox.replay([], 13)
+    outbox.put_back(happened(13))
+    assert not len(outbox)
+
+
+async def test_who_comes_back_too_late_for_all_is_told_that_some_is_gone():
+    told, outbox = Told(events=4), Outbox(messages=3)
+    for number in range(1, 7):
+        told.add(happened(number))
+    assert told.after(2) == ([happened(n) for n in (3, 4, 5, 6)], False)
+    events, gone = told.after(1)
+    assert gone and len(events) == 4
+    outbox.put(Pong(1))
+    assert not outbox.replay(events, 1) and len(outbox) == 3
+    assert [await outbox.get() for _ in range(3)] == [happened(5), happened(6), Pong(1)]
 
 
 def test_a_rate():

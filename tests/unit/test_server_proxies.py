@@ -19,7 +19,9 @@ from coda_voice.server.proxies import BehindProxies, Proxies, counted_as
 PROXIES = "10.0.0.1, 192.168.7.0/24, fd00::/64"
 
 
-async def seen(peer: str | None, *lines: str, proto: str = "", kind: str = "http") -> tuple[str, str]:
+async def seen(
+    peer: str | None, *lines: str, proto: str = "", kind: str = "http"
+) -> tuple[str, str]:
     """Give client and scheme as the application sees them."""
     got: list[Scope] = []
 
@@ -63,9 +65,7 @@ async def test_a_stranger_is_who_he_is_whatever_he_writes(peer: str | None):
         (["1.2.3.4\x00"], "10.0.0.1"),
     ],
 )
-async def test_of_what_a_proxy_says_the_last_that_is_no_proxy_counts(
-    lines: list[str], client: str
-):
+async def test_of_what_a_proxy_says_the_last_that_is_no_proxy_counts(lines: list[str], client: str):
     assert (await seen("10.0.0.1", *lines))[0] == client
     assert (await seen("::ffff:10.0.0.1", *lines))[0] in (client, "::ffff:10.0.0.1")
 

@@ -172,7 +172,7 @@ class StreamCodec:
         told: list[Message] = []
         spoken = in_words(event)
         if spoken is not None:
-            told.append(dump(spoken))
+            told.append(dump({**spoken, "event_id": event.id}))
         if self.events:
             told.append(f'{{"type":"event","event":{event.model_dump_json()}}}')
         return told
@@ -244,6 +244,7 @@ def _ready(output: Ready) -> dict[str, object]:
         "muted": output.muted,
         "recorded": output.recorded,
         "personality": output.personality,
+        "missed": output.missed,
     }
 
 

@@ -37,6 +37,8 @@ class StreamQuery(BaseModel):
     events: Flag = False
     wait: Flag = False
     resume: str | None = Field(default=None, max_length=128)
+    after: int | None = Field(default=None, ge=0)
+    """With ``resume``: the last event that the client was told, by its id."""
     mode: Mode | None = None
     prompt: str | None = Field(default=None, max_length=8_000)
     voice: str | None = Field(default=None, max_length=80)
@@ -76,7 +78,8 @@ def routes(front: Front) -> APIRouter:
             await refuse(websocket, codec, problem)
             return
         codec.events = query.events
-        await _talk(front, websocket, caller, codec, query.wish(), query.resume, resumable=True)
+        wish, resume, after = query.wish(), query.resume, query.after
+        await _talk(front, websocket, caller, codec, wish, resume, after, resumable=True)
 
     @router.websocket("/moshi")
     async def speech_to_speech(websocket: WebSocket) -> None:
@@ -137,6 +140,7 @@ async def _talk(
     codec: Codec,
     wish: Wish,
     resume: str | None = None,
+    after: int | None = None,
     *,
     resumable: bool = False,
 ) -> None:
@@ -157,7 +161,7 @@ async def _talk(
         await refuse(websocket, codec, error)
         return
     connection = Connection(websocket, session, codec, front, resumable=resumable)
-    await connection.run(resumed=resume is not None)
+    await connection.run(resumed=resume is not None, after=after)
 
 
 async def _opened(

@@ -98,6 +98,7 @@ export class Connection extends EventTarget {
     sessionStorage.removeItem(RESUMABLE); // taken up, or given up for another
     const query = new URLSearchParams({ events: "true", wait: "true", transcripts: "true", ...this.#wish });
     if (this.#resume) query.set("resume", this.#resume.token);
+    if (this.#resume?.told) query.set("after", this.#resume.told); // what was on its way comes again
     const url = new URL(`/v1/stream?${query}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     const protocols = ["coda.v1", ...(this.#token ? [`coda.bearer.${this.#token}`] : [])];
@@ -151,9 +152,11 @@ export class Connection extends EventTarget {
       return;
     }
     const message = JSON.parse(data);
+    const told = message.event_id ?? message.event?.id;
+    if (told && this.#resume) this.#resume.told = told;
     if (message.type === "status" && message.status === "ready") {
       const { resume_token: token, resume_seconds: seconds, conversation_id: conversation } = message;
-      this.#resume = { token, seconds, conversation };
+      this.#resume = { token, seconds, conversation, told: this.#resume?.told };
       this.#attempt = 0;
       this.#become("live");
     } else if (message.type === "status" && message.status === "waiting") {
