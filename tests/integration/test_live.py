@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from coda_integrations.host import LocalHost, Thinkers
-from coda_integrations.live.edge import live_routes
+from coda_integrations.live.edge import MOST_THOUGHTS, live_routes
 from coda_tools import ToolRegistry
 from coda_tools.builtin.arithmetic import calculate
 from openai import AsyncOpenAI
@@ -123,6 +123,32 @@ async def test_a_user_who_says_stop_is_not_told_what_was_being_thought_about(eng
             said = "".join(e["delta"] for e in client.of("session.output_transcript.delta"))
             assert "bananas" not in said.lower()
             assert ended["event"]["type"] == "response.incomplete"
+        await brain.close()
+
+
+async def test_one_client_cannot_have_the_llm_asked_any_number_of_times(engine: Engine):
+    go_on = asyncio.Event()
+    thinking: list[Step] = [go_on, sse({"content": "Yes."}), sse({}, "stop")]
+    delegation = {"type": "responses", "responses": {"model": "any"}}
+    async with LlmServer(thinking) as llm:
+        brain = OpenAiClient("m", f"{llm.url}/v1")
+        async with started(engine, Thinkers([brain]), delegation=delegation) as client:
+            await client.until("session.started")
+            item = {"type": "message", "role": "user", "content": "Well?"}
+            await client.connection.send({"type": "response.item.create", "item": item})
+            for _ in range(MOST_THOUGHTS + 4):
+                await client.connection.send({"type": "response.create"})
+            for _ in range(4):
+                failed = await client.until(
+                    "response.event", lambda e: e["event"]["type"] == "response.failed"
+                )
+                fault = failed["event"]["response"]["error"]
+                assert fault["code"] == "too_many_responses"
+            go_on.set()
+            await client.until(
+                "response.event", lambda e: e["event"]["type"] == "response.completed"
+            )
+            assert len(llm.requests) <= MOST_THOUGHTS
         await brain.close()
 
 

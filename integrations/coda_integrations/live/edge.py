@@ -32,6 +32,8 @@ from coda_voice.hybrid.router import Router
 from coda_voice.scripted_voice import Spoken
 
 LONGEST_SECONDS = 3_600
+MOST_THOUGHTS = 8
+"""Answers that one client may have thought about at once: each is a request to the LLM."""
 
 
 def live_routes(host: EdgeHost) -> APIRouter:
@@ -147,6 +149,10 @@ class LiveConnection(EdgeConnection):
                     self._voice.say(text)
                 case Think():
                     answering = _Answering(out.delegation_id, new_id("resp"))
+                    if len(self._thinking) >= MOST_THOUGHTS:
+                        most = f"{MOST_THOUGHTS} responses are under way; wait for one to end."
+                        self._failed(answering, "too_many_responses", most)
+                        continue
                     task = asyncio.create_task(self._think(out, answering), name="live thought")
                     self._thinking[task] = answering
                     task.add_done_callback(lambda done: self._thinking.pop(done, None))
@@ -156,6 +162,11 @@ class LiveConnection(EdgeConnection):
     def _tell(self, answering: _Answering, kind: str, **fields: object) -> None:
         event = {"type": kind, **fields}
         self._perform(self.session.thought(answering.delegation_id, event))
+
+    def _failed(self, answering: _Answering, code: str, message: str) -> None:
+        fault = {"code": code, "message": message}
+        response = {"id": answering.response_id, "status": "failed", "error": fault}
+        self._tell(answering, "response.failed", response=response)
 
     async def _think(self, wanted: Think, answering: _Answering) -> None:
         """Answer in the place of the Responses API, streaming its events, and say the answer."""
@@ -187,10 +198,7 @@ class LiveConnection(EdgeConnection):
                             tell("response.output_item.done", response_id=response_id, item=item)
             tell("response.completed", response={"id": response_id, "status": "completed"})
         except LlmError as error:
-            fault = {"code": error.error_code, "message": error.message}
-            tell(
-                "response.failed", response={"id": response_id, "status": "failed", "error": fault}
-            )
+            self._failed(answering, error.error_code, error.message)
         finally:
             if spoken is not None:
                 self._voice.finish(spoken)
