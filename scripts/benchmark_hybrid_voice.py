@@ -87,7 +87,7 @@ def conversations(count: int) -> list[Conversation]:
             made.append(Conversation(kind, (("what time is it", 6.0),), ""))
         elif kind == "timer":
             turns = (("set a timer for two seconds", 12.0),)
-            made.append(Conversation(kind, turns, "two seconds timer is done"))
+            made.append(Conversation(kind, turns, "two second timer is done"))
         else:
             turns = ((f"please remember that i like {like}", 5.0), ("what do i like", 5.0))
             made.append(Conversation(kind, turns, like))
@@ -193,7 +193,7 @@ def judged(folder: Path) -> Judge:
     minutes = [num2words(minute).replace("-", " ") for minute in range(1, 60)]
     sentences = [
         "<number>", "it is <hour> <minute> <part>", "a timer for <number> seconds is running",
-        "your <number> seconds timer is done", "you like <like>", "i will remember that",
+        "your <number> second timer is done", "you like <like>", "i will remember that",
         "nothing is remembered about that", "hello how can i help you", "i do not know",
         *corpus.LEADS,
     ]  # fmt: skip

@@ -1,14 +1,15 @@
 """The built-in tools, as the LLM calls them."""
 
 import asyncio
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
 from coda_tools import ToolRegistry
 from coda_tools.builtin.arithmetic import calculate, compute, number_text
-from coda_tools.builtin.clock import clock_tools
+from coda_tools.builtin.clock import LocalZone, clock_tools, local_now
 from coda_tools.builtin.memory import memory_tools
 from coda_tools.builtin.status import status_tools
 from coda_tools.builtin.timers import Timers, duration_text
@@ -39,6 +40,100 @@ async def test_time_and_date_here_and_elsewhere():
     assert "Yesterday was Friday" in await ask(CLOCK, "get_date", days_from_today=-1)
     unknown = await CLOCK.call("get_time", {"place": "Tokio"})
     assert unknown.fault == "failed" and "Tokyo" in unknown.error
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("california", "In California it is 3:05 at night on Saturday, Pacific Time."),
+        ("texas", "In most of Texas it is 5:05 in the morning on Saturday, Central Time."),
+        ("el paso texas", "In El Paso Texas it is 4:05 in the morning on Saturday."),
+        ("Paris, Texas", "In Paris, Texas it is 5:05 in the morning on Saturday, Central Time."),
+        ("paris france", "In Paris France it is 12:05 in the afternoon on Saturday."),
+        ("scotland", "In Scotland it is 11:05 in the morning on Saturday."),
+        ("wales", "In Wales it is 11:05 in the morning on Saturday."),
+        ("the united kingdom", "In the United Kingdom it is 11:05 in the morning on Saturday."),
+        ("argentina", "In Argentina it is 8:05 in the morning on Saturday."),
+        ("St. John's", "In St. John's it is 7:35 in the morning on Saturday."),
+        ("são paulo", "In São Paulo it is 8:05 in the morning on Saturday."),
+        ("atlanta georgia", "In Atlanta Georgia it is 6:05 in the morning on Saturday."),
+        ("America/New_York", "In New York it is 6:05 in the morning on Saturday."),
+    ],
+)  # fmt: skip
+async def test_the_time_in_parts_of_countries_and_in_cities_of_the_same_name(place, told):
+    assert await ask(CLOCK, "get_time", place=place) == told
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("gondor", "I do not know what time it is in Gondor."),
+        ("tokio", "in Tokio; did you mean Tokyo?"),
+        ("mars", "I do not know what time it is in Mars."),
+        ("general", "I do not know"),
+        ("west", "I do not know"),
+        ("the united states", "There is more than one time zone in the United States"),
+        ("georgia", "Georgia is more than one place; say Tbilisi or Atlanta"),
+    ],
+)  # fmt: skip
+async def test_where_no_one_time_is_known_it_is_said_so(place, reason):
+    outcome = await CLOCK.call("get_time", {"place": place})
+    assert outcome.fault == "failed" and reason in outcome.error
+
+
+@pytest.fixture
+def in_berlin(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("zone", [ZoneInfo("Europe/Berlin"), LocalZone()])
+async def test_a_reminder_is_on_time_in_the_night_in_which_the_clocks_change(in_berlin, zone):
+    evening = datetime(2026, 3, 28, 22, 0, tzinfo=zone)
+    timers = Timers(lambda announcement: None, lambda: evening)
+    registry = ToolRegistry(timers.tools())
+    await ask(registry, "set_reminder", text="get up", at_time="7:00")
+    assert timers.left()[0][1] == pytest.approx(8 * 3_600, abs=5), "the night has one hour less"
+    told = await ask(registry, "set_reminder", text="look", in_seconds=8 * 3_600)
+    assert told == "I will remind you tomorrow at 7:00 in the morning: look."
+    timers.close()
+
+
+def test_the_time_of_this_machine_knows_its_seasons(in_berlin):
+    now = local_now()
+    assert now.utcoffset() == datetime.now(ZoneInfo("Europe/Berlin")).utcoffset()
+    summer, winter = now.replace(month=7, day=1), now.replace(month=1, day=1)
+    assert (summer.utcoffset(), winter.utcoffset()) == (timedelta(hours=2), timedelta(hours=1))
+
+
+async def test_a_reminder_of_another_day_says_which():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    told = await ask(registry, "set_reminder", text="get up", at_time="6:00")
+    assert told == "I will remind you tomorrow at 6:00 in the morning: get up."
+    told = await ask(registry, "set_reminder", text="pay", in_seconds=3 * 86_400)
+    assert told == "I will remind you on Tuesday at 12:05 in the afternoon: pay."
+    midnight = await ask(registry, "set_reminder", text="sleep", at_time="0:00")
+    assert midnight == "I will remind you tomorrow at 12:00 at night: sleep."
+    timers.close()
+
+
+async def test_only_the_timer_that_is_named_is_stopped():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    await ask(registry, "set_timer", seconds=600, label="steak")
+    await ask(registry, "set_timer", seconds=300)
+    await ask(registry, "set_timer", seconds=5_400)
+    assert await ask(registry, "cancel_timer", label="tea") == "No such timer is running."
+    assert await ask(registry, "cancel_timer", label="5 minute") == "Stopped: 5 minute timer."
+    assert await ask(registry, "cancel_timer", label="30 minutes") == "No such timer is running."
+    assert await ask(registry, "cancel_timer", label="1 hour") == "Stopped: 1 hour 30 minute timer."
+    await ask(registry, "set_timer", seconds=300, label="Pasta timer")
+    assert await ask(registry, "cancel_timer", label="pasta") == "Stopped: Pasta timer."
+    timers.close()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +240,7 @@ async def test_who_stops_a_timer_keeps_his_reminders():
     assert "take the pills" in await ask(registry, "list_timers")
     await ask(registry, "set_timer", seconds=600)
     assert await ask(registry, "cancel_timer", kind="reminder") == "Stopped: take the pills."
-    assert await ask(registry, "cancel_timer") == "Stopped: 10 minutes timer."
+    assert await ask(registry, "cancel_timer") == "Stopped: 10 minute timer."
 
 
 async def test_timers_that_cannot_be():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
-from difflib import get_close_matches
-from functools import lru_cache
 
+from coda_tools.builtin.places import find_place
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
 from coda_voice.errors import ValidationError
@@ -15,66 +13,36 @@ from coda_voice.errors import ValidationError
 Now = Callable[[], datetime]
 """Gives the time with its zone; tests and replays bring their own."""
 
-OTHER_NAMES = {
-    "new delhi": "Asia/Kolkata",
-    "mumbai": "Asia/Kolkata",
-    "bangalore": "Asia/Kolkata",
-    "beijing": "Asia/Shanghai",
-    "san francisco": "America/Los_Angeles",
-    "california": "America/Los_Angeles",
-    "seattle": "America/Los_Angeles",
-    "boston": "America/New_York",
-    "washington": "America/New_York",
-    "miami": "America/New_York",
-    "montreal": "America/Toronto",
-    "rio de janeiro": "America/Sao_Paulo",
-    "milan": "Europe/Rome",
-    "munich": "Europe/Berlin",
-    "hamburg": "Europe/Berlin",
-    "barcelona": "Europe/Madrid",
-    "geneva": "Europe/Zurich",
-    "edinburgh": "Europe/London",
-    "england": "Europe/London",
-    "germany": "Europe/Berlin",
-    "france": "Europe/Paris",
-    "italy": "Europe/Rome",
-    "spain": "Europe/Madrid",
-    "india": "Asia/Kolkata",
-    "china": "Asia/Shanghai",
-    "japan": "Asia/Tokyo",
-    "korea": "Asia/Seoul",
-}
-"""Places people name that the time zone database does not."""
 
+class LocalZone(tzinfo):
+    """The zone of this machine, whatever the season: a fixed offset is off after a change."""
 
-@lru_cache(maxsize=1)
-def _places() -> dict[str, str]:
-    zones = sorted(zoneinfo.available_timezones(), key=lambda zone: zone.count("/"), reverse=True)
-    by_city = {zone.rpartition("/")[2].replace("_", " ").lower(): zone for zone in zones}
-    return {**by_city, **OTHER_NAMES}
+    def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
+        return moment and moment.replace(tzinfo=None).astimezone().utcoffset()
 
+    def dst(self, moment: datetime | None, /) -> timedelta | None:
+        return None
 
-def zone_of(place: str) -> tzinfo:
-    """Give the time zone of a city, country or zone name ("Europe/Rome").
+    def tzname(self, moment: datetime | None, /) -> str | None:
+        return moment and moment.replace(tzinfo=None).astimezone().tzname()
 
-    Raises ValidationError, naming near ones, for a place that is not known.
-    """
-    if place in zoneinfo.available_timezones():
-        return zoneinfo.ZoneInfo(place)
-    name = place.split(",")[0].strip().lower()
-    found = _places().get(name)
-    if found is None:
-        near = get_close_matches(name, _places(), 3)
-        raise ValidationError(
-            f"No time zone is known for {place!r}"
-            + (f"; did you mean {' or '.join(n.title() for n in near)}?" if near else ".")
-        )
-    return zoneinfo.ZoneInfo(found)
+    def fromutc(self, moment: datetime, /) -> datetime:
+        return moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=self)
 
 
 def local_now() -> datetime:
     """Give the time of this machine, with its zone."""
-    return datetime.now(UTC).astimezone()
+    return datetime.now(LocalZone())
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """Give the time of ``moment``'s clock after so many seconds, also over a change of season."""
+    return (moment.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(moment.tzinfo)
+
+
+def seconds_between(start: datetime, end: datetime) -> float:
+    """Give how long it takes from one to the other, also over a change of season."""
+    return (end.astimezone(UTC) - start.astimezone(UTC)).total_seconds()
 
 
 _PARTS_OF_DAY = ((4, "at night"), (12, "in the morning"), (18, "in the afternoon"))
@@ -97,12 +65,14 @@ def clock_tools(now: Now = local_now) -> list[Tool]:
     async def get_time(place: str = "") -> str:
         """Tell the current time of day, here or in another city.
 
-        place: a city or country, for example Tokyo; empty for here
+        place: a city, state or country, for example Tokyo; empty for here
         """
-        if not place:
+        if not place.strip():
             return f"It is {clock_time(now())}."
-        moment = now().astimezone(zone_of(place))
-        return f"In {place.title()} it is {clock_time(moment)} on {moment:%A}."
+        found = find_place(place)
+        moment = now().astimezone(found.zone)
+        called = f", {found.called}" if found.called else ""
+        return f"In {found.name} it is {clock_time(moment)} on {moment:%A}{called}."
 
     @tool(timeout=2)
     async def get_date(days_from_today: int = 0) -> str:

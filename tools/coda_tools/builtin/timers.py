@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from coda_tools.builtin.clock import Now, clock_time, local_now
+from coda_tools.builtin.clock import Now, clock_time, later, local_now, seconds_between
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
 from coda_voice.errors import ValidationError
@@ -46,6 +47,11 @@ def duration_text(seconds: float) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
+def _without_plural(text: str) -> str:
+    """Write "10 minutes" as it stands before a noun: a 10 minute timer."""
+    return re.sub(r"\b(second|minute|hour|day)s\b", r"\1", text, flags=re.IGNORECASE)
+
+
 class Timers:
     """The running timers of one conversation, at most 32; ``close`` stops them all.
 
@@ -67,8 +73,7 @@ class Timers:
         kind: Kind = "reminder",
     ) -> int:
         """Start a timer and give its number. Raises ValidationError if it cannot be."""
-        if not 0 < seconds <= MAX_SECONDS:
-            raise ValidationError("A timer runs for more than nothing and at most seven days.")
+        _refuse_length(seconds)
         if len(self._running) >= MAX_TIMERS:
             raise ValidationError(f"{MAX_TIMERS} timers are running; cancel one first.")
         number = next(self._numbers)
@@ -84,10 +89,16 @@ class Timers:
 
     def cancel(self, label: str = "", kind: Kind | None = None) -> list[str]:
         """Stop those of ``kind`` whose label holds ``label`` (all, if empty); give their labels."""
+        # Whole words: who stops the tea timer keeps that of the steak; and a whole length: "30
+        # minutes" is not "1 hour 30 minutes".
+        name = re.escape(_without_plural(label.strip()))
+        begin = "^" if name[:1].isdigit() else r"(?<!\w)"
+        wanted = re.compile(rf"{begin}{name}(?!\w)", re.IGNORECASE)
         chosen = [
             timer
             for timer in self._running.values()
-            if label.lower() in timer.label.lower() and kind in (None, timer.kind)
+            if (not label.strip() or wanted.search(_without_plural(timer.label)))
+            and kind in (None, timer.kind)
         ]
         for timer in chosen:
             timer.handle.cancel()
@@ -114,7 +125,9 @@ class Timers:
             seconds: length in seconds, so 300 for five minutes
             label: what it is for, for example pasta; may be empty
             """
-            name = label.strip() or duration_text(seconds)
+            _refuse_length(seconds)
+            name = re.sub(r"\s+timer$", "", label.strip(), flags=re.IGNORECASE)
+            name = name or _without_plural(duration_text(seconds)).replace(" and ", " ")
             self.start(
                 seconds, f"{name} timer", f"Your {name} timer is done.", "interrupt", "timer"
             )
@@ -131,10 +144,9 @@ class Timers:
             if bool(in_seconds) == bool(at_time):
                 raise ValidationError("Give either in_seconds or at_time, and not both.")
             now = self._now()
-            seconds = in_seconds or (_next(at_time, now) - now).total_seconds()
+            seconds = in_seconds or seconds_between(now, _next(at_time, now))
             self.start(seconds, text, f"You asked me to remind you: {text}.")
-            when = clock_time(now + timedelta(seconds=seconds))
-            return f"I will remind you at {when}: {text}."
+            return f"I will remind you {_when(later(now, seconds), now)}: {text}."
 
         @tool(timeout=2)
         async def list_timers() -> str:
@@ -153,6 +165,18 @@ class Timers:
             return f"Stopped: {', '.join(stopped)}." if stopped else "No such timer is running."
 
         return [set_timer, set_reminder, list_timers, cancel_timer]
+
+
+def _refuse_length(seconds: float) -> None:
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValidationError("A timer runs for more than nothing and at most seven days.")
+
+
+def _when(due: datetime, now: datetime) -> str:
+    """Say a time of day, and which day's where that is not today's."""
+    days = (due.date() - now.date()).days
+    day = "" if days == 0 else "tomorrow " if days == 1 else f"on {due:%A} "
+    return f"{day}at {clock_time(due)}"
 
 
 def _next(at_time: str, now: datetime) -> datetime:
