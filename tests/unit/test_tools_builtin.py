@@ -210,6 +210,54 @@ async def test_units():
         assert wrong.fault == "failed" and reason in wrong.error
 
 
+@pytest.mark.parametrize(
+    ("value", "source", "target", "told"),
+    [
+        (1, "inch", "meters", "1 inch is 0.0254 meters."),
+        (1, "miles", "kilometers", "1 mile is 1.61 kilometers."),
+        (1, "feet", "inches", "1 foot is 12 inches."),
+        (2, "foot", "inch", "2 feet is 24 inches."),
+        (60, "minutes", "hours", "60 minutes is 1 hour."),
+        (0.5, "mile", "metre", "0.5 miles is 804.67 metres."),
+        (5, "kilos", "pounds", "5 kilos is 11.02 pounds."),
+        (-40, "celsius", "fahrenheit", "-40 celsius is -40 fahrenheit."),
+        (1, "miles per hour", "kilometers per hour",
+         "1 mile per hour is 1.61 kilometers per hour."),
+    ],
+)  # fmt: skip
+async def test_units_are_counted_as_one_counts_and_small_lengths_keep_their_digits(
+    value, source, target, told
+):
+    units = ToolRegistry([convert_units])
+    arguments = {"value": value, "from_unit": source, "to_unit": target}
+    assert await ask(units, "convert_units", **arguments) == told
+
+
+@pytest.mark.parametrize(
+    ("day", "told"),
+    [
+        ("christmas", "34 days, until Friday, 25 December 2026."),
+        ("New Year's Day", "41 days, until Friday, 1 January 2027."),
+        ("new year's eve", "40 days, until Thursday, 31 December 2026."),
+        ("easter", "127 days, until Sunday, 28 March 2027."),
+        ("thanksgiving", "5 days, until Thursday, 26 November 2026."),
+        ("sunday", "1 day, until Sunday, 22 November 2026."),
+        ("saturday", "7 days, until Saturday, 28 November 2026."),
+        ("21 November", "That is today, Saturday, 21 November 2026."),
+        ("March 1st", "100 days, until Monday, 1 March 2027."),
+        ("29 February", "465 days, until Tuesday, 29 February 2028."),
+        ("2026-11-20", "That was 1 day ago, on Friday, 20 November 2026."),
+    ],
+)  # fmt: skip
+async def test_the_days_until_a_day_are_counted(day, told):
+    assert await ask(CLOCK, "days_until", day=day) == told
+
+
+async def test_a_day_that_is_not_there_is_told():
+    for day in ("30 February", "my birthday", "", "2026-02-30", "friday the 13th"):
+        assert "no such day" in (await CLOCK.call("days_until", {"day": day})).error
+
+
 async def test_timers_speak_up_in_order_and_can_be_cancelled():
     heard = asyncio.Queue(8)
     timers = Timers(heard.put_nowait, lambda: NOON)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from coda_tools.builtin.feasts import next_day
 from coda_tools.builtin.places import find_place
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
@@ -18,13 +19,13 @@ class LocalZone(tzinfo):
     """The zone of this machine, whatever the season: a fixed offset is off after a change."""
 
     def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
-        return moment and moment.replace(tzinfo=None).astimezone().utcoffset()
+        return moment.replace(tzinfo=None).astimezone().utcoffset() if moment else None
 
     def dst(self, moment: datetime | None, /) -> timedelta | None:
         return None
 
     def tzname(self, moment: datetime | None, /) -> str | None:
-        return moment and moment.replace(tzinfo=None).astimezone().tzname()
+        return moment.replace(tzinfo=None).astimezone().tzname() if moment else None
 
     def fromutc(self, moment: datetime, /) -> datetime:
         return moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=self)
@@ -87,4 +88,20 @@ def clock_tools(now: Now = local_now) -> list[Tool]:
         verb = "was" if days_from_today < 0 else "will be" if days_from_today > 1 else "is"
         return f"{name} {verb} {day:%A}, {day.day} {day:%B} {day.year}."
 
-    return [get_time, get_date]
+    @tool(timeout=2)
+    async def days_until(day: str) -> str:
+        """Count the days until a weekday, a feast or a date.
+
+        day: for example friday, christmas, easter, 25 December or 2026-12-25
+        """
+        today = now().date()
+        found = next_day(day, today)
+        count = (found - today).days
+        date = f"{found:%A}, {found.day} {found:%B} {found.year}"
+        if count == 0:
+            return f"That is today, {date}."
+        if count < 0:
+            return f"That was {-count} day{'s' if count != -1 else ''} ago, on {date}."
+        return f"{count} day{'s' if count != 1 else ''}, until {date}."
+
+    return [get_time, get_date, days_until]

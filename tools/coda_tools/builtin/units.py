@@ -29,8 +29,20 @@ SPOKEN_NAMES = {
     "stones": "stone",
     "tablespoons": "tablespoon",
     "gallons": "gallon",
+    "kilo": "kilogram",
+    "kilos": "kilogram",  # pint takes it for kiloseconds
+    "grammes": "gram",
 }
 """Names people say, where pint has another or none."""
+_IRREGULAR = {"foot": "feet", "inch": "inches"}
+_PLURAL = {
+    *("meter", "metre", "kilometer", "kilometre", "centimeter", "centimetre", "millimeter"),
+    *("millimetre", "mile", "yard", "gram", "kilogram", "kilo", "milligram", "pound", "ounce"),
+    *("ton", "tonne", "liter", "litre", "milliliter", "millilitre", "gallon", "pint", "quart"),
+    *("cup", "tablespoon", "teaspoon", "second", "minute", "hour", "day", "week", "month", "year"),
+    *("byte", "kilobyte", "megabyte", "gigabyte", "terabyte", "acre", "hectare", "knot"),
+}
+"""Units that take an s."""
 
 
 @lru_cache(maxsize=1)
@@ -70,5 +82,27 @@ def convert_units(value: float, from_unit: str, to_unit: str) -> str:
     to_unit: for example kilometers, kilograms, fahrenheit, liters, km/h
     """
     result = convert(value, from_unit, to_unit)
-    rounded = round(result, 2) if abs(result) >= 0.01 else result
-    return f"{number_text(value)} {from_unit} is {number_text(rounded)} {to_unit}."
+    return f"{_counted(value, from_unit)} is {_counted(_rounded(result), to_unit)}."
+
+
+def _rounded(value: float) -> float:
+    """Keep two decimals; of less than a tenth more digits: an inch is not 0.03 meters."""
+    size = abs(value)
+    return round(value, 2) if size >= 0.1 else round(value, 4) if size >= 0.01 else value
+
+
+def _counted(value: float, unit: str) -> str:
+    """Say how many: one mile, 1.5 miles; units without a plural stay as they are."""
+    count = number_text(value)
+    head, per, rest = unit.strip().partition(" per ")
+    name = head.lower()
+    if count in ("1", "-1"):
+        if name in _IRREGULAR.values():
+            head = next(one for one, many in _IRREGULAR.items() if many == name)
+        elif name.endswith("s") and name[:-1] in _PLURAL:
+            head = head[:-1]
+    elif name in _IRREGULAR:
+        head = _IRREGULAR[name]
+    elif name in _PLURAL:
+        head = f"{head}s"
+    return f"{count} {head}{per}{rest}"
