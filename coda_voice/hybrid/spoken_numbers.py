@@ -1,4 +1,4 @@
-"""Write numbers, times, dates, money and units as words; and read numbers from words.
+"""Write numbers, times, dates, money and units as words.
 
 Moshi speaks what its text stream holds, and that knows words rather than digits.
 """
@@ -6,7 +6,6 @@ Moshi speaks what its text stream holds, and that knows words rather than digits
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from num2words import num2words  # type: ignore[import-untyped]
 
@@ -181,68 +180,3 @@ def with_numbers_as_words(text: str) -> str:
         text = pattern.sub(say, text)
     beside_letters = re.sub(NUMBER, lambda m: f" {number_words(m[0])} ", text)
     return re.sub(r"  +", " ", beside_letters).strip()
-
-
-_SMALL = {str(num2words(n)): n for n in range(20)} | {
-    str(num2words(n)): n for n in range(20, 100, 10)
-}
-_SCALES = {
-    "hundred": 100,
-    "thousand": 1_000,
-    "million": 1_000_000,
-    "billion": 10**9,
-    "trillion": 10**12,
-}
-
-
-def parse_number(words: Sequence[str]) -> tuple[float, int] | None:
-    """Read a number from the beginning of ``words``: its value and how many words it took.
-
-    Takes digits ("3.5"), words ("two hundred and five"), "a" and "an" before a scale, and
-    "half". None if there is no number.
-    """
-    total = current = 0.0
-    used = 0
-    seen = False
-    ceiling = 100.0
-    while used < len(words):
-        word = words[used].lower().strip(",.?!").replace(",", "")
-        if re.fullmatch(r"\d+(\.\d+)?", word) and not seen:
-            current, seen, ceiling = float(word), True, 0.0
-        elif "-" in word and all(part in _SMALL for part in word.split("-")) and ceiling > 10:
-            current += sum(_SMALL[part] for part in word.split("-"))
-            seen, ceiling = True, 0.0
-        elif word in _SMALL and (not seen or ceiling > _SMALL[word]):
-            value = _SMALL[word]
-            current += value
-            seen, ceiling = True, 10.0 if value >= 20 else 0.0
-        elif word in _SCALES and seen:
-            scale = _SCALES[word]
-            if scale == 100:
-                current, ceiling = current * scale, 100.0
-            else:
-                total, current, ceiling = total + current * scale, 0.0, 100.0
-        elif (
-            word in ("a", "an")
-            and not seen
-            and used + 1 < len(words)
-            and words[used + 1] in _SCALES
-        ):
-            current, seen, ceiling = 1.0, True, 0.0
-        elif word == "and" and seen and ceiling == 100.0 and _follows(words, used + 1):
-            pass
-        elif word == "point" and seen and _follows(words, used + 1):
-            digits = ""
-            used += 1
-            while used < len(words) and _SMALL.get(words[used].lower(), 99) < 10:
-                digits += str(_SMALL[words[used].lower()])
-                used += 1
-            return total + current + float(f"0.{digits or '0'}"), used
-        else:
-            break
-        used += 1
-    return (total + current, used) if seen else None
-
-
-def _follows(words: Sequence[str], at: int) -> bool:
-    return at < len(words) and words[at].lower().split("-")[0] in _SMALL

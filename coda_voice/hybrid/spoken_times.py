@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from coda_voice.hybrid.spoken_numbers import parse_number
+from coda_voice.hybrid.heard_numbers import parse_number
 
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
 _PARTS_OF_AN_HOUR = (
@@ -55,6 +55,7 @@ def clock_time(text: str, now: datetime) -> str | None:
     words = re.sub(r" o'?clock\b", "", text.strip())
     late, early = re.search(_AFTER_NOON, words), re.search(_BEFORE_NOON, words)
     words = re.sub(rf"{_AFTER_NOON}|{_BEFORE_NOON}", "", words).strip()
+    words, at_night = re.subn(r" at night$", "", words)
     if words in ("noon", "midday", "midnight"):
         return "00:00" if words == "midnight" else "12:00"
     shift = 0
@@ -71,8 +72,24 @@ def clock_time(text: str, now: datetime) -> str | None:
         return None
     if hour[0] <= 12:
         of_day %= 720
+        late, early = late or (at_night and of_day >= 360), early or (at_night and of_day < 360)
         passed = of_day <= now.hour * 60 + now.minute
         sooner_after_noon = passed and of_day + 720 > now.hour * 60 + now.minute
         if late or (not early and sooner_after_noon):
             of_day += 720
     return f"{of_day // 60:02}:{of_day % 60:02}"
+
+
+def seconds_until_tomorrow(text: str, now: datetime) -> float | None:
+    """Read a time of day as tomorrow's, as far from ``now``; None if it is no time.
+
+    Computed on the clock of this machine: a night in which that changes is shorter or longer.
+    """
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    midnight += timedelta(days=1)
+    at_time = clock_time(text, midnight)
+    if at_time is None:
+        return None
+    hour, minute = map(int, at_time.split(":"))
+    moment = midnight.replace(hour=hour, minute=minute).astimezone()
+    return round((moment - now.astimezone()).total_seconds())

@@ -1,5 +1,6 @@
 """What is spoken: sentences out of a stream, no markup, numbers as words."""
 
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -7,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coda_voice.hybrid.consent import consent
+from coda_voice.hybrid.heard_numbers import parse_number
 from coda_voice.hybrid.llm import Message, TextDelta
 from coda_voice.hybrid.offline_brain import OfflineBrain, understand
 from coda_voice.hybrid.speakable import MAX_SENTENCE, SentenceStream, speakable
-from coda_voice.hybrid.spoken_numbers import number_words, parse_number, with_numbers_as_words
-from coda_voice.hybrid.spoken_times import clock_time, duration_seconds
+from coda_voice.hybrid.spoken_numbers import number_words, with_numbers_as_words
+from coda_voice.hybrid.spoken_times import clock_time, duration_seconds, seconds_until_tomorrow
 from coda_voice.recollection import memories_for_llm
 
 ANSWER = (
@@ -217,6 +219,101 @@ def test_the_offline_brain_understands_its_domain(said, tool, arguments):
 
 
 @pytest.mark.parametrize(
+    ("said", "expression"),
+    [
+        ("2^8", "2**8"),
+        ("what is 2 ^ 8", "2**8"),
+        ("two to the power of eight", "2**8"),
+        ("two to the eighth power", "2**8"),
+        ("ten to the power of minus three", "10**-3"),
+        ("three cubed", "3**3"),
+        ("what's 15 percent of 80", "15/100*80"),
+        ("fifteen per cent of eighty", "15/100*80"),
+        ("minus five plus three", "-5+3"),
+        ("what is five minus minus three", "5--3"),
+        ("add five and three", "5+3"),
+        ("subtract five from ten", "10-5"),
+        ("multiply six by seven", "6*7"),
+        ("what's the sum of five and six", "5+6"),
+        ("what is a half plus a quarter", "0.5+0.25"),
+        ("three quarters of eighty", "0.75*80"),
+        ("two and a half times four", "2.5*4"),
+        ("point five times four", "0.5*4"),
+        ("five thousand million plus one", "5000000000+1"),
+        ("what's 5x6", "5*6"),
+        ("what's (3+4)*2", "(3+4)*2"),
+        ("the cube root of twenty seven", "(27)**(1/3)"),
+        ("what does two plus two make", "2+2"),
+        ("what is ten divided by zero", "10/0"),
+    ],
+)
+def test_the_offline_brain_reads_sums_as_people_say_them(said, expression):
+    assert understand(said, TOOLS) == ("calculate", {"expression": expression})
+
+
+@pytest.mark.parametrize(
+    ("said", "value", "source", "target"),
+    [
+        ("half a mile in metres", 0.5, "mile", "metres"),
+        ("what is half a mile in metres", 0.5, "mile", "metres"),
+        ("how many metres are in half a mile", 0.5, "mile", "metres"),
+        ("two and a half pounds in grams", 2.5, "pounds", "grams"),
+        ("how many seconds in an hour", 1.0, "hour", "seconds"),
+        ("five feet in centimetres", 5.0, "feet", "centimetres"),
+        ("minus forty degrees celsius in fahrenheit", -40.0, "celsius", "fahrenheit"),
+    ],
+)
+def test_the_offline_brain_reads_lengths_and_weights(said, value, source, target):
+    arguments = {"value": value, "from_unit": source, "to_unit": target}
+    assert understand(said, TOOLS) == ("convert_units", arguments)
+
+
+@pytest.mark.parametrize(
+    ("said", "day"),
+    [
+        ("how many days until christmas", "christmas"),
+        ("how many days is it till friday", "friday"),
+        ("how long is it until new year's eve", "new year's eve"),
+        ("how many days until the first of march", "1 march"),
+        ("how many days to the twenty fifth of december", "25 december"),
+        ("how many days until my birthday", None),
+        ("how many days until the meeting", None),
+    ],
+)
+def test_the_offline_brain_counts_days_to_what_every_calendar_has(said, day):
+    found = understand(said, TOOLS | {"days_until"})
+    assert found == (("days_until", {"day": day}) if day else None)
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments"),
+    [
+        ("cancel my five minute timer", {"kind": "timer", "label": "5 minute"}),
+        ("cancel the ninety second timer", {"kind": "timer", "label": "1 minute 30 second"}),
+        ("cancel the second timer", None),
+        ("stop the last timer", None),
+    ],
+)
+def test_a_timer_is_known_by_its_length_and_not_by_its_place(said, arguments):
+    found = understand(said, TOOLS)
+    assert found == (("cancel_timer", arguments) if arguments else None)
+
+
+def test_people_in_a_room_are_no_unit():
+    assert understand("how many people are in a room", TOOLS) is None
+    assert understand("five miles in total", TOOLS) is None
+
+
+async def test_the_offline_brain_says_that_it_does_not_know_a_place():
+    error = "Error: get_time failed: I do not know what time it is in Tokio; did you mean Tokyo?"
+    result = Message("tool", error, tool_call_id="offline_1", tool_name="get_time")
+    chunks = [chunk async for chunk in OfflineBrain().stream([Message("user", "x"), result])]
+    assert chunks[0] == TextDelta(
+        "That did not work: I do not know what time it is in Tokio; did you mean Tokyo?"
+    )
+
+
+@pytest.mark.parametrize(
     ("memories", "told"),
     [
         ("The user said: i like chess.\nThe user likes chess.", "You like chess."),
@@ -275,6 +372,10 @@ def test_the_offline_brain_knows_what_it_does_not_know(said):
         ("remind me at nine tomorrow evening to buy milk", "buy milk", 21),
         ("set an alarm for six tomorrow morning", "wake up", 6),
         ("wake me up at six tomorrow", "wake up", 6),
+        ("wake me up tomorrow at six", "wake up", 6),
+        ("wake me up tomorrow morning at six", "wake up", 6),
+        ("set an alarm tomorrow at seven", "wake up", 7),
+        ("remind me tomorrow evening at nine to buy milk", "buy milk", 21),
     ],
 )
 def test_tomorrow_is_not_the_next_time_the_clock_shows_it(said, text, hour):
@@ -284,6 +385,15 @@ def test_tomorrow_is_not_the_next_time_the_clock_shows_it(said, text, hour):
     due = datetime.now().astimezone() + timedelta(seconds=arguments["in_seconds"])
     wanted = tomorrow.replace(hour=hour, minute=0, second=0, microsecond=0)
     assert abs((due - wanted).total_seconds()) < 60
+
+
+def test_tomorrow_comes_an_hour_sooner_when_the_clocks_are_put_forward(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    evening = datetime(2026, 3, 28, 22, 0).astimezone()
+    assert seconds_until_tomorrow("seven", evening) == 8 * 3_600
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_what_is_for_tomorrow_is_not_said_tomorrow():
@@ -308,14 +418,15 @@ def test_durations_are_understood():
 
 
 @pytest.mark.parametrize(
-    ("said", "time"),
-    [("five", "17:00"), ("three", "15:00"), ("seven thirty", "19:30"), ("half past six", "18:30"),
+    ("said", "shown"),
+    [("eight at night", "20:00"), ("one at night", "01:00"),
+     ("five", "17:00"), ("three", "15:00"), ("seven thirty", "19:30"), ("half past six", "18:30"),
      ("quarter to three", "14:45"), ("five am", "05:00"), ("five in the afternoon", "17:00"),
      ("eight o'clock", "20:00"), ("17 30", "17:30"), ("noon", "12:00"), ("twelve", "00:00"),
      ("midnight", "00:00"), ("banana", None), ("twenty six", None), ("five ninety", None)],
 )  # fmt: skip
-def test_times_of_day_are_the_next_ones_that_are_meant(said, time):
-    assert clock_time(said, datetime(2026, 1, 5, 14, 30)) == time
+def test_times_of_day_are_the_next_ones_that_are_meant(said, shown):
+    assert clock_time(said, datetime(2026, 1, 5, 14, 30)) == shown
 
 
 def test_consent_is_only_what_is_clearly_a_yes():

@@ -1,0 +1,203 @@
+"""What the offline brain understands: patterns, the tool each asks for, and its arguments.
+
+Patterns see lower-case words without punctuation. The first that fits, and whose tool is
+there, wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from coda_voice.hybrid.offline_arguments import (
+    Arguments,
+    cancelled,
+    day_name,
+    days_away,
+    fact,
+    reminder,
+    timer,
+    units,
+)
+from coda_voice.hybrid.offline_sums import expression
+
+Rule = tuple[str, re.Pattern[str], Callable[[re.Match[str]], Arguments | None]]
+
+_ASKING = r"(?:what(?:'s| is|s)|how much is|calculate|compute|work out|tell me|^and)"
+_DURATION = (
+    r"((?:[\w.-]+ ){1,6}?(?:seconds?|minutes?|hours?|days?)"
+    r"(?: and (?:a half|[\w.-]+ (?:seconds?|minutes?)))?)"
+)
+_PART_OF = r"(?:an? |one |two |three )?(?:half|thirds?|quarters?)"
+"""Of an hour, say: then what stands before "of" is no name of a timer."""
+_UNIT_NAME = r"[a-z]+(?: per [a-z]+)?"
+_UNIT = (
+    r"(?:(?:(?:kilo|centi|milli)?(?:met(?:er|re)s?|grams?|lit(?:er|re)s?)|kilos?|miles?|yards?|"
+    r"f(?:ee|oo)t|inch(?:es)?|pounds?|ounces?|stones?|tons?|tonnes?|gallons?|pints?|quarts?|cups?|"
+    r"tablespoons?|teaspoons?|acres?|hectares?|knots?|celsius|centigrade|fahrenheit|seconds?|"
+    r"minutes?|hours?|days?|weeks?|months?|years?|decades?|centur(?:y|ies)|(?:kilo|mega|giga|"
+    r"tera)?bytes?)(?: per (?:hour|second|minute|day))?)"
+)
+"""What is measured in, where nothing else says that a conversion is asked for."""
+
+
+def _fixed(**arguments: object) -> Callable[[re.Match[str]], Arguments]:
+    return lambda match: arguments
+
+
+def _rule(tool: str, pattern: str, read: Callable[[re.Match[str]], Arguments | None]) -> Rule:
+    return tool, re.compile(pattern), read
+
+
+_OF_SOMETHING = (
+    "did|do|does|will|would|was|were|should|shall|can|could|the|of|i|we|he|she|they|my|your|to|for"
+)
+_OTHER_DAYS = (
+    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|christmas|easter|next|last|birthday|"
+    "in|ago|from|before|after"
+)
+_WHICH_DAY = r"^(?!remind me\b|set\b|wake me\b).*\b(?:day|date)\b.*?"
+_SPAN = r"(?P<count>[\w -]+?) (?P<unit>day|week)s?"
+_MONTH = "january|february|march|april|may|june|july|august|september|october|november|december"
+_DAY = r"(?P<day>tomorrow (?:morning |afternoon |evening )?)?"
+_AT = r"at (?P<at>[\w' ]+?)"
+_PLACE = r"(?: is it)?(?: now| right now)? in (?P<place>[a-z ]+?)(?: now| right now)?"
+RULES: Sequence[Rule] = (
+    _rule("get_time", rf"\btime{_PLACE}$", lambda m: {"place": m["place"].title()}),
+    _rule(
+        "get_time",
+        r"\b(?:what(?:'s| is|s)?|tell me|know|have|got) the time(?: now| right now| is)?$|"
+        r"\btime is it\b|^(?:the )?(?:current )?time$|"
+        rf"\bwhat(?:'s| is)? (?:the )?time\b(?! (?:{_OF_SOMETHING})\b)(?! is (?!it\b))",
+        _fixed(),
+    ),
+    _rule("get_date", rf"{_WHICH_DAY}\bin {_SPAN}(?P<ago>(?!))?$", days_away),
+    _rule("get_date", rf"{_WHICH_DAY} {_SPAN} (?:from (?:now|today)|(?P<ago>ago))$", days_away),
+    _rule("get_date", r"^what.*\bday after tomorrow\b", _fixed(days_from_today=2)),
+    _rule("get_date", r"^what.*\bday before yesterday\b", _fixed(days_from_today=-2)),
+    _rule(
+        "get_date",
+        rf"{_WHICH_DAY}\btomorrow\b|\btomorrow's date$",
+        _fixed(days_from_today=1),
+    ),
+    _rule("get_date", rf"{_WHICH_DAY}\byesterday\b", _fixed(days_from_today=-1)),
+    _rule(
+        "get_date",
+        rf"(?!.*\b(?:{_OTHER_DAYS})\b)(?:.*\b(?:what|which) (?:day|date)\b"
+        r"(?! (?:did|do|does|will|was|were|should|shall|can)\b)(?! is (?!it\b|today\b|this\b))"
+        r"|.*\b(?:today's|the) date\b|.*\bdate today\b|what (?:year|month) (?:is it|are we in)$)",
+        _fixed(),
+    ),
+    _rule(
+        "days_until",
+        r"^how (?:many days|long)\b(?: (?:is it|are there|are left|left|to go|there are))* "
+        r"(?:until|till|to|before) (?:the )?(?:"
+        r"(?P<feast>(?:good |easter )?(?:mon|tues|wednes|thurs|fri|satur|sun)day|"
+        r"christmas(?: day| eve)?|new year(?:'?s)?(?: day| eve)?|boxing day|easter|halloween|"
+        r"valentine'?s day|thanksgiving)|"
+        rf"(?P<ordinal>[a-z]+(?:[ -][a-z]+)??) (?:of )?(?P<month>{_MONTH}))$",
+        day_name,
+    ),
+    _rule(
+        "set_timer",
+        rf"\btimer for (?!{_PART_OF}\b)(?:the |my )?(?P<label>[a-z ]+?) (?:for|of) "
+        rf"(?P<length>{_DURATION})$",
+        timer,
+    ),
+    _rule(
+        "set_timer",
+        rf"\b(?:(?!an?\b|the\b|my\b|set\b|start\b|new\b)(?P<named>[a-z]+) )?timer\b.*?"
+        rf"\b(?:for|of|to) (?P<length>{_DURATION})(?: for (?:the |my )?(?P<label>[a-z ]+))?$",
+        timer,
+    ),
+    _rule(
+        "set_timer",
+        r"(?:\b(?:set|start|make|begin)(?: me)? an?|^(?:an? )?(?!the\b)) ?(?P<length>[\w. -]+?)"
+        r"(?: (?P<label>(?!min|sec|hour|day)[a-z]+))?? timer\b",
+        timer,
+    ),
+    _rule(
+        "set_reminder",
+        rf"\bremind me in (?P<length>{_DURATION}) (?:to|that|about) (?P<what>.+)$",
+        reminder,
+    ),
+    _rule(
+        "set_reminder",
+        rf"\bremind me (?:to|that|about) (?P<what>.+?) in (?P<length>{_DURATION})$",
+        reminder,
+    ),
+    _rule(
+        "set_reminder",
+        rf"\bremind me {_DAY}{_AT} (?:to|that|about) (?P<what>.+)$",
+        reminder,
+    ),
+    _rule("set_reminder", rf"\bremind me (?:to|that|about) (?P<what>.+?) {_AT}$", reminder),
+    _rule("set_reminder", rf"\balarm {_DAY}(?:for|at) (?P<at>[\w' ]+)$", reminder),
+    _rule("set_reminder", rf"\bwake me(?: up)? {_DAY}{_AT}$", reminder),
+    _rule("set_reminder", rf"\bwake me(?: up)? in (?P<length>{_DURATION})$", reminder),
+    _rule(
+        "cancel_timer",
+        r"\b(?:cancel|stop|delete|clear|turn off) "
+        r"(?:(?:the|my|all|of|every|that|this|running)\b ?)*"
+        r"(?:(?P<label>[a-z ]+?) )?(?P<kind>timer|reminder|alarm)s?(?: (?:to|for|about) "
+        r"(?P<what>.+))?$",
+        cancelled,
+    ),
+    _rule(
+        "list_timers",
+        r"\b(?:timers?|reminders?)\b.*\b(?:left|running|have)\b|"
+        r"\bhow (?:long|much time)\b.*\btimer\b|\bwhich timers\b|"
+        r"^(?:list|show)(?: me)? (?:all )?(?:my |the )?timers$",
+        _fixed(),
+    ),
+    _rule(
+        "convert_units",
+        rf"convert (?P<value>.+?) (?P<source>{_UNIT_NAME}) (?:to|into|in) "
+        rf"(?P<target>{_UNIT_NAME})$",
+        units,
+    ),
+    _rule(
+        "convert_units",
+        rf"{_ASKING} (?P<value>.+?) (?:degrees )?(?P<source>{_UNIT_NAME}) in "
+        rf"(?:degrees )?(?P<target>{_UNIT_NAME})$",
+        units,
+    ),
+    _rule(
+        "convert_units",
+        rf"^(?P<value>.+?) (?:degrees )?(?P<source>{_UNIT}) (?:in|into|to) "
+        rf"(?:degrees )?(?P<target>{_UNIT})$",
+        units,
+    ),
+    _rule(
+        "convert_units",
+        rf"how many (?:degrees )?(?P<target>{_UNIT}) (?:(?:are|is) (?:there )?(?:in )?|in )"
+        rf"(?P<value>.+?) (?:degrees )?(?P<source>{_UNIT})$",
+        units,
+    ),
+    _rule("calculate", rf"(?:{_ASKING} )?(?:what(?:'s| is| does) )?(.+)$", expression),
+    _rule(
+        "remember",
+        r"^(?:and |also |i want you to |i'd like you to )*"
+        r"(?:remember|note|keep in mind|don't forget) (?:that )?(?P<fact>(?!what|who|where|when|"
+        r"how|if)\w+ .+)$",
+        fact,
+    ),
+    _rule(
+        "recall",
+        r"\b(?:do you (?:still )?(?:remember|know)|what did i (?:say|tell you)|remind me) (?:about "
+        r")?(?P<query>(?:what|who|where|when|my|about|that (?:i|my)|if (?:i|my)).+)$",
+        lambda m: {"query": m["query"]},
+    ),
+    _rule(
+        "recall",
+        r"\b(?P<query>(?:what|who|where|when)(?:'s| is|s| are| was| do| did)? (?:my|i) .+)$",
+        lambda m: {"query": m["query"]},
+    ),
+    _rule(
+        "get_system_status",
+        r"\b(?:system|computer|machine|battery|memory|processor) (?:status|doing|usage|level|"
+        r"load)\b|\bhow (?:busy|full) (?:is|are) (?:you|the)\b",
+        _fixed(),
+    ),
+)
+"""The first rule that fits and whose tool is there wins."""
