@@ -46,6 +46,10 @@ _NUMBER_ENDS = (
     r"(?:\d|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|ty|hundred|"
     r"thousand|million|billion|half|thirds?|quarters?|percent|\b(?:it|that|this|[a-z]))"
 )
+_OFTEN = (
+    r" (?:a (?:day|week|month|year)|per|every|each|already|before|now|in|on|the|this|last|as)\b"
+)
+"""Behind "three times" where nothing is multiplied."""
 _CLOCK = r"(?:time is it|late is it|the time\b(?! of)|current time|time in \w+)"
 
 RULES: tuple[Rule, ...] = (
@@ -112,7 +116,8 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "tool",
         "arithmetic",
-        rf"{_NUMBER_ENDS} (?:plus|minus|times)\b|\bminus \w+ (?:plus|minus|times)\b|"
+        rf"{_NUMBER_ENDS} (?:(?:plus|minus)\b|times\b(?!{_OFTEN}))|"
+        r"\bminus \w+ (?:plus|minus|times)\b|"
         r"\b(?:divided by|multiplied by|percent of|square root|squared|"
         r"calculate|compute|(?:half|third|quarter) of (?:an? )?(?:\w+ )?(?:hundred|thousand|"
         r"million|\w*ty|"
@@ -314,6 +319,22 @@ def matching_rule(words: str, has_previous: bool) -> Rule | None:
                 continue
             return rule
     return None
+
+
+_WANTS_MORE = re.compile(
+    r"(?:^|\b)(?:a|an|the|of|in|to|for|and|or|is|are|was|my|your|with|from|at|on|that|if|than|"
+    r"as|its|some|very)$"
+)
+FRAGMENT_WORDS = 4
+"""Longer ones say enough to be thought about, though their end is missing."""
+
+
+def is_fragment(words: str) -> bool:
+    """Whether ``words`` are a few that end in the middle: what a mishearing leaves.
+
+    Only for what no rule recognises.
+    """
+    return len(words.split()) <= FRAGMENT_WORDS and _WANTS_MORE.search(words) is not None
 
 
 def _continues(words: str) -> bool:

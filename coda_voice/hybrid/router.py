@@ -19,7 +19,7 @@ from coda_voice.hybrid.moshi_alone import says_it_looks
 from coda_voice.hybrid.pleasantries import is_pleasantry
 from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import RouteBudget
-from coda_voice.hybrid.route_rules import Kind, matching_rule, normalised
+from coda_voice.hybrid.route_rules import Kind, is_fragment, matching_rule, normalised
 
 Target = Literal["moshi", "llm", "stop", "wait"]
 Preference = Literal["moshi", "balanced", "llm"]
@@ -156,6 +156,9 @@ class Router:
         if rule is not None:
             reasons.append(f"rule: {rule.name}")
             return rule.kind, 1.0
+        if is_fragment(words):
+            reasons.append("fragment")
+            return "social", 1.0
         chances = self._classifier.probabilities(words, previous)
         kind = max(chances, key=lambda candidate: chances[candidate])
         if kind == "stop":

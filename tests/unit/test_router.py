@@ -374,3 +374,38 @@ def test_stop_is_heard_in_good_manners_too(said):
 
 def test_a_length_of_time_is_no_stop_word():
     assert Router().route("one minute", 5.0).target != "stop"
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize(
+    "heard", ["good times the", "many times the", "time the", "seven of", "of the", "good the"]
+)
+def test_a_few_words_that_end_in_the_middle_are_no_question(heard, answered):
+    router = Router()
+    if answered:
+        router.answered(0.0, first_text=0.3)
+    decision = router.route(heard, 5.0)
+    assert (decision.target, decision.reasons) == ("moshi", ("fragment",))
+
+
+def test_while_the_user_still_speaks_a_fragment_waits():
+    assert Router().route("good times the", 0.0, partial=True).target == "wait"
+
+
+def test_words_that_say_enough_are_asked_though_their_end_is_missing():
+    assert Router().route("what is the capital of the", 0.0).target == "llm"
+    assert Router().route("set a timer for", 0.0).target == "llm"
+    router = Router()
+    router.answered(0.0, first_text=0.3)
+    assert router.route("and in the", 5.0).target == "llm"
+
+
+@pytest.mark.parametrize(
+    "said", ["i take it three times a day", "she called me two times this morning"]
+)
+def test_how_often_is_no_arithmetic(said):
+    assert Router().route(said, 0.0).target == "moshi"
+
+
+def test_times_a_number_is_arithmetic():
+    assert Router().route("two times a hundred", 0.0).kind == "tool"
