@@ -22,7 +22,7 @@ _REASON_WORDS = 20
 
 
 class OfflineBrain:
-    """The rules of ``offline_rules`` as an LLM client. Raises LlmError (llm_not_understood) for all else."""
+    """Its rules as an LLM client. Raises LlmError (llm_not_understood) for all else."""
 
     name = "offline/rules"
     offline = True

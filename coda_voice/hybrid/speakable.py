@@ -22,9 +22,16 @@ PHRASE_WORDS = 6
 """The same before a conjunction without a comma."""
 
 _ABBREVIATIONS = {
-    "mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "no", "approx", "a.m", "p.m",
-    "u.s", "jr", "sr", "inc",
+    "mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e", "approx", "a.m", "p.m",
+    "u.s", "jr", "sr", "inc", "gen", "sen", "gov", "capt", "col", "lt", "sgt", "rev", "al",
 }  # fmt: skip
+_BEFORE_A_NUMBER = {
+    "no", "nr", "fig", "vol", "ch", "art", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep",
+    "sept", "oct", "nov", "dec",
+}  # fmt: skip
+"""Abbreviations there; else words that may end a sentence: "He said no." """
+_INITIALS = re.compile(r"(?:[a-z]{1,2}\.)+[a-z]{1,2}")
+"""D.C., Ph.D.: they end no sentence that goes on with a small letter."""
 _END = re.compile(r"([.!?…]+[\"')\]*_]*)(\s+)|\n+|;\s+")
 _CLAUSE = re.compile(
     r"(?<=[a-z])(?:(,)\s+(?=[a-z])|"
@@ -33,18 +40,21 @@ _CLAUSE = re.compile(
 _MARKUP = re.compile(r"[*_`#|<>\[\]()\"“”]|https?:|^\s*-")
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_ITEM = re.compile(r"\s*(\d{1,2})[.)]\s+")
 _REWRITES = (
     (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"\1"),
     (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),
-    (re.compile(r"https?://(?:www\.)?([\w.-]+)\S*"), r"\1"),
+    (re.compile(r"https?://(?:www\.)?([\w.-]*\w)(?:[:/?#]\S*)?"), r"\1"),
     (re.compile(r"^\s{0,3}#{1,6}\s+", re.MULTILINE), ""),
-    (re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)])\s+", re.MULTILINE), ""),
+    (re.compile(r"^\s*[-*+•]\s+", re.MULTILINE), ""),
     (re.compile(r"^\s*>\s?", re.MULTILINE), ""),
     (re.compile(r"^\s*[-*_=|: ]{3,}\s*$", re.MULTILINE), ""),
     (re.compile(r"(\*\*|__|~~|`)"), ""),
     (re.compile(r"(?<![\w*])\*(?=\S)|(?<=[^\s*])\*(?![\w*])"), ""),
     (re.compile(r"(?<!\w)_(?=\w)|(?<=\w)_(?!\w)"), ""),
-    (re.compile(r"\s*\|\s*"), ", "),
+    (re.compile(r"\|[ \t]*\n\s*(?=\|)"), "; "),
+    (re.compile(r"^[ \t]*\||\|[ \t]*$|(?<=; )\|", re.MULTILINE), " "),
+    (re.compile(r"[ \t]*\|[ \t]*"), ", "),
     (re.compile(r"</?[a-zA-Z][^>]{0,80}>"), ""),
     (re.compile(r"\s*→\s*"), " to "),
     (re.compile(r"\s*&\s*"), " and "),
@@ -53,22 +63,48 @@ _REWRITES = (
     (re.compile(r"\bi\.e\.,?"), "that is"),
     (re.compile(r"\betc\."), "and so on"),
     (re.compile(r"\bDr\.\s"), "Doctor "),
+    (re.compile(r"\bProf\.\s"), "Professor "),
+    (re.compile(r"\bSt\.\s(?=[A-Z])(?<!\w St\. )"), "Saint "),
     (re.compile(r"\bMr\.\s"), "Mister "),
     (re.compile(r"\bMrs\.\s"), "Missus "),
     (re.compile(r"\bvs\.?\s"), "versus "),
 )
 
 
-def speakable(text: str) -> str:
-    """Give ``text`` without markup, numbers as words, on one line; "" if nothing is left."""
+def speakable(text: str, items_before: int = 0) -> str:
+    """Give ``text`` without markup, numbers as words, on one line; "" if nothing is left.
+
+    ``items_before``: so many items of a list have been said; the next one's number is left out.
+    """
     text = _FENCE.sub(" ", _THINK.sub(" ", text))
+    text = _without_item_numbers(text, items_before)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = with_numbers_as_words(written_out(text))
-    kept = "".join(c for c in text if unicodedata.category(c) not in ("So", "Sk", "Cs", "Co", "Cf"))
+    kept = "".join(
+        c for c in text if unicodedata.category(c) not in ("So", "Sk", "Cs", "Co", "Cf", "Me")
+    )
+    kept = kept.replace("\ufe0f", "")  # what makes a sign an emoji
     kept = re.sub(r"\s+", " ", kept)
     kept = re.sub(r"\s+([,.!?;:])", r"\1", kept).strip(" ,;|*#_")
     return kept if any(c.isalnum() for c in kept) else ""
+
+
+def _item_number(text: str, items_before: int) -> int | None:
+    """The number of the list's item that ``text`` begins; None for a number that is said.
+
+    A list counts: "7. Anything else?" is the answer to three plus four.
+    """
+    match = _ITEM.match(text)
+    return int(match[1]) if match and int(match[1]) in (1, items_before + 1) else None
+
+
+def _without_item_numbers(text: str, items_before: int) -> str:
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
+        if number := _item_number(line, items_before):
+            lines[at], items_before = _ITEM.sub("", line), number
+    return "\n".join(lines)
 
 
 class SentenceStream:
@@ -81,6 +117,7 @@ class SentenceStream:
     def __init__(self) -> None:
         self._text = ""
         self._begun = False
+        self._items = 0
 
     def feed(self, piece: str) -> list[str]:
         """Add ``piece``; give the sentences that it completes."""
@@ -88,7 +125,8 @@ class SentenceStream:
         sentences: list[str] = []
         while (end := self._next_end()) is not None:
             written = self._text[:end].rstrip()
-            sentence = speakable(written)
+            sentence = speakable(written, self._items)
+            self._items = _item_number(written, self._items) or self._items
             self._text = self._text[end:]
             if sentence:
                 self._begun = True
@@ -97,7 +135,7 @@ class SentenceStream:
 
     def flush(self) -> list[str]:
         """Give what is left, complete or not."""
-        rest, self._text = speakable(self._text), ""
+        rest, self._text = speakable(self._text, self._items), ""
         return [rest] if rest else []
 
     def _next_end(self) -> int | None:
@@ -118,8 +156,12 @@ class SentenceStream:
 
     def _sentence_end(self, closed: int) -> int | None:
         for match in _END.finditer(self._text, 0, closed):
-            if match[1] and match[1].startswith(".") and self._is_abbreviation(match.start()):
-                continue
+            if match[1] and match[1].startswith("."):
+                follows = self._text[match.end() : match.end() + 1]
+                if self._is_abbreviation(match.start(), follows):
+                    continue
+                if not follows and self._depends_on_what_follows(match.start()):
+                    return None
             return match.end()
         if closed > MAX_SENTENCE:
             comma = self._text.rfind(", ", 40, MAX_SENTENCE)
@@ -138,10 +180,24 @@ class SentenceStream:
         starts = [self._text.find(mark) for mark in ("```", "<think>")]
         return min((start for start in starts if start >= 0), default=len(self._text))
 
-    def _is_abbreviation(self, dot: int) -> bool:
-        word = self._text[:dot].split()[-1:] or [""]
-        last = word[0].lower().strip("(\"'*_")
+    def _is_abbreviation(self, dot: int, follows: str) -> bool:
+        """Whether the full stop at ``dot`` ends no sentence, but an abbreviation or a number."""
+        last = self._last_word(dot)
+        if last in _BEFORE_A_NUMBER:
+            return follows.isdigit()
+        if _INITIALS.fullmatch(last) and last not in _ABBREVIATIONS:
+            return follows.islower()
         listed = last.isdigit() and self._text[:dot].strip() == last
         return (
-            last in _ABBREVIATIONS or (len(last) == 1 and last.isalpha() and last != "i") or listed
+            last in _ABBREVIATIONS
+            or (len(last) == 1 and last.isalpha() and last != "i")
+            or (listed and _item_number(f"{last}. ", self._items) is not None)
         )
+
+    def _depends_on_what_follows(self, dot: int) -> bool:
+        last = self._last_word(dot)
+        return last in _BEFORE_A_NUMBER or _INITIALS.fullmatch(last) is not None
+
+    def _last_word(self, dot: int) -> str:
+        word = self._text[:dot].split()[-1:] or [""]
+        return word[0].lower().strip("(\"'*_")

@@ -10,7 +10,17 @@ import re
 from num2words import num2words  # type: ignore[import-untyped]
 
 UNITS = {
+    "m²": "square meters",
+    "km²": "square kilometers",
+    "cm²": "square centimeters",
+    "mm²": "square millimeters",
+    "m³": "cubic meters",
+    "km³": "cubic kilometers",
+    "cm³": "cubic centimeters",
+    "m/s²": "meters per second squared",
     "km/h": "kilometers per hour",
+    "kmh": "kilometers per hour",
+    "mi": "miles",
     "mph": "miles per hour",
     "m/s": "meters per second",
     "km": "kilometers",
@@ -31,8 +41,12 @@ UNITS = {
     "°": "degrees",
     "ms": "milliseconds",
     "s": "seconds",
+    "sec": "seconds",
     "min": "minutes",
+    "mins": "minutes",
     "h": "hours",
+    "hr": "hours",
+    "hrs": "hours",
     "kWh": "kilowatt hours",
     "kW": "kilowatts",
     "W": "watts",
@@ -40,6 +54,9 @@ UNITS = {
     "GHz": "gigahertz",
     "MHz": "megahertz",
     "Hz": "hertz",
+    "Mbps": "megabits per second",
+    "Mbit/s": "megabits per second",
+    "Gbit/s": "gigabits per second",
     "TB": "terabytes",
     "GB": "gigabytes",
     "MB": "megabytes",
@@ -47,7 +64,18 @@ UNITS = {
     "%": "percent",
 }
 SINGULAR = {"feet": "foot", "hertz": "hertz", "gigahertz": "gigahertz", "megahertz": "megahertz"}
-CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
+CURRENCIES = {
+    "$": ("dollar", "cent"),
+    "€": ("euro", "cent"),
+    "£": ("pound", "penny"),
+    "¥": ("yen", "sen"),
+    "₹": ("rupee", "paisa"),
+    "₩": ("won", "jeon"),
+    "₽": ("ruble", "kopek"),
+}
+UNCOUNTED = {"yen", "won", "sen", "jeon", "paisa"}
+"""One yen, two yen."""
+CURRENCY = f"[{''.join(CURRENCIES)}]"
 MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
@@ -112,29 +140,44 @@ def _date(match: re.Match[str]) -> str:
 def _money(match: re.Match[str]) -> str:
     name, part = CURRENCIES[match[1]]
     whole, _, cents = match[2].replace(",", "").partition(".")
+    names = name if name in UNCOUNTED else f"{name}s"
     if match[3]:
-        return f"{number_words(match[2])} {match[3]} {name}s"
-    words = [f"{number_words(whole)} {name}{'' if whole == '1' else 's'}"] if int(whole) else []
+        return f"{number_words(match[2])} {match[3]} {names}"
+    if len(cents) > 2:  # a price of fuel, say
+        return f"{number_words(match[2])} {names}"
+    words = [f"{number_words(whole)} {name if whole == '1' else names}"] if int(whole) else []
     if cents and int(cents):
         count = int(cents.ljust(2, "0")[:2])
-        many = "pence" if part == "penny" else f"{part}s"
+        many = "pence" if part == "penny" else part if part in UNCOUNTED else f"{part}s"
         words.append(f"{number_words(str(count))} {part if count == 1 else many}")
-    return " and ".join(words) or f"zero {name}s"
+    return " and ".join(words) or f"zero {names}"
 
 
 def _unit(match: re.Match[str]) -> str:
     name = UNITS[match["unit"]]
     number = match["number"]
     if number == "1" and name != "percent":
-        first, _, rest = name.partition(" ")
-        single = SINGULAR.get(first, first.removesuffix("s"))
-        name = f"{single} {rest}".strip()
+        # "square meters per second" has its plural before "per", "degrees Celsius" in front.
+        head, per, rest = name.partition(" per ")
+        words = head.split()
+        at = 0 if words[0] == "degrees" else -1
+        words[at] = SINGULAR.get(words[at], words[at].removesuffix("s"))
+        name = f"{' '.join(words)}{per}{rest}"
     return f"{(match['minus'] and 'minus ') or ''}{number_words(number)} {name}"
 
 
 def _signed(match: re.Match[str]) -> str:
     apart = " " if match[3] else ""  # "3D" is two words
     return f"{'minus ' if match[1] else ''}{number_words(match[2])}{apart}"
+
+
+_POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+
+
+def _power(match: re.Match[str]) -> str:
+    exponent = match[0].translate(_POWERS)
+    named = {"2": " squared", "3": " cubed"}.get(exponent)
+    return named or f" to the power of {exponent.replace('-', 'minus ')} "
 
 
 _MONTH = "|".join(MONTHS)
@@ -152,11 +195,17 @@ _RULES = (
         ),
         _date,
     ),
-    (re.compile(rf"([$€£])\s?({NUMBER})(?:\s(thousand|million|billion|trillion))?"), _money),
+    (
+        re.compile(
+            rf"({CURRENCY})\s?({NUMBER})(?:\s(thousand|million|billion|trillion|lakh|crore))?"
+        ),
+        _money,
+    ),
     (
         re.compile(rf"(?<![\w.,])(?P<minus>[-−])?(?P<number>{NUMBER})\s?(?P<unit>{UNIT})(?![\w°])"),
         _unit,
     ),
+    (re.compile(r"(?<=[\w)])⁻?[⁰¹²³⁴-⁹]+"), _power),
     (re.compile(rf"{_LEFT}(\d+)(?:st|nd|rd|th)\b"), lambda m: ordinal_words(int(m[1]))),
     (
         re.compile(

@@ -27,7 +27,7 @@ SPOKEN = [
     "Here is what counts:",
     "First item at three point one four meters",
     "Second",
-    "See example.com",
+    "See example dot com",
     "That is all",
 ]
 
@@ -139,6 +139,78 @@ def test_numbers_are_written_as_one_says_them(written, spoken):
 )  # fmt: skip
 def test_shorter_notations_are_said_in_full(written, spoken):
     assert speakable(written) == spoken
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("It costs ¥500 or ₹1,000, not ¥1 or 5¢.",
+         "It costs five hundred yen or one thousand rupees, not one yen or five cents."),
+        ("It lost -$5; fuel is $1.859", "It lost minus five dollars; fuel is one point eight five "
+         "nine dollars"),
+        ("Call 555-1234 or (212) 555-0199.", "Call five five five, one two three four or two one "
+         "two, five five five, zero one nine nine."),
+        ("Ring +49 30 901820 or 911.",
+         "Ring plus four nine, three zero, nine zero one eight two zero or nine hundred and "
+         "eleven."),
+        ("C$5 or US$1.5 million", "five Canadian dollars or one point five million US dollars"),
+        ("The number of people is 500", "The number of people is five hundred"),
+        ("Dial 112.", "Dial one one two."),
+        ("Call 100 friends", "Call one hundred friends"),
+        ("200-1000 people", "two hundred to one thousand people"),
+        ("50 m², 1 km², 3 m³ and 1 kWh", "fifty square meters, one square kilometer, three cubic "
+         "meters and one kilowatt hour"),
+        ("10 €/m² and 1 km/h", "ten euros per square meter and one kilometer per hour"),
+        ("x² is 10⁻³, H₂O", "x squared is ten to the power of minus three, H two O"),
+        ("a ratio of 3:1, a scale of 1:50, 16:9", "a ratio of three to one, a scale of one to "
+         "fifty, sixteen to nine"),
+        ("at 14:05 or 00:00", "at fourteen oh five or midnight"),
+        ("Python 3.11, iOS 17.1.2, 1.234.567", "Python three point eleven, iOS seventeen point "
+         "one point two, one million two hundred and thirty-four thousand five hundred and "
+         "sixty-seven"),
+        ("on 2026-12-01T14:05:00Z", "on December first, twenty twenty-six at fourteen oh five"),
+        ("on Dec. 5, or 1.12.2026", "on December fifth, or December first, twenty twenty-six"),
+        ("Write to anna.smith@example.com.", "Write to anna dot smith at example dot com."),
+        ("See www.python.org/about or https://docs.python.org/3/.",
+         "See python dot org slash about or docs dot python dot org"),
+        ("❤️ 1️⃣ hello 👨‍👩‍👧", "one hello"),
+        ("| City | Temp |\n|---|---|\n| Rome | 20 |\n| Oslo | 5 |",
+         "City, Temp; Rome, twenty; Oslo, five"),
+        ("5 > 3, ±2, √2, #1, No. 5", "five is more than three, plus or minus two, the square root "
+         "of two, number one, number five"),
+        ("1 000 000 or 5 000 km", "one million or five thousand kilometers"),
+        (".5, 3.5/5, 4/5 stars, 50/50", "zero point five, three point five out of five, four out "
+         "of five stars, fifty fifty"),
+        ("1.5e-3", "one point five times ten to the power of minus three"),
+        ("7. Anything else?", "seven. Anything else?"),
+    ],
+)  # fmt: skip
+def test_signs_and_addresses_are_said_as_one_says_them(written, spoken):
+    assert speakable(written) == spoken
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1_000])
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("7. Anything else?", ["seven.", "Anything else?"]),
+        ("1. First\n2. Second\n\n1. Third", ["First", "Second", "Third"]),
+        ("He said no. She left.", ["He said no.", "She left."]),
+        ("See fig. 3. It is No. 5. Good.", ["See fig. three.", "It is number five.", "Good."]),
+        ("On Dec. 5 it rains. Yes.", ["On December fifth it rains.", "Yes."]),
+        ("Washington D.C. is big. Yes.", ["Washington D.C. is big.", "Yes."]),
+        ("It is in Washington D.C. There it rains.", ["It is in Washington D.C.",
+                                                      "There it rains."]),
+        ("Gen. Lee met Dr. Ray. Good.", ["Gen. Lee met Doctor Ray.", "Good."]),
+        ("It costs 3. 5 is more.", ["It costs three.", "five is more."]),
+    ],
+)  # fmt: skip
+def test_sentences_end_where_they_end_however_they_are_cut(written, spoken, size):
+    stream = SentenceStream()
+    sentences = []
+    for at in range(0, len(written), size):
+        sentences += stream.feed(written[at : at + size])
+    assert sentences + stream.flush() == spoken
 
 
 @given(st.text(max_size=200))
