@@ -72,9 +72,10 @@ def clock_time(text: str, now: datetime) -> str | None:
         return None
     if hour[0] <= 12:
         of_day %= 720
-        late, early = late or (at_night and of_day >= 360), early or (at_night and of_day < 360)
         passed = of_day <= now.hour * 60 + now.minute
         sooner_after_noon = passed and of_day + 720 > now.hour * 60 + now.minute
+        if at_night:  # "one at night" is past midnight
+            sooner_after_noon = of_day >= 360
         if late or (not early and sooner_after_noon):
             of_day += 720
     return f"{of_day // 60:02}:{of_day % 60:02}"
