@@ -11,31 +11,26 @@ conversation, and what goes wrong in it leaves the others alone. For one event l
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
-from functools import partial
 from types import TracebackType
 from typing import Self
 
-from coda_voice.analytics import Analytics, milliseconds
+from coda_voice.analytics import Analytics
 from coda_voice.answering import Answering
 from coda_voice.attendants import Attendant, AttendantFactory
-from coda_voice.audio.ingest import Ingest
-from coda_voice.caller_audio import CallerAudio
+from coda_voice.calls import full_duplex, utterance
 from coda_voice.conversation import Conversation
 from coda_voice.errors import (
     ComponentNotInitializedError,
-    ValidationError,
     VoiceInitializationError,
     VoiceProcessingError,
 )
 from coda_voice.events import EventBus, SettingWithoutEffect
-from coda_voice.exchange import AudioChunk, answer, chunk_of, stream
+from coda_voice.exchange import AudioChunk
 from coda_voice.heard import Surroundings
-from coda_voice.logs import Logs
+from coda_voice.lifetime import Lifetime
 from coda_voice.memory_setup import MemorySetup
 from coda_voice.models import (
     ConversationState,
@@ -45,23 +40,17 @@ from coda_voice.models import (
     VoiceResponse,
     VoiceStreamChunk,
 )
-from coda_voice.moshi.allocator import share_freed_memory
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.figures import EngineStats
-from coda_voice.moshi.frames import FRAME_RATE, SAMPLE_RATE, Sampling
+from coda_voice.moshi.frames import FRAME_RATE, Sampling
 from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
-from coda_voice.opening import opened
 from coda_voice.protocols import REQUIRED_METHODS, ToolHouse
 from coda_voice.scripted_voice import ScriptedVoice
-from coda_voice.speaking_setup import open_synthesizer
 from coda_voice.startup import (
     ConfigLike,
     as_config,
-    audio_settings_of,
-    open_engine,
-    prompt_of,
     refuse_what_is_not_here,
     sampling_of,
 )
@@ -69,8 +58,6 @@ from coda_voice.status import device_of, health_of, status_of
 
 GREETING_STALE = 250
 """Frames: who has been talking for 20 s is not greeted any more."""
-AUDIO_THREADS = 2
-"""For the input chains: they must not hold up the event loop."""
 
 
 class VoiceManager(Answering):
@@ -102,15 +89,10 @@ class VoiceManager(Answering):
         self.idle_timeout = idle_timeout
         self._attendants = list(attendants)
         self._shared_engine = engine
-        self._engine: Engine | None = None
-        self._prompt: Prompt | None = None
         self._shared_synthesizer = synthesizer
-        self._synthesizer: Synthesizer | None = None
+        self._life: Lifetime | None = None
         self._analytics = Analytics()
-        self._logs: Logs | None = None
-        self._pool: ThreadPoolExecutor | None = None
         self._watch: asyncio.Task[None] | None = None
-        self._started_at = time.monotonic()
         self._starting = asyncio.Lock()
 
     # ---- life -------------------------------------------------------------------------
@@ -122,7 +104,7 @@ class VoiceManager(Answering):
         VRAMAllocationError, or VoiceInitializationError when already running otherwise.
         """
         async with self._starting:
-            if self._engine is not None:
+            if self._life is not None:
                 if config is not None:
                     raise VoiceInitializationError(
                         "The manager is running with another configuration; shutdown() first."
@@ -132,46 +114,14 @@ class VoiceManager(Answering):
                 self.config, self._mode = as_config(config), None
             refuse_what_is_not_here(self.config)
             self._mode = self.mode  # one that was set before counts
-            if self._shared_engine is not None and not self._shared_engine.running:
-                raise VoiceInitializationError(
-                    "The engine given to the manager is not running; start() it first."
-                )
-            Ingest(audio_settings_of(self.config))  # settings that cannot be fail now
-            self._prompt = await asyncio.to_thread(prompt_of, self.config)
-            share_freed_memory()  # before anything starts threads
-            memories = MemorySetup(self.config, self.events)
-            await memories.open()
-            logs = Logs(self.config.logging)
-            logs.open()
-            synthesizer: Synthesizer | None = None
-            try:
-                # Before the engine, which takes as many slots as then fit into the memory.
-                if self._shared_synthesizer is None:
-                    synthesizer = await opened(
-                        partial(open_synthesizer, self.config),
-                        lambda made: None if made is None else made.close(),
-                    )
-                if self._shared_engine is not None:
-                    self._shared_engine.check(self._prompt or Prompt())
-                    self._engine = self._shared_engine
-                else:
-                    own: Engine = await opened(
-                        partial(open_engine, self.config, self._prompt), Engine.close
-                    )
-                    self._engine = own
-            except BaseException:
-                if synthesizer is not None:
-                    await asyncio.to_thread(synthesizer.close)
-                logs.close()
-                await memories.close()
-                raise
-            self._logs = logs
-            self._synthesizer = self._shared_synthesizer or synthesizer
-            self._memories = memories
-            self._stop_logging = self.events.listen(logs.event)
-            self._stop_counting = self.events.listen(self._analytics.event)
-            self._pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-audio")
-            self._started_at = time.monotonic()
+            self._life = await Lifetime.begin(
+                self.config,
+                self.events,
+                self._analytics,
+                engine=self._shared_engine,
+                synthesizer=self._shared_synthesizer,
+            )
+            self._memories = self._life.memories
             for setting in self.config.settings_without_effect():
                 self.events.publish(
                     SettingWithoutEffect(
@@ -204,24 +154,9 @@ class VoiceManager(Answering):
             self._conversations.end(conversation, "shutdown")
         await self._conversations.settled()
         await self._close_hybrid()
-        memories, self._memories = self._memories, None
-        if memories is not None:
-            await memories.close()
-        self._mode = None
-        engine, self._engine = self._engine, None
-        if engine is not None and engine is not self._shared_engine:
-            await asyncio.to_thread(engine.close)
-        synthesizer, self._synthesizer = self._synthesizer, None
-        if synthesizer is not None and synthesizer is not self._shared_synthesizer:
-            await asyncio.to_thread(synthesizer.close)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
-        if self._logs is not None:
-            self._stop_logging()
-            self._stop_counting()
-            await asyncio.to_thread(self._logs.close)
-            self._logs = None
+        life, self._life, self._memories, self._mode = self._life, None, None, None
+        if life is not None:
+            await life.end()
 
     async def cleanup(self) -> None:
         """Release everything: the same as ``shutdown``, by Coda's other name."""
@@ -241,12 +176,12 @@ class VoiceManager(Answering):
         """Shut down."""
         await self.shutdown()
 
-    def _running(self) -> tuple[Engine, ThreadPoolExecutor, Logs]:
-        if self._engine is None or self._pool is None or self._logs is None:
+    def _running(self) -> Lifetime:
+        if self._life is None:
             raise ComponentNotInitializedError(
                 "The voice manager is not running; call `await manager.initialize()` first."
             )
-        return self._engine, self._pool, self._logs
+        return self._life
 
     # ---- conversations ----------------------------------------------------------------
 
@@ -265,7 +200,7 @@ class VoiceManager(Answering):
         conversation of that id is going on, ValidationError for an id, also of a user, that is
         no text.
         """
-        engine, _, logs = self._running()
+        life = self._running()
         if conversation_id is None:
             conversation_id = str(uuid.uuid4())
         self._conversations.check_new(conversation_id)
@@ -274,15 +209,14 @@ class VoiceManager(Answering):
         limit = self.config.conversation_limit_seconds
         conversation = Conversation(
             conversation_id,
-            Surroundings(self.events, self._analytics, logs),
+            Surroundings(self.events, self._analytics, life.logs),
             user_id=user_id,
             limit_frames=None if limit is None else round(limit * FRAME_RATE),
         )
         mode, voicing = self.mode, self.voicing
         conversation.mode = mode
-        voice = ScriptedVoice(
-            engine.models.capabilities, Speller(engine.models.tokenizer), self._synthesizer
-        )
+        models = life.engine.models
+        voice = ScriptedVoice(models.capabilities, Speller(models.tokenizer), life.synthesizer)
         made: list[Attendant | None] = [voice]
         if mode != "moshi_only":
             made.append(await self._hybrid_attendant(conversation, voice))
@@ -295,9 +229,9 @@ class VoiceManager(Answering):
         made += [factory(conversation) for factory in self._attendants]
         self._conversations.check_new(conversation_id)  # another may have begun meanwhile
         conversation.open(
-            engine,
+            life.engine,
             sampling or self.sampling(),
-            prompt or self._prompt,
+            prompt or life.prompt,
             [attendant for attendant in made if attendant is not None],
         )
         self._conversations.add(conversation)
@@ -323,8 +257,7 @@ class VoiceManager(Answering):
 
     def sampling(self) -> Sampling:
         """Give how the next conversation would sample; with a seed of its own, if none is set."""
-        engine, _, _ = self._running()
-        return sampling_of(self.config, engine.models.sampling)
+        return sampling_of(self.config, self._running().engine.models.sampling)
 
     async def end_conversation(self, conversation_id: str, reason: str = "ended") -> None:
         """End a conversation; its slot is free at once.
@@ -383,28 +316,10 @@ class VoiceManager(Answering):
         is empty); after 60 s it is cut. Raises AudioProcessingError for bytes that are no
         audio, ConversationError for a conversation that is unknown or busy.
         """
-        called = time.perf_counter()
         conversation = self._conversation(conversation_id)
-        _, pool, _ = self._running()
+        pool = self._running().pool
         async with self._call_on(conversation):
-            caller = CallerAudio(self.config.audio)
-            loop = asyncio.get_running_loop()
-            pcm = await loop.run_in_executor(pool, caller.decode, audio_data)
-            ingest = Ingest(audio_settings_of(self.config, SAMPLE_RATE))
-            said = await answer(conversation, pcm, ingest, pool)
-            sound, seconds = await loop.run_in_executor(pool, caller.encode, said.pcm)
-        quality = conversation.quality
-        return VoiceResponse(
-            conversation_id=conversation_id,
-            audio_data=sound,
-            audio_format=self.config.audio.format,
-            text_content=said.text,
-            duration_ms=seconds * 1000.0,
-            total_latency_ms=(time.perf_counter() - called) * 1000.0,
-            moshi_latency_ms=milliseconds(said.model_seconds.value),
-            turn_latency_ms=milliseconds(said.turn_latency),
-            audio_quality_score=quality.score if quality else None,
-        )
+            return await utterance(conversation, audio_data, self.config, pool)
 
     async def process_voice_stream(
         self,
@@ -424,36 +339,24 @@ class VoiceManager(Answering):
         Breaking off leaves the conversation as it is, ready for the next call.
         """
         conversation = self._conversation(conversation_id)
-        _, pool, _ = self._running()
-        if not isinstance(audio_stream, AsyncIterable):
-            raise ValidationError(
-                f"audio_stream is {type(audio_stream).__name__}; give an async iterator of PCM "
-                "bytes (an async generator, for example).",
-                "not_a_stream",
-            )
-        outlet = CallerAudio(self.config.audio).outlet()
-        index, spoken = 0, False
-        async with self._call_on(conversation):
-            ingest = Ingest(audio_settings_of(self.config))
-            if finish_answer is None:
-                finish_answer = self.config.conversation_mode != "full_duplex"
-            frames = stream(conversation, audio_stream, ingest, pool, finish_answer=finish_answer)
-            async with aclosing(frames):
-                async for heard in frames:
-                    yield chunk_of(conversation, index, heard, outlet, first_words=not spoken)
-                    spoken = spoken or bool(heard.text)
-                    index += 1
-        yield VoiceStreamChunk(
-            conversation_id=conversation_id,
-            chunk_index=index,
-            audio_data=outlet.finish(),
-            is_complete=True,
-            chunk_type="end",
-            time=conversation.seconds,
-            dropped_frames=conversation.dropped_frames,
+        pool = self._running().pool
+        chunks = full_duplex(
+            conversation,
+            audio_stream,
+            self.config,
+            pool,
+            self._call_on(conversation),
+            finish_answer=finish_answer,
         )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
 
     # ---- looking ----------------------------------------------------------------------
+
+    @property
+    def _engine(self) -> Engine | None:
+        return None if self._life is None else self._life.engine
 
     async def get_analytics(self) -> VoiceAnalytics:
         """Give the measured figures since the manager was made."""
@@ -469,7 +372,8 @@ class VoiceManager(Answering):
 
     def is_healthy(self) -> bool:
         """Tell whether the engine runs."""
-        return self._engine is not None and self._engine.running
+        engine = self._engine
+        return engine is not None and engine.running
 
     @property
     def memories(self) -> MemorySetup | None:
@@ -478,7 +382,8 @@ class VoiceManager(Answering):
 
     def engine_stats(self) -> EngineStats | None:
         """Give the engine's figures: slots, ticks, late frames; None before it runs."""
-        return None if self._engine is None else self._engine.stats()
+        engine = self._engine
+        return None if engine is None else engine.stats()
 
     async def get_system_status(self) -> SystemStatus:
         """Give a picture of the whole: engine, conversations, integrations, figures."""
@@ -492,7 +397,7 @@ class VoiceManager(Answering):
             await self.get_analytics(),
             mode=self.mode,
             conversations=self.get_active_conversations(),
-            uptime=time.monotonic() - self._started_at,
+            uptime=self._life.seconds if self._life else 0.0,
             integrations=handed_over,
             tool_servers=dict(self._hybrid.tool_servers) if self._hybrid else {},
             settings_without_effect=idle_settings,

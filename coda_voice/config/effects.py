@@ -14,11 +14,11 @@ from pydantic import BaseModel
 ACTS: dict[str, str] = {
     "mode": "coda_voice/startup.py",
     "provider": "coda_voice/config/model.py",
-    "conversation_mode": "coda_voice/manager.py",
+    "conversation_mode": "coda_voice/calls.py",
     "audio.sample_rate": "coda_voice/startup.py",
     "audio.channels": "coda_voice/startup.py",
     "audio.bit_depth": "coda_voice/startup.py",
-    "audio.format": "coda_voice/manager.py",
+    "audio.format": "coda_voice/calls.py",
     "audio.vad_enabled": "coda_voice/startup.py",
     "audio.vad_threshold": "coda_voice/startup.py",
     "audio.silence_duration_ms": "coda_voice/startup.py",
