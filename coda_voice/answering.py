@@ -7,8 +7,9 @@ said or taken as said.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
+from coda_voice.arguments import checked_text
 from coda_voice.attendants import Attendant
 from coda_voice.config import VoiceConfig
 from coda_voice.config.model import Voicing
@@ -155,14 +156,25 @@ class Answering(HandedOver):
     def say(self, conversation_id: str, text: str, scheduling: Scheduling = "interrupt") -> None:
         """Have the agent say ``text``: at once, or (``when_idle``) when nobody speaks.
 
-        What becomes of it is told in ScriptStarted and ScriptEnded events.
+        What becomes of it is told in ScriptStarted and ScriptEnded events. Raises
+        ValidationError for what is no text, and for another ``scheduling``.
         """
+        checked_text(text, "text", "bad_text", "the words to say")
+        if scheduling not in get_args(Scheduling):
+            raise ValidationError(
+                f"scheduling {scheduling!r:.40} is none of {', '.join(get_args(Scheduling))}.",
+                "bad_scheduling",
+            )
         voice = _attendant(self._conversation(conversation_id), ScriptedVoice)
         if voice is not None and text.strip():
             voice.announce(Announcement(text, scheduling, "say"))
 
     def send_text(self, conversation_id: str, text: str) -> None:
-        """Take ``text`` as a turn that the user typed. Raises ValidationError if it is empty."""
+        """Take ``text`` as a turn that the user typed.
+
+        Raises ValidationError if it is empty, or no text.
+        """
+        checked_text(text, "text", "bad_text", "the words that the user typed")
         conversation = self._conversation(conversation_id)
         if not text.strip():
             raise ValidationError("A typed turn needs at least a word.", "empty_text")

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from coda_voice.arguments import checked_text
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ConversationError, ValidationError
 from coda_voice.moshi.allocator import give_back_freed_memory
@@ -50,6 +51,9 @@ class Conversations:
                 "that is not empty, or none to have one made.",
                 "bad_conversation_id",
             )
+        checked_text(
+            conversation_id, "conversation_id", "bad_conversation_id", "another, or none at all"
+        )
         if conversation_id in self._open:
             raise ConversationError(
                 f"Conversation {conversation_id!r} is going on already; end it first or use "
@@ -67,6 +71,8 @@ class Conversations:
                 f"user_id {user_id!r:.80} is no name for a user; give a text, or none.",
                 "bad_user_id",
             )
+        if user_id is not None:
+            checked_text(user_id, "user_id", "bad_user_id", "another, or none")
 
     def add(self, conversation: Conversation) -> None:
         """Take in one that has been opened."""
@@ -74,12 +80,21 @@ class Conversations:
         self._ended.pop(conversation.id, None)
 
     def find(self, conversation_id: str) -> Conversation | None:
-        """Give the conversation, or None if no such one goes on."""
+        """Give the conversation, or None if no such one goes on.
+
+        Raises ValidationError for an id that is no text.
+        """
+        if not isinstance(conversation_id, str):
+            raise ValidationError(
+                f"conversation_id is {type(conversation_id).__name__}; give the text that "
+                "start_conversation() gave.",
+                "bad_conversation_id",
+            )
         return self._open.get(conversation_id)
 
     def get(self, conversation_id: str) -> Conversation:
         """Give the conversation; ConversationError says whether it ended or never was."""
-        conversation = self._open.get(conversation_id)
+        conversation = self.find(conversation_id)
         if conversation is not None:
             return conversation
         reason = self._ended.get(conversation_id)
@@ -117,7 +132,8 @@ class Conversations:
         One that was ended for him (limit, idleness) may be ended once more in silence: he
         could not know.
         """
-        conversation = self._open.get(conversation_id)
+        checked_text(reason, "reason", "bad_reason", "a word or two for the events")
+        conversation = self.find(conversation_id)
         if conversation is None and self._ended.get(conversation_id, "ended") != "ended":
             self._ended[conversation_id] = "ended"
             return
