@@ -28,8 +28,9 @@ from coda_voice.moshi.frames import Renewal, Sampling, Word
 from coda_voice.moshi.helper import Helper, default_threads, wants_helper
 from coda_voice.moshi.monologue import Monologue
 from coda_voice.moshi.pacing import Pacer
-from coda_voice.moshi.prompt import Prompt
+from coda_voice.moshi.prompt import Prompt, checked_prompt
 from coda_voice.moshi.rebuild import Rebuilder
+from coda_voice.moshi.sampling import checked_sampling
 from coda_voice.moshi.slot import Slot, SlotState, Snapshot
 from coda_voice.moshi.ticks import Ticker, take_frames
 from coda_voice.moshi.user_words import TranscriptFormat, UserWords
@@ -136,10 +137,14 @@ class Engine:
         ``transcribe``: have what the user says written down, if there is a transcriber.
 
         Raises SlotsFullError when all are leased, ConfigurationError when the checkpoint
-        takes no such prompt, ConversationError when the engine does not run.
+        takes no such prompt, ValidationError for a prompt or a sampling that is none,
+        ConversationError when the engine does not run.
         """
         self._check_running()
-        prompt = prompt or Prompt()
+        sampling = checked_sampling(
+            sampling or self.options.default_sampling or self.models.sampling
+        )
+        prompt = checked_prompt(prompt)
         self.check(prompt)
         known = self.models.capabilities
         with self._changed:
@@ -154,7 +159,7 @@ class Engine:
                 self,
                 row,
                 realtime=realtime,
-                sampling=sampling or self.options.default_sampling or self.models.sampling,
+                sampling=sampling,
                 prompt=prompt,
                 monologue=Monologue(self.models.tokenizer, known.pad_token, known.epad_token),
                 user_words=UserWords(self._transcript_format()),
@@ -216,6 +221,7 @@ class Engine:
 
     def prime(self, slot: Slot, prompt: Prompt) -> Future[Renewal]:
         """See Slot.prime."""
+        prompt = checked_prompt(prompt)
         self.check(prompt)
         done: Future[Renewal] = Future()
         self._commands.post(lambda: self._rebuilder.request(slot, prompt, done))

@@ -12,9 +12,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
-from coda_voice.errors import ConfigurationError
+from coda_voice.arguments import checked_text
+from coda_voice.errors import ConfigurationError, ValidationError
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import Pcm
 
@@ -30,6 +32,22 @@ class Prompt:
     text: str = ""
     voice: Pcm | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        """Raises ValidationError for a text that is none, or a voice that is no such sample."""
+        checked_text(self.text, "a prompt's text", "bad_prompt", "plain English")
+        voice: object = self.voice
+        if voice is not None and not (
+            isinstance(voice, np.ndarray)
+            and voice.dtype == np.float32
+            and voice.ndim == 1
+            and np.isfinite(voice).all()
+        ):
+            raise ValidationError(
+                "A prompt's voice is no sample: give float32 [samples], mono at 24 kHz, as "
+                "coda_voice.audio.files.read(path).at(24_000) makes it.",
+                "bad_prompt",
+            )
+
     @property
     def key(self) -> str:
         """Names the prompt by its content: the same content has the same prefilled state."""
@@ -41,6 +59,19 @@ class Prompt:
 
     def __bool__(self) -> bool:
         return bool(self.text.strip()) or self.voice is not None
+
+
+def checked_prompt(prompt: object) -> Prompt:
+    """Give ``prompt`` back, an empty one for None. Raises ValidationError for another type."""
+    if prompt is None:
+        return Prompt()
+    if not isinstance(prompt, Prompt):
+        raise ValidationError(
+            f"prompt is {type(prompt).__name__}; give a coda_voice.moshi.prompt.Prompt, such as "
+            'Prompt(text="you are a patient teacher"), or none for what is configured.',
+            "bad_prompt",
+        )
+    return prompt
 
 
 @dataclass(frozen=True, slots=True)

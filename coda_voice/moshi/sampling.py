@@ -11,8 +11,12 @@ from a softmax with an argmax; the finaliser of SplitMix64 (Steele et al. 2014) 
 
 from __future__ import annotations
 
+import math
+from numbers import Integral, Real
+
 import torch
 
+from coda_voice.errors import ValidationError
 from coda_voice.moshi.frames import Sampling
 
 # SplitMix64's constants, as signed 64-bit integers: torch has no unsigned arithmetic.
@@ -20,6 +24,36 @@ _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 _STREAM = 0x632BE59BD9B4E019
+
+
+def checked_sampling(sampling: object) -> Sampling:
+    """Give ``sampling`` back if a slot can be set so; the engine's thread must not find out.
+
+    Raises ValidationError for another type, temperatures that are no numbers from 0 on,
+    and numbers of tokens and seeds that are not whole.
+    """
+    if not isinstance(sampling, Sampling):
+        raise ValidationError(
+            f"sampling is {type(sampling).__name__}; give a coda_voice.moshi.frames.Sampling, or "
+            "none for what is configured.",
+            "bad_sampling",
+        )
+    for name in ("temperature", "text_temperature"):
+        value = getattr(sampling, name)
+        if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+            raise ValidationError(
+                f"sampling.{name} is {value!r:.40}; give a number from 0 (greedy) to about 1.",
+                "bad_sampling",
+            )
+    for name, least in (("top_k", 0), ("text_top_k", 0), ("seed", None)):
+        value = getattr(sampling, name)
+        if not isinstance(value, Integral) or (least is not None and value < least):
+            raise ValidationError(
+                f"sampling.{name} is {value!r:.40}; give a whole number"
+                + ("." if least is None else ", 0 for no limit of its own."),
+                "bad_sampling",
+            )
+    return sampling
 
 
 def _signed(x: int) -> int:
@@ -60,7 +94,7 @@ class SlotSampler:
 
     def configure(self, row: int, sampling: Sampling) -> None:
         """Give ``row`` its settings and start its random stream anew."""
-        self._seed[row] = sampling.seed
+        self._seed[row] = _signed(int(sampling.seed))
         self._frame[row] = 0
         pairs = (
             (sampling.text_temperature, sampling.text_top_k),
