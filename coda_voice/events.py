@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from time import time as unix_time
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+logger = logging.getLogger(__name__)
 
 Speaker = Literal["user", "agent"]
 next_event_id = itertools.count(1).__next__
@@ -428,13 +432,17 @@ class Subscription:
         if len(self._events) == self._events.maxlen:
             self.dropped += 1
         self._events.append(event)
-        self._loop.call_soon_threadsafe(self._ready.set)
+        self._look()
+
+    def _look(self) -> None:
+        with suppress(RuntimeError):  # its loop has closed: nobody waits there
+            self._loop.call_soon_threadsafe(self._ready.set)
 
     def close(self) -> None:
         """End the iteration and leave the bus."""
         self._closed = True
         self._bus._leave(self)
-        self._loop.call_soon_threadsafe(self._ready.set)
+        self._look()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
@@ -453,6 +461,8 @@ class EventBus:
         self._lock = threading.Lock()
         self._subscriptions: list[Subscription] = []
         self._listeners: list[Callable[[Event], None]] = []
+        self._failed: deque[Callable[[Event], None]] = deque(maxlen=64)
+        """Listeners whose failure has been logged: once is enough."""
 
     def publish(self, event: Event) -> None:
         """Hand ``event`` to every subscriber. Callable from any thread."""
@@ -465,7 +475,12 @@ class EventBus:
             else:
                 subscription._put(event)
         for listener in listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # the conversation it hears of goes on, and so do other listeners
+                if listener not in self._failed:
+                    self._failed.append(listener)
+                    logger.exception("a listener failed; it is told of what follows all the same")
 
     def subscribe(self, conversation_id: str | None = None, maxlen: int = 1024) -> Subscription:
         """Open a subscription; needs a running event loop. None means all conversations."""
@@ -475,7 +490,10 @@ class EventBus:
         return subscription
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        """Call ``listener`` in the publishing thread; it must not block. Returns its undo."""
+        """Call ``listener`` in the publishing thread; it must not block. Returns its undo.
+
+        What it raises is logged, the first time, and harms nobody else.
+        """
         with self._lock:
             self._listeners.append(listener)
 

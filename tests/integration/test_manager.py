@@ -414,18 +414,27 @@ async def test_a_user_whom_no_text_names_is_refused_and_takes_no_slot(engine, us
         assert await manager.start_conversation(user_id="7")
 
 
-async def test_a_listener_that_fails_at_the_start_takes_no_slot(engine):
+async def test_a_listener_that_fails_harms_nobody_and_is_logged_once(engine, caplog):
     def broken(event: Event) -> None:
         raise OSError("the screen is gone")
 
     async with running(engine) as manager:
         leased = engine.stats().leased
-        leave = manager.events.listen(broken)
-        with pytest.raises(OSError, match="screen"):
-            await manager.start_conversation()
-        leave()
+        manager.events.listen(broken)
+        told = collect(manager)
+        conversation = await manager.start_conversation()
+        manager.say(conversation, "hello there my friend")
+        assert len(await listen(manager, conversation, bytes(60 * 3840))) == 61
+        held = manager.conversation(conversation)
+        assert [attendant.name for attendant in held.attendants] == ["voice"]
+        await manager.end_conversation(conversation)
+        async with asyncio.timeout(5):
+            await held.over()
         assert engine.stats().leased == leased
-        assert await manager.start_conversation()
+    assert {"conversation_started", "script_started", "conversation_ended"} <= {
+        event.type for event in told
+    }
+    assert [r.exc_info[0] for r in caplog.records if "listener" in r.message] == [OSError]
 
 
 async def test_idle_conversations_are_ended(engine):
