@@ -20,6 +20,7 @@ from coda_voice.errors import VoiceProcessingError
 from coda_voice.events import EventBus
 from coda_voice.memory_llm import LlmForMemory, llm_for_memory
 from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
+from coda_voice.opening import opened
 from coda_voice.recollection import (
     VoiceMemory,
     VoicePersonality,
@@ -62,7 +63,7 @@ class MemorySetup:
         Raises ConfigurationError for a character or an LLM that is none, MemoryStoreError,
         MemoryModelError.
         """
-        await asyncio.to_thread(self._open)
+        self._store = await opened(self._open, lambda made: None if made is None else made.close())
         if self._store is not None:
             loop = asyncio.get_running_loop()
 
@@ -77,7 +78,7 @@ class MemorySetup:
             leisure = None if self._asked.own else self._asked
             self._llm = MemoryLlm(self._asked.ask, leisure)
 
-    def _open(self) -> None:
+    def _open(self) -> MemoryStore | None:
         wanted = self._integration
         if wanted.personality_enabled and wanted.character is not None:
             from coda_memory.personality import load_character
@@ -86,20 +87,26 @@ class MemorySetup:
             sample = self._character.voice_prompt
             self._voice = None if sample is None else files.read(sample).at(SAMPLE_RATE)
         if wanted.memory_store is None:
-            return
+            return None
         from coda_memory.personality import PersonalityStates
 
         where = wanted.memory_store
         where = where if "://" in where else str(Path(where).expanduser())
         if wanted.personality_enabled:
             self._states = PersonalityStates.beside(where)
-        if wanted.memory_enabled and self._store is None:
-            from coda_memory.embedding import DEFAULT_MODEL
-            from coda_memory.store import MemoryStore
-            from coda_memory.tables import held_model
+        if not wanted.memory_enabled:
+            return None
+        from coda_memory.embedding import DEFAULT_MODEL
+        from coda_memory.store import MemoryStore
+        from coda_memory.tables import held_model
 
-            self._store = MemoryStore(where, held_model(where) or DEFAULT_MODEL)
-            self._store.warm()
+        store = MemoryStore(where, held_model(where) or DEFAULT_MODEL)
+        try:
+            store.warm()
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     async def close(self) -> None:
         """Write what waits, close the store and the connections to the LLM."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -170,3 +171,30 @@ async def test_managers_handed_over_come_before_the_configured_ones(engine, tmp_
         await stored(manager, ada, "I like chess.")
         assert memory.turns == [("user", "I like chess.")]
     assert not list(tmp_path.rglob("u*.lance"))
+
+
+async def test_a_start_given_up_while_its_memories_open_leaves_no_store_open(
+    engine, tmp_path, monkeypatch
+):
+    warming, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, where: str, model: str) -> None: ...
+
+        def warm(self) -> None:
+            warming.set()
+            go_on.wait(30)
+
+        def close(self) -> None:
+            closed.set()
+
+    monkeypatch.setattr("coda_memory.store.MemoryStore", Slow)
+    manager = VoiceManager(config(tmp_path, character=None), engine=engine)
+    start = asyncio.create_task(manager.initialize())
+    await asyncio.to_thread(warming.wait, 30)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert not manager.is_healthy()
+    go_on.set()
+    assert await asyncio.to_thread(closed.wait, 30)
