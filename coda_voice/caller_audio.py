@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coda_voice.audio import files
-from coda_voice.audio.containers import looks_like_text, recognise
+from coda_voice.audio.containers import foreign, looks_like_text, recognise
 from coda_voice.audio.ingest import Outlet
 from coda_voice.audio.pcm import Encoding, SampleReader, encode_samples
 from coda_voice.audio.resample import resample
@@ -36,7 +36,7 @@ class CallerAudio:
             )
         data = bytes(data)
         usual = self.encoding == "int16" and self.channels == 1
-        if usual or recognise(data) is not None or looks_like_text(data):
+        if usual or recognise(data) is not None or looks_like_text(data) or foreign(data):
             return files.decode(data, self.sample_rate).at(SAMPLE_RATE)
         bare = SampleReader(self.encoding, self.channels).read_bytes(data)
         return resample(bare, self.sample_rate, SAMPLE_RATE)

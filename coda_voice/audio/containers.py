@@ -14,6 +14,14 @@ _MAGIC: dict[bytes, str] = {
 _MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _MP3_KBPS_1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_KBPS_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_FOREIGN: dict[bytes, str] = {
+    b"\x1aE\xdf\xa3": "a WebM or Matroska file",
+    b"%PDF-": "a PDF file",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff\xe0": "a JPEG picture",
+    b"\xff\xd8\xff\xe1": "a JPEG picture",
+}
 _UNKNOWN_SIZE = 0xFFFF_FFFF
 
 
@@ -50,6 +58,16 @@ def _mp3_frame_size(header: bytes) -> int | None:
         return None
     kbps = (_MP3_KBPS_1 if version == 3 else _MP3_KBPS_2)[bitrate - 1]
     return (144 if version == 3 else 72) * 1_000 * kbps // _MP3_RATES[version][rate] + padding
+
+
+def foreign(data: bytes) -> str | None:
+    """Say what ``data`` is, if it is a file of a kind that is not read here; else None.
+
+    A browser's recorder gives WebM and a telephone's M4A: as bare PCM they would be noise.
+    """
+    if data[4:8] == b"ftyp":
+        return "an MP4 or M4A file"
+    return next((kind for magic, kind in _FOREIGN.items() if data.startswith(magic)), None)
 
 
 def looks_like_text(data: bytes) -> bool:

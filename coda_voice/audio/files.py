@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from coda_voice.audio.containers import looks_like_text, mend_wav_header, recognise
+from coda_voice.audio.containers import foreign, looks_like_text, mend_wav_header, recognise
 from coda_voice.audio.pcm import MAX_CHANNELS, SampleReader, downmix, sanitise
 from coda_voice.audio.resample import check_rate, resample
 from coda_voice.audio.telephony import to_int16
@@ -116,6 +116,10 @@ def decode(data: bytes, fallback_rate: int = SAMPLE_RATE) -> Audio:
         raise AudioProcessingError(
             f"This is text, not audio: it begins with {data[:16]!r}. Send {_READABLE}.",
             "audio_is_text",
+        )
+    if (kind := foreign(data)) is not None:
+        raise AudioProcessingError(
+            f"This is {kind}, which is not read here. Send {_READABLE}.", "audio_unreadable"
         )
     return decode_pcm(data, fallback_rate)
 
