@@ -16,7 +16,7 @@ from typing import Self
 from coda_voice.analytics import Analytics
 from coda_voice.audio.ingest import Ingest
 from coda_voice.config import VoiceConfig
-from coda_voice.errors import VoiceInitializationError
+from coda_voice.errors import VoiceInitializationError, VoiceProcessingError
 from coda_voice.events import EventBus
 from coda_voice.logs import Logs
 from coda_voice.memory_setup import MemorySetup
@@ -47,6 +47,7 @@ class Lifetime:
     pool: ThreadPoolExecutor
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._open = AsyncExitStack()
 
@@ -90,7 +91,8 @@ class Lifetime:
                 engine.check(life.prompt or Prompt())
             life.engine = engine
             life.pool = ThreadPoolExecutor(AUDIO_THREADS, thread_name_prefix="coda-audio")
-            opening.callback(life.pool.shutdown, wait=False, cancel_futures=True)
+            # What is queued is done: whoever waits for it would look as if he were cancelled.
+            opening.callback(life.pool.shutdown, wait=False)
             life._open = opening.pop_all()
         life._began = time.monotonic()
         return life
@@ -108,6 +110,22 @@ class Lifetime:
     def seconds(self) -> float:
         """How long it has been running."""
         return time.monotonic() - self._began
+
+    def check_thread(self) -> None:
+        """Raise VoiceProcessingError where another thread's event loop runs all this."""
+        if not self._loop.is_running():
+            return  # one loop after the other: nobody else is at work
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if not here:
+            raise VoiceProcessingError(
+                "The voice manager runs in the event loop of another thread; call it there: "
+                "asyncio.run_coroutine_threadsafe(manager.…, loop) for what is awaited, "
+                "loop.call_soon_threadsafe(manager.say, …) for the rest.",
+                "other_event_loop",
+            )
 
     async def end(self) -> None:
         """Close all of it. Raises what a part raised, when the others are closed."""

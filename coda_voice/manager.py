@@ -24,6 +24,7 @@ from coda_voice.calls import full_duplex, utterance
 from coda_voice.conversation import Conversation
 from coda_voice.errors import (
     ComponentNotInitializedError,
+    ValidationError,
     VoiceInitializationError,
     VoiceProcessingError,
 )
@@ -86,8 +87,18 @@ class VoiceManager(Answering):
         tools: ToolHouse | None = None,
     ) -> None:
         super().__init__(EventBus(), as_config(config), tools)
+        if idle_timeout is not None and not (
+            isinstance(idle_timeout, (int, float)) and idle_timeout > 0
+        ):
+            raise ValidationError(
+                f"idle_timeout is {idle_timeout!r:.40}; give seconds, more than 0, or None for "
+                "never.",
+                "bad_idle_timeout",
+            )
         self.idle_timeout = idle_timeout
-        self._attendants = list(attendants)
+        self._attendants: list[AttendantFactory] = []
+        for factory in attendants:
+            self.attend(factory)
         self._shared_engine = engine
         self._shared_synthesizer = synthesizer
         self._life: Lifetime | None = None
@@ -142,21 +153,27 @@ class VoiceManager(Answering):
 
         A start that is under way is waited for.
         """
+        if self._life is not None:
+            self._life.check_thread()
         async with self._starting:
             await self._shut_down()
 
     async def _shut_down(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
-            await asyncio.wait([self._watch])
+            if not self._watch.done():  # as it is where its event loop has ended
+                await asyncio.wait([self._watch])
             self._watch = None
+        life, self._life = self._life, None  # from now on nothing begins
         for conversation in self._conversations:
             self._conversations.end(conversation, "shutdown")
-        await self._conversations.settled()
-        await self._close_hybrid()
-        life, self._life, self._memories, self._mode = self._life, None, None, None
-        if life is not None:
-            await life.end()
+        try:
+            await self._conversations.settled()
+            await self._close_hybrid()
+        finally:  # what fails there, or is cancelled, leaves no engine running
+            self._memories = self._mode = None
+            if life is not None:
+                await life.end()
 
     async def cleanup(self) -> None:
         """Release everything: the same as ``shutdown``, by Coda's other name."""
@@ -181,6 +198,7 @@ class VoiceManager(Answering):
             raise ComponentNotInitializedError(
                 "The voice manager is not running; call `await manager.initialize()` first."
             )
+        self._life.check_thread()
         return self._life
 
     # ---- conversations ----------------------------------------------------------------
@@ -228,6 +246,10 @@ class VoiceManager(Answering):
             made.append(remembering)
         made += [factory(conversation) for factory in self._attendants]
         self._conversations.check_new(conversation_id)  # another may have begun meanwhile
+        if self._running() is not life:
+            raise ComponentNotInitializedError(
+                "The voice manager was shut down and started anew meanwhile; begin again."
+            )
         conversation.open(
             life.engine,
             sampling or self.sampling(),
@@ -249,6 +271,7 @@ class VoiceManager(Answering):
                 voice=self.voicing if self.voicing != voicing else None,
             )
             await conversation.attendants.ready()
+            _ = conversation.slot  # raises where it has been ended meanwhile
         except BaseException:  # whoever asked gets no id, and so could never end it
             if conversation.ended is None:
                 self._conversations.end(conversation, "cancelled")
@@ -271,7 +294,16 @@ class VoiceManager(Answering):
         await self._conversations.settled()
 
     def attend(self, factory: AttendantFactory) -> None:
-        """Have ``factory`` make an attendant for each conversation that begins from now on."""
+        """Have ``factory`` make an attendant for each conversation that begins from now on.
+
+        Raises ValidationError for what cannot be called.
+        """
+        if not callable(factory):
+            raise ValidationError(
+                f"An attendant factory is {type(factory).__name__}, which cannot be called; give "
+                "a function of the conversation, such as `lambda conversation: Greeter()`.",
+                "bad_attendant_factory",
+            )
         self._attendants.append(factory)
 
     def get_active_conversations(self) -> list[str]:
