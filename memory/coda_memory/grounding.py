@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from coda_memory.distill import sentences, unsure
+from coda_memory.doubt import sentences, unsure
 
 MAX_WORDS = 30
 """Of a fact, and of the piece of the turn it stands in."""

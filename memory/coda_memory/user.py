@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from lancedb.table import LanceTable
 from pydantic import ValidationError as ShapeError
 
-from coda_memory.distill import Fact, distill, subject_key
+from coda_memory.distill import distill
 from coda_memory.embedding import Vectors
 from coda_memory.errors import MemoryStoreError
+from coda_memory.fact_rules import Fact, subject_key
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, MAX_TEXT, Kind, Memory, new_id
 from coda_memory.search import Hit, Ranking, as_memory, search

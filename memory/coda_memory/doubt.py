@@ -1,0 +1,55 @@
+"""What a sentence says is not always so: questions, wishes, conditions, plans, others' words."""
+
+# ruff: noqa: E501 - a rule is easier to read on one line
+
+from __future__ import annotations
+
+import re
+
+_UNSURE = re.compile(
+    r"\b((?:if|whether) (?:i|my)|i hope|i wish|i might|i may|maybe i|i would|i'd (?:like|love)|do you|would you|could you|imagine|"
+    r"let's say|pretend|suppose|what if|"
+    r"(?:\w+n't|not|never|nobody|no one) (?:\w+ )?(?:think|say|says|said|tell|told|believe|mean|true|sure|certain|know|"
+    r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?(?:i|my)|"
+    r"(?:\w+n't|not) want (?:\w+ )?to (?:say|tell|claim|think|believe|know)(?: \w+)?(?: that)? (?:i|my)|"
+    r"(?:false|wrong|untrue|a lie) (?:that )?(?:i|my)|"
+    r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i|"
+    r"(?:(?!i\b)\w+ (?:says|said|thinks|thought|told me)|(?:you|they|people) (?:say|think)) (?:that )?my)\b",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|then|tell me)\s+)*"
+    r"(?:do|does|did|am|is|are|was|were|have|has|had|should|would|could|can|will|may|must|shall|who|whom|whose|what|which|"
+    r"when|where|why|how|(?:do|does|did|is|are|was|have|has|should|would|could|can|wo)n't (?:i|you|we|they|my))\b",
+    re.IGNORECASE,
+)
+"""How a question begins: a recogniser writes no question mark."""
+_DISMISSED = re.compile(
+    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|just|now|then|you can|you should|you may)[\s,]+)*"
+    r"(?:forget|(?:don't|do not|no need to) remember) (?:that )?(?:my|i|i'm|we|our)\b",
+    re.IGNORECASE,
+)
+"""What is to be forgotten, or not remembered, is not told to be kept."""
+_PLANNED = re.compile(
+    r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
+    r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b",
+    re.IGNORECASE,
+)
+_SHORT = re.compile(r"\bI (?:used|used to)\b", re.IGNORECASE)
+
+_SENTENCES = re.compile(r"(?<=[.!?])\s+")
+
+
+def sentences(turn: str) -> list[str]:
+    """Split a turn into its sentences."""
+    return _SENTENCES.split(turn.replace("’", "'").strip())
+
+
+def asks(sentence: str) -> bool:
+    """Tell whether a sentence is a question."""
+    return sentence.endswith("?") or _ASKS.match(sentence) is not None
+
+
+def unsure(sentence: str) -> bool:
+    """Tell whether a sentence wishes, supposes, plans, takes back, or tells of the past or of others' words."""
+    return any(looks.search(sentence) for looks in (_UNSURE, _SHORT, _PLANNED, _DISMISSED))

@@ -1,0 +1,204 @@
+"""The rules that read facts from sentences in the first person, and their reader.
+
+A rule takes what a sentence says at one place (``x``); of two that want the same words, the one
+further up has them. Whether a sentence is to be believed at all is not asked here (``doubt``).
+"""
+
+# ruff: noqa: E501 - a rule is easier to read on one line
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from coda_memory.record import Kind
+
+MAX_WORDS = 14
+"""A match longer than this is a story, not a fact; it is kept as the turn it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact or preference: third person, ready to be told to a model."""
+
+    text: str
+    subject: str
+    kind: Kind
+    importance: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    text: str
+    subject: str
+    kind: Kind
+    importance: float
+
+
+_I = r"(?:^|[\s,;])i(?:'m| am|'ve| have|'d)?\s+(?:(?:really|actually|also|still|just|now|do|always|absolutely|quite|recently|finally|so|currently|very|much)\s+)*"
+_WE = _I.replace("i(?:'m", "(?:i|we)(?:'re| are|'m")
+_END = r"(?=$|[.!;,]|\s+(?:but|because|since|so|although|though|when|while|which|who|and i|and my|these days|now|nowadays|anymore|any more|at the moment|instead|today|yesterday|last|by the way)\b)"
+_X = r"(?P<x>[^.!;,?]+?)" + _END
+
+
+def _rule(pattern: str, text: str, subject: str, importance: float, kind: Kind = "fact") -> _Rule:
+    return _Rule(re.compile(pattern, re.IGNORECASE), text, subject, kind, importance)
+
+
+def _likes(verb: str, says: str, importance: float = 0.7) -> _Rule:
+    pattern = _I + rf"(?:{verb})\s+" + _X
+    return _rule(pattern, f"The user {says} {{x}}", "likes {key}", importance, "preference")
+
+
+_NAME = (
+    r"(?P<x>(?!(?:later|back|tomorrow|tonight|when|whenever|if|again|soon|now|any|anytime|maybe|please|not|an?|the|on|in|at|"
+    r"before|after|as|so|too|very|spelled|spelt|pronounced|hard|difficult|long|short|unusual)\b)[\w'-]+(?: [\w'-]+){0,2}?)"
+    + _END
+)
+_NO_HOME = (
+    r"(?!(?:(?:the|an?|our|my|your|this|that|his|her) )?(?:[\w-]+ )?(?:kitchen|room|bedroom|bathroom|office|garden|sofa|couch|"
+    r"table|next|front|back|left|right|phase|stage|team|meeting|topic|question|point|other)\b)"
+)
+_RELATIVE = (
+    r"(?:wife|husband|partner|mother|mum|mom|father|dad|sister|brother|son|daughter|boss|neighbour|best friend|doctor|"
+    r"dentist|landlord|supervisor)"
+)
+_PASSING = (
+    r"(?:\w+ing|allergic|late|early|sick|ill|away|here|home|at|in|on|not|very|so|really|too|out|off|back|busy|tired|angry|"
+    r"happy|sad|well|fine|better|worse|ready|gone)"
+)
+"""How somebody is, of which any number may be true: it replaces only itself."""
+_JOB = (
+    r"(?P<x>(?:[\w-]+ ){0,2}(?:teacher|nurse|doctor|engineer|student|chef|cook|lawyer|artist|pharmacist|dentist|electrician|"
+    r"librarian|musician|carpenter|plumber|baker|pilot|writer|designer|developer|programmer|driver|farmer|gardener|accountant|"
+    r"architect|scientist|journalist|translator|photographer|firefighter|midwife|vet|manager|pensioner))\b"
+)
+_NO_MORE = r"\bi(?:'ve)? (?:(?:don't|do not|dont|no longer|never) {}|(?:quit|gave up|given up|stopped) {}) "
+_AS = r"as (?!\w+ as\b|(?:much|hard|long|little|often|well|usual|always)\b)"
+_HEALTH = r"(?:coeliac|celiac|diabetic|lactose intolerant|pregnant)"
+"""Of these, too, several may be true, beside any diet and whoever somebody lives with."""
+_NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
+_RULES = (
+    _rule(r"\bmy name(?:'s| is) " + _NAME, "The user's name is {x}", "name", 0.95),
+    _rule(r"(?:^|[,;.]\s*)(?:please )?(?:just )?call me " + _NAME, "The user is called {x}", "name", 0.95),
+    _rule(r"\bremember (?:that )?(?P<x>(?!me\b|when\b|how\b|what\b|to\b)(?:my|i|the|we|our)\b[^?]+?)(?=$|[.!?])",
+          "The user asked to remember: {x}", "remember {key}", 0.9),
+    _rule(r"\b(?:i|we) (?:no longer|don't|do not|dont) lives? (?:in|at|near|on) " + _X,
+          "The user no longer lives in {x}", "home", 0.85),
+    _rule(_WE + r"(?:live|living|settled|based) (?:in|at|near|on) " + _NO_HOME + _X, "The user lives in {x}", "home", 0.85),
+    _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:to|into) " + _NO_HOME + _X,
+          "The user lives in {x}", "home", 0.85),
+    _rule(r"\bi(?:'m| am) (?:originally |really )?from " + _X, "The user is from {x}", "origin", 0.8),
+    _rule(_I + r"(?:work|working|got a job|started) " + _AS + _X, "The user works as {x}", "job", 0.8),
+    _rule(_NO_MORE.format("works?", "working") + _AS + _X, "The user no longer works as {x}", "job", 0.8),
+    _rule(r"\bi (?:no longer|don't|do not|dont) works? (?:at|for|in|with) " + _X,
+          "The user no longer works at {x}", "workplace", 0.75),
+    _rule(_I + r"(?:work|working|started working|got a job|started a new job) (?:at|for|in|with) "
+          r"(?!(?:the )?(?:nights?|home|weekends?|moment|mornings?|evenings?|afternoons?|least|last|all)\b)" + _X,
+          "The user works at {x}", "workplace", 0.75),
+    _rule(r"\bi(?:'m| am) (?:now )?an? " + _JOB, "The user is a {x}", "job", 0.8),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) an? " + _JOB, "The user is not a {x}", "job", 0.8),
+    _rule(r"\bi(?:'m| am) (?:now )?(?P<x>retired|unemployed|self-employed)\b", "The user is {x}", "job", 0.8),
+    _rule(r"\bi(?:'m| am| just turned| turned) (?P<x>\d{1,3})(?: years old| now|(?=[.!,]|$))", "The user is {x} years old", "age", 0.8),
+    _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _X, "The user's birthday is {x}", "birthday", 0.9),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?:really |actually )?allergic to " + _X,
+          "The user is not allergic to {x}", "allergic {key}", 0.95),
+    _rule(r"\bi(?:'m| am) (?:very |badly |severely |terribly )?allergic to " + _X, "The user is allergic to {x}", "allergic {key}", 0.95),
+    _rule(r"\bi(?:'m| am) (?:no longer|not|not a|no longer a) (?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
+          "The user is not {x}", "diet", 0.9),
+    _rule(r"\bi(?:'m| am|'ve gone| went|'ve become| became) (?:now )?(?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
+          "The user is {x}", "diet", 0.9),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?:a )?(?P<x>" + _HEALTH + r")\b", "The user is not {x}", "health {key}", 0.9),
+    _rule(r"\bi(?:'m| am|'ve become| became) (?:now |also )?(?:a )?(?P<x>" + _HEALTH + r")\b", "The user is {x}", "health {key}", 0.9),
+    _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
+    _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _X, "The user does not play {x}", "plays {key}", 0.65),
+    _rule(_NO_MORE.format("speaks?", "speaking") + _X, "The user does not speak {x}", "speaks {key}", 0.65),
+    _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) " + _X, "The user gave up {x}", "habit {key}", 0.75),
+    _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _X,
+          "The user does not like {x}", "likes {key}", 0.75, "preference"),
+    _likes("hate|dislike|detest|can't stand|cannot stand|can't bear", "does not like"),
+    _likes("like|love|enjoy|adore|am fond of|fond of|am keen on|keen on|am into|into", "likes"),
+    _rule(_I + r"prefer(?:red)? (?:to )?" + _X, "The user prefers {x}", "prefers {key}", 0.7, "preference"),
+    _rule(r"\bmy (?:new |absolute |all-time )?(?:favou?rite) (?P<what>[\w ]{2,30}?)(?: is| are|'s) (?:now |probably |definitely )?" + _X,
+          "The user's favourite {what} is {x}", "favourite {what}", 0.8, "preference"),
+    _rule(r"\bmy (?P<what>[a-z'-]+(?: [a-z'-]+){0,2}?)(?:'s| is| are) (?:now )?(?:called|named) " + _X,
+          "The user's {what} is called {x}", "name of {what}", 0.8),
+    _rule(r"\bmy (?P<what>[a-z-]+(?: [a-z-]+){0,2}?)(?:'s|s')? name(?:'s| is) " + _NAME,
+          "The user's {what} is called {x}", "name of {what}", 0.8),
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s|s)? birthday(?:'s| is) " + _X,
+          "The user's {what}'s birthday is {x}", "birthday of {what}", 0.85),
+    _rule(r"\bi (?:don't|do not|dont|no longer) have (?P<x>(?:an?|any) (?:[\w-]+ ){0,4}?[\w-]+)" + _END,
+          "The user does not have {x}", "has {key}", 0.65),
+    _rule(r"\bi sold (?:my|our|the|an?|their) (?P<x>(?:[\w-]+ ){0,4}?[\w-]+)" + _END, "The user sold their {x}", "has {key}", 0.65),
+    _rule(_I + r"(?:have|got|own|adopted|bought|had got) (?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)" + _END,
+          "The user has {x}", "has {key}", 0.65),
+    _rule(r"\bi(?:'ve| have) (?:got )?(?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)" + _END,
+          "The user has {x}", "has {key}", 0.65),
+    _rule(_I + r"drive (?=an? |the )" + _X, "The user drives {x}", "car", 0.65),
+    _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
+    _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
+    _rule(_I + r"speak (?:fluent |some |a little )?" + _X, "The user speaks {x}", "speaks {key}", 0.65),
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single)\b",
+          "The user is not {x}", "family status", 0.8),
+    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single)\b",
+          "The user is {x}", "family status", 0.8),
+    _rule(r"\bmy (?P<what>(?:phone |mobile |house |flat )?number|email|address)(?:'s| is) (?P<x>[^.!?]+)",
+          "The user's {what} is {x}", "my {what}", 0.85),
+    _rule(r"\bmy (?P<what>shoe size|password hint|wifi name)(?:'s| is) " + _X, "The user's {what} is {x}", "my {what}", 0.75),
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s| is) (?={_PASSING}\b)(?!\w+ (?:is|are|was|has|had)\b)" + _X,
+          "The user's {what} is {x}", "my {what} {key}", 0.75),
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s| is) (?!(?:called|named)\b)(?!(?:[\w-]+ ){{1,3}}(?:is|are|was|has|had)\b)" + _X,
+          "The user's {what} is {x}", "my {what}", 0.75),
+)  # fmt: skip
+_POINTING = re.compile(
+    r"(?:it|that|this|them|him|her|you|there|those|these|what|how)\b", re.IGNORECASE
+)
+_PERSON = {
+    "my": "their",
+    "mine": "theirs",
+    "me": "them",
+    "myself": "themselves",
+    "i": "they",
+    "our": "their",
+    "us": "them",
+}
+_FILLERS = re.compile(
+    r"^(?:the|a|an|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
+)
+
+
+def facts_in(sentence: str) -> list[Fact]:
+    found: list[tuple[int, Fact]] = []
+    covered: list[tuple[int, int]] = []
+    for rule in _RULES:
+        for match in rule.pattern.finditer(sentence):
+            span = match.span("x")
+            if any(span[0] < end and start < span[1] for start, end in covered):
+                continue  # an earlier rule, which is the more exact one, has it
+            values = {k: _tidy(v) for k, v in match.groupdict().items() if v}
+            if (
+                not values.get("x")
+                or _POINTING.match(values["x"])
+                or len(values["x"].split()) > MAX_WORDS
+            ):
+                continue
+            covered.append(span)
+            key = subject_key(values["x"])
+            subject = rule.subject.format(key=key, **{k: v.casefold() for k, v in values.items()})
+            text = rule.text.format(**values) + "."
+            found.append((span[0], Fact(text, subject_key(subject), rule.kind, rule.importance)))
+    return [fact for _, fact in sorted(found, key=lambda entry: entry[0])]
+
+
+def subject_key(text: str) -> str:
+    """Give the words of ``text`` that name a thing, in lower case: no quotes, no articles."""
+    text = " ".join(re.findall(r"\w+", text.casefold()))
+    while (shorter := _FILLERS.sub("", text)) != text:
+        text = shorter
+    return text[:200]
+
+
+def _tidy(text: str) -> str:
+    words = text.strip(" '\"").split()
+    return " ".join(_PERSON.get(word.casefold(), word) for word in words)
