@@ -37,11 +37,19 @@ _PLANNED = re.compile(
 )
 _SHORT = re.compile(r"\bI (?:used|used to)\b", re.IGNORECASE)
 
-_SENTENCES = re.compile(r"(?<=[.!?])\s+")
+_SENTENCES = re.compile(
+    r"(?<=[.!?])\s+|[\s,;]+(?=(?:but (?:(?:now|today|these days|nowadays|actually|in fact)[\s,]+)?|"
+    r"(?:and )?(?:now|these days|nowadays) |and today )(?:i|i'm|i've|we|we're|my)\b)",
+    re.IGNORECASE,
+)
+"""A recogniser writes no full stop; a "but" or "now" before "I" does as well."""
 
 
 def sentences(turn: str) -> list[str]:
-    """Split a turn into its sentences."""
+    """Split a turn into its sentences; what stands against the rest is one of its own.
+
+    "I used to live in Paris but now I live in Berlin" are two.
+    """
     return _SENTENCES.split(turn.replace("’", "'").strip())
 
 

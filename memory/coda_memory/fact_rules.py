@@ -69,6 +69,19 @@ _PASSING = (
     r"happy|sad|well|fine|better|worse|ready|gone)"
 )
 """How somebody is, of which any number may be true: it replaces only itself."""
+_MOMENTARY = (
+    r"(?!(?:an?|any|two|three|four|five) (?:(?!(?:with|and|who|that|which|in|at|for|from|of|called|named|to)\b)[\w'-]+ ){0,3}?"
+    r"(?:headache|cold|flu|fever|cough|throat|ache|toothache|stomachache|backache|migraine|hangover|pain|injury|cramp|nosebleed|"
+    r"meeting|appointment|interview|exam|test|lesson|lecture|class|call|date|deadline|party|flight|reservation|visitor|guest|"
+    r"question|problem|issue|idea|plan|request|suggestion|favour|favor|point|guess|hunch|feeling|thought|doubt|reason|choice|"
+    r"chance|clue|look|go|try|break|rest|nap|word|thing|lot|bit|few|couple|second|minute|hour|day|week|weekend|moment|while|time|"
+    r"money|energy|luck|letter|message|email|text|ticket|coffee|tea|beer|drink|sandwich|pizza|snack|dream|nightmare|surprise|"
+    r"secret|joke|story)(?:e?s)?\b)"
+)
+"""What somebody has for a day, or in a manner of speaking: "I have a bad cold", "a question"."""
+_SOME_THING = r"(?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)"
+_OWN = r"(?:my|our|the|an?|their) (?P<x>(?:[\w-]+ ){0,4}?[\w-]+)"
+_PET = r"(?:dog|puppy|cat|kitten|rabbit|hamster|guinea pig|bird|parrot|budgie|horse|pony|tortoise|turtle|goldfish)"
 _JOB = (
     r"(?P<x>(?:[\w-]+ ){0,2}(?:teacher|nurse|doctor|engineer|student|chef|cook|lawyer|artist|pharmacist|dentist|electrician|"
     r"librarian|musician|carpenter|plumber|baker|pilot|writer|designer|developer|programmer|driver|farmer|gardener|accountant|"
@@ -113,6 +126,8 @@ _RULES = (
     _rule(r"\bi(?:'m| am|'ve become| became) (?:now |also )?(?:a )?(?P<x>" + _HEALTH + r")\b", "The user is {x}", "health {key}", 0.9),
     _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
     _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _X, "The user does not play {x}", "plays {key}", 0.65),
+    _rule(_NO_MORE.format("drives?", "driving") + r"(?=an? |the |my |our )" + _X, "The user no longer drives {x}", "car", 0.65),
+    _rule(r"\bi (?:don't|do not|dont|no longer) (?P<x>drives?)(?: a car)?(?: anymore| any more)?$", "The user no longer drives", "car", 0.65),
     _rule(_NO_MORE.format("speaks?", "speaking") + _X, "The user does not speak {x}", "speaks {key}", 0.65),
     _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) " + _X, "The user gave up {x}", "habit {key}", 0.75),
     _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _X,
@@ -128,13 +143,19 @@ _RULES = (
           "The user's {what} is called {x}", "name of {what}", 0.8),
     _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s|s)? birthday(?:'s| is) " + _X,
           "The user's {what}'s birthday is {x}", "birthday of {what}", 0.85),
-    _rule(r"\bi (?:don't|do not|dont|no longer) have (?P<x>(?:an?|any) (?:[\w-]+ ){0,4}?[\w-]+)" + _END,
+    _rule(r"\b(?:i|we) (?:don't|do not|dont|no longer) (?:have|own) (?:(?:my|our|the) (?P<x>(?:[\w-]+ ){0,2}?[\w-]+) (?:anymore|any more))",
+          "The user no longer has their {x}", "has {key}", 0.65),
+    _rule(r"\b(?:i|we) no longer (?:have|own) (?:my|our|the) (?P<x>(?:[\w-]+ ){0,2}?[\w-]+)" + _END,
+          "The user no longer has their {x}", "has {key}", 0.65),
+    _rule(r"\b(?:i|we) (?:don't|do not|dont|no longer) (?:have|own) " + _MOMENTARY + r"(?P<x>(?:an?|any) (?:[\w-]+ ){0,4}?[\w-]+)" + _END,
           "The user does not have {x}", "has {key}", 0.65),
-    _rule(r"\bi sold (?:my|our|the|an?|their) (?P<x>(?:[\w-]+ ){0,4}?[\w-]+)" + _END, "The user sold their {x}", "has {key}", 0.65),
-    _rule(_I + r"(?:have|got|own|adopted|bought|had got) (?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)" + _END,
-          "The user has {x}", "has {key}", 0.65),
-    _rule(r"\bi(?:'ve| have) (?:got )?(?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)" + _END,
-          "The user has {x}", "has {key}", 0.65),
+    _rule(r"\b(?:i|we)(?:'ve| have)? sold " + _OWN + _END, "The user sold their {x}", "has {key}", 0.65),
+    _rule(r"\b(?:i|we)(?:'ve| have)? (?:gave|given) " + _OWN + " away" + _END, "The user gave away their {x}", "has {key}", 0.65),
+    _rule(r"\b(?:i|we)(?:'ve| have)? (?:got rid of|gave away|given away) " + _OWN + _END,
+          "The user gave away their {x}", "has {key}", 0.65),
+    _rule(rf"\b(?:my|our) (?P<x>{_PET}|{_RELATIVE})(?: has)? (?:died|passed away)\b", "The user's {x} died", "has {key}", 0.8),
+    _rule(_I + r"(?:have|got|own|adopted|bought|had got) " + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
+    _rule(r"\bi(?:'ve| have) (?:got )?" + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
     _rule(_I + r"drive (?=an? |the )" + _X, "The user drives {x}", "car", 0.65),
     _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
     _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
@@ -163,8 +184,13 @@ _PERSON = {
     "our": "their",
     "us": "them",
 }
+_OWNED = "has {key}"
+_AND_A = re.compile(r" and (?=(?:an?|two|three|four|five) )")
+_AGE = re.compile(r"^(?:(?:brand|new|old|second|little)\s+)+(?=\w)")
+_PLURAL = re.compile(r"(?<=\w\w[^s])s$")
+"""Who has a cat, then two cats, and then no cats, has had one thing to say."""
 _FILLERS = re.compile(
-    r"^(?:the|a|an|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
+    r"^(?:the|a|an|any|two|three|four|five|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
 )
 
 
@@ -184,11 +210,22 @@ def facts_in(sentence: str) -> list[Fact]:
             ):
                 continue
             covered.append(span)
-            key = subject_key(values["x"])
-            subject = rule.subject.format(key=key, **{k: v.casefold() for k, v in values.items()})
-            text = rule.text.format(**values) + "."
-            found.append((span[0], Fact(text, subject_key(subject), rule.kind, rule.importance)))
+            found += [(span[0], fact) for fact in _facts_of(rule, values)]
     return [fact for _, fact in sorted(found, key=lambda entry: entry[0])]
+
+
+def _facts_of(rule: _Rule, values: dict[str, str]) -> list[Fact]:
+    """Make of a match its fact, or several: "a dog and a cat" are two that end apart."""
+    owned = rule.subject == _OWNED
+    facts = []
+    for x in _AND_A.split(values["x"]) if owned else [values["x"]]:
+        told = {**values, "x": x}
+        key = subject_key(x)
+        key = _PLURAL.sub("", _AGE.sub("", key)) if owned else key
+        subject = rule.subject.format(key=key, **{k: v.casefold() for k, v in told.items()})
+        text = rule.text.format(**told) + "."
+        facts.append(Fact(text, subject_key(subject), rule.kind, rule.importance))
+    return facts
 
 
 def subject_key(text: str) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime
 from coda_memory.record import Memory
 
 _DENIES = re.compile(
-    r"the user (?:no longer (?:lives in|works at|works as an?)|is not(?: an?)?) (?P<what>.+)",
+    r"the user (?:no longer (?:lives in|works at|works as an?|drives(?: an?)?)|is not(?: an?)?) (?P<what>.+)",
     re.IGNORECASE,
 )
 _NO_NAMES = "a all an any anybody anyone anywhere at his her my our that the their"
@@ -24,7 +24,15 @@ _SOME = frozenset(_NO_NAMES.split())
 
 def subjects_of(memories: Iterable[Memory]) -> set[str]:
     """Subjects on which ``memories`` say something."""
-    return {m.subject for m in memories if m.subject is not None and m.kind != "turn"}
+    return {subject for memory in memories for subject in _subjects(memory)}
+
+
+def _subjects(memory: Memory) -> list[str]:
+    """Give the subject of a fact; who sold "the car" drives it no more, whatever it was."""
+    if memory.subject is None or memory.kind == "turn":
+        return []
+    sold = memory.subject == "has car" and not memory.text.startswith("The user has ")
+    return [memory.subject, "car"] if sold else [memory.subject]
 
 
 def superseded(known: Sequence[Memory], new: Sequence[Memory]) -> dict[str, Memory]:
@@ -38,8 +46,8 @@ def superseded(known: Sequence[Memory], new: Sequence[Memory]) -> dict[str, Memo
     given = {m.id: m for m in (*known, *new)}
     facts: dict[str, list[Memory]] = defaultdict(list)
     for memory in given.values():
-        if memory.subject is not None and memory.kind != "turn" and memory.valid:
-            facts[memory.subject].append(memory)
+        for subject in _subjects(memory) if memory.valid else ():
+            facts[subject].append(memory)
     for same in facts.values():
         holds, *later = sorted(same, key=lambda m: (m.created_at, m.id))
         for newer in later:

@@ -136,6 +136,34 @@ def test_who_denies_something_else_takes_nothing_back(store, said, holds):
     assert holds in {hit.memory.text for hit in ada.search("what do you know", history=False)}
 
 
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        (["i live in paris", "i used to live in paris but now i live in berlin"],
+         {"The user lives in berlin."}),
+        (["i drive a renault", "i don't drive a renault anymore"],
+         {"The user no longer drives a renault."}),
+        (["i drive a renault", "i don't drive anymore"], {"The user no longer drives."}),
+        (["i drive a bmw", "i don't drive a renault anymore"], {"The user drives a bmw."}),
+        (["i drive an old renault", "i have a car", "we sold the car"], {"The user sold their car."}),
+        (["i drive an old renault", "i have a car"],
+         {"The user drives an old renault.", "The user has a car."}),
+        (["i sold my car", "i drive a bmw"],
+         {"The user drives a bmw.", "The user sold their car."}),
+        (["i have a dog and a cat", "i no longer have a dog"],
+         {"The user has a cat.", "The user does not have a dog."}),
+        (["i have a new car", "i sold my old car"], {"The user sold their old car."}),
+        (["i have two kids", "i have three kids"], {"The user has three kids."}),
+        (["i have a dog", "my dog died"], {"The user's dog died."}),
+    ],
+)  # fmt: skip
+def test_what_is_over_holds_no_more(store, said, holds):
+    ada = store.user("ada")
+    for day, turn in enumerate(said):
+        ada.remember(turn, at=NOW + timedelta(days=day))
+    assert {fact.text for fact in ada.facts()} == holds
+
+
 def test_an_older_fact_that_arrives_late_does_not_win(store):
     ada = store.user("ada")
     ada.remember("I live in Berlin.", at=NOW)

@@ -42,6 +42,17 @@ MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
         ("call me Ada", "The user is called Ada.", "name"),
         ("Don't forget I'm allergic to nuts.", "The user is allergic to nuts.", None),
         ("I said my name is Ada.", "The user's name is Ada.", "name"),
+        ("I used to live in Paris but now I live in Berlin", "The user lives in Berlin.", "home"),
+        ("i used to live in paris now i live in berlin", "The user lives in berlin.", "home"),
+        ("i used to like tea but these days i like coffee", "The user likes coffee.", None),
+        ("i wish i lived in rome but i live in bern", "The user lives in bern.", "home"),
+        ("we sold the car", "The user sold their car.", "has car"),
+        ("i don't have the dog any more", "The user no longer has their dog.", "has dog"),
+        ("i no longer drive the renault", "The user no longer drives the renault.", "car"),
+        ("i stopped driving my car", "The user no longer drives their car.", "car"),
+        ("my dog died last week", "The user's dog died.", "has dog"),
+        ("I have two kids", "The user has two kids.", "has kid"),
+        ("we don't have any kids", "The user does not have any kids.", "has kid"),
     ],
 )
 def test_a_fact_is_read_from_a_sentence(said, fact, subject):
@@ -90,6 +101,15 @@ def test_a_fact_is_read_from_a_sentence(said, fact, subject):
         "I'm engaged in a project",
         "I'm moving to Paris next year",
         "my wife's car is red",
+        "I have a headache",
+        "i have a really bad cold",
+        "I have a meeting.",
+        "i have a question for you",
+        "i've got a dentist appointment tomorrow",
+        "i have two minutes",
+        "i don't have a clue",
+        "i bought a coffee",
+        "my phone died",
         "",
     ],
 )
@@ -145,6 +165,11 @@ def test_who_is_no_doctor_is_still_a_teacher():
     assert [fact.text for fact in distill("I'm a teacher. I'm not a doctor.")] == [
         "The user is a teacher."
     ]
+
+
+def test_two_things_that_somebody_has_end_apart():
+    facts = [(fact.text, fact.subject) for fact in distill("i have a dog and two cats")]
+    assert facts == [("The user has a dog.", "has dog"), ("The user has two cats.", "has cat")]
 
 
 def test_the_same_thing_said_otherwise_has_the_same_subject():
