@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from coda_memory.corrections import put_right
 from coda_memory.record import MAX_TEXT, Memory, new_id, utc_now
 from coda_memory.search import Hit
 from coda_memory.thinking_filter import ThinkingFilter
@@ -72,6 +73,8 @@ class CodaMemory:
         self._recent: deque[tuple[str, str]] = deque(maxlen=RECENT_TURNS)
         self._waiting: deque[Future[None]] = deque(maxlen=RECENT_TURNS)
         self._filter = ThinkingFilter()
+        self._before = ""
+        """The user's turn before, as it was meant."""
 
     def add_turn(self, role: str, content: str) -> None:
         """Remember that ``role`` ("user" or "assistant") said ``content``.
@@ -81,9 +84,11 @@ class CodaMemory:
         self._recent.append((role, content))
         if role != "user" or not content.strip():
             return
+        content = content[:MAX_TEXT]
+        before, self._before = self._before, put_right(content, self._before)
         try:
             done = self.memories.append(
-                self.memories.turn(content[:MAX_TEXT], conversation_id=self.conversation_id)
+                self.memories.turn(content, conversation_id=self.conversation_id, after=before)
             )
         except VoiceProcessingError as error:
             self._lost(error)

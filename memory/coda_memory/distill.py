@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from coda_memory.doubt import asks, sentences, unsure
-from coda_memory.fact_rules import Fact, facts_in
+from coda_memory.corrections import as_meant
+from coda_memory.doubt import asks, unsure
+from coda_memory.fact_finder import facts_in
+from coda_memory.fact_rules import Fact
 from coda_memory.supersede import denies_another
 
 _REMEMBER = re.compile(
@@ -28,7 +30,7 @@ _VERB_ENDING = re.compile(r"(?<=ch)es$|(?<=sh)es$|(?<=o)es$|s$")
 def distill(turn: str) -> list[Fact]:
     """Facts in one turn of the user, in the order they were said; usually none or one."""
     facts: dict[str, Fact] = {}
-    for sentence in sentences(turn):
+    for sentence in as_meant(turn):
         asked = _REMEMBER.match(sentence)
         if sentence.endswith("?") or unsure(sentence) or (asks(sentence) and not asked):
             continue

@@ -1,4 +1,4 @@
-"""The rules that read facts from sentences in the first person, and their reader.
+"""The rules by which facts are read from sentences in the first person (``fact_finder``).
 
 A rule takes what a sentence says at one place (``x``); of two that want the same words, the one
 further up has them. Whether a sentence is to be believed at all is not asked here (``doubt``).
@@ -13,9 +13,6 @@ from dataclasses import dataclass
 
 from coda_memory.record import Kind
 
-MAX_WORDS = 14
-"""A match longer than this is a story, not a fact; it is kept as the turn it is."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -28,7 +25,9 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class Rule:
+    """What ``pattern`` finds as ``x`` makes ``text`` and ``subject``; its ``{key}`` is what x names."""
+
     pattern: re.Pattern[str]
     text: str
     subject: str
@@ -38,15 +37,20 @@ class _Rule:
 
 _I = r"(?:^|[\s,;])i(?:'m| am|'ve| have|'d)?\s+(?:(?:really|actually|also|still|just|now|do|always|absolutely|quite|recently|finally|so|currently|very|much)\s+)*"
 _WE = _I.replace("i(?:'m", "(?:i|we)(?:'re| are|'m")
-_END = r"(?=$|[.!;,]|\s+(?:but|because|since|so|although|though|when|while|which|who|and i|and my|these days|now|nowadays|anymore|any more|at the moment|instead|today|yesterday|last|by the way)\b)"
+_END = (
+    r"(?=$|[.!;,]|\s+(?:but|because|since|so|although|though|when|while|which|who|these days|now|nowadays|anymore|any more|at the moment|instead|today|yesterday|last|by the way|"
+    r"(?:and )?(?:i|we)|(?:and )?(?:my|our) (?:\w+ ){1,2}(?:is|are)|my \w+'s|nice to meet|pleased to|thanks|thank you|please|"
+    r"sorry|no|what(?:'s| is| are| about| do| does)|how (?:are|is|about|do)|can you|could you|do you|and you|you know)\b)"
+)
+"""Where a thing ends: speech comes without full stops, and one sentence runs into the next."""
 _X = r"(?P<x>[^.!;,?]+?)" + _END
 
 
-def _rule(pattern: str, text: str, subject: str, importance: float, kind: Kind = "fact") -> _Rule:
-    return _Rule(re.compile(pattern, re.IGNORECASE), text, subject, kind, importance)
+def _rule(pattern: str, text: str, subject: str, importance: float, kind: Kind = "fact") -> Rule:
+    return Rule(re.compile(pattern, re.IGNORECASE), text, subject, kind, importance)
 
 
-def _likes(verb: str, says: str, importance: float = 0.7) -> _Rule:
+def _likes(verb: str, says: str, importance: float = 0.7) -> Rule:
     pattern = _I + rf"(?:{verb})\s+" + _X
     return _rule(pattern, f"The user {says} {{x}}", "likes {key}", importance, "preference")
 
@@ -56,9 +60,25 @@ _NAME = (
     r"before|after|as|so|too|very|spelled|spelt|pronounced|hard|difficult|long|short|unusual)\b)[\w'-]+(?: [\w'-]+){0,2}?)"
     + _END
 )
+_KIND_OF_HOME = (
+    r"(?P<how>in|at|near|on|with) (?!(?:(?!i\b)[\w-]+ ){2,4}in (?!the |an? |my |our )\w)(?P<x>(?:(?:an?|my|our) |(?<=near )the |(?<=on )the )[^.!;,?]+?)"
+    + _END
+)
+"""A flat, a farm, near the river: true beside the town that somebody lives in."""
 _NO_HOME = (
-    r"(?!(?:(?:the|an?|our|my|your|this|that|his|her) )?(?:[\w-]+ )?(?:kitchen|room|bedroom|bathroom|office|garden|sofa|couch|"
+    r"(?!(?:(?:the|an?|our|my|your|this|that|his|her) )?(?:[\w-]+ )?(?:times|world|past|moment|fear|hope|peace|kitchen|room|bedroom|bathroom|office|garden|sofa|couch|"
     r"table|next|front|back|left|right|phase|stage|team|meeting|topic|question|point|other)\b)"
+)
+_TENS = r"(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
+_AGE = rf"(?P<x>\d{{1,3}}|(?:thir|four|fif|six|seven|eigh|nine)teen|{_TENS}(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?)"
+_NO_DATE = (
+    r"(?!(?:on )?(?:today|tomorrow|yesterday|soon|next|last|this|over|coming|not|a|the day|\w+day\b|"
+    r"in (?:an?|one|two|three|four|five|six|a few|\d+) (?:days?|weeks?|months?|hours?))\b)"
+)
+"""What is a birthday for a week only: "my birthday is tomorrow"."""
+_NO_LOOK = (
+    r"(?!(?:in|not|now|so|very|too|quite|really|pretty|a|an|the|called|named|near|far|full|big|small|old|new|nice|beautiful|"
+    r"lovely|great|noisy|quiet|cold|hot|warm|boring|empty|busy|dirty|clean|safe|expensive|famous|known|\w+ing)\b)"
 )
 _RELATIVE = (
     r"(?:wife|husband|partner|mother|mum|mom|father|dad|sister|brother|son|daughter|boss|neighbour|best friend|doctor|"
@@ -66,7 +86,8 @@ _RELATIVE = (
 )
 _PASSING = (
     r"(?:\w+ing|allergic|late|early|sick|ill|away|here|home|at|in|on|not|very|so|really|too|out|off|back|busy|tired|angry|"
-    r"happy|sad|well|fine|better|worse|ready|gone)"
+    r"happy|sad|well|fine|better|worse|ready|gone|pregnant|married|divorced|engaged|single|from|older|younger|taller|tall|small|"
+    r"short|blind|deaf|vegan|vegetarian|diabetic|dead|in|\d+|(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)|\w+teen)"
 )
 """How somebody is, of which any number may be true: it replaces only itself."""
 _MOMENTARY = (
@@ -92,29 +113,36 @@ _AS = r"as (?!\w+ as\b|(?:much|hard|long|little|often|well|usual|always)\b)"
 _HEALTH = r"(?:coeliac|celiac|diabetic|lactose intolerant|pregnant)"
 """Of these, too, several may be true, beside any diet and whoever somebody lives with."""
 _NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
-_RULES = (
+RULES = (
+    _rule(r"\bmy name(?:'s not| is not| isn't) [\w'-]+(?: [\w'-]+)? (?:it's|it is|but) " + _NAME, "The user's name is {x}", "name", 0.95),
+    _rule(r"\bmy name(?:'s not| is not| isn't) " + _NAME, "The user's name is not {x}", "name", 0.95),
     _rule(r"\bmy name(?:'s| is) " + _NAME, "The user's name is {x}", "name", 0.95),
     _rule(r"(?:^|[,;.]\s*)(?:please )?(?:just )?call me " + _NAME, "The user is called {x}", "name", 0.95),
     _rule(r"\bremember (?:that )?(?P<x>(?!me\b|when\b|how\b|what\b|to\b)(?:my|i|the|we|our)\b[^?]+?)(?=$|[.!?])",
           "The user asked to remember: {x}", "remember {key}", 0.9),
-    _rule(r"\b(?:i|we) (?:no longer|don't|do not|dont) lives? (?:in|at|near|on) " + _X,
-          "The user no longer lives in {x}", "home", 0.85),
-    _rule(_WE + r"(?:live|living|settled|based) (?:in|at|near|on) " + _NO_HOME + _X, "The user lives in {x}", "home", 0.85),
+    _rule(r"\b(?:i|we) (?:no longer|don't|do not|dont) lives? " + _KIND_OF_HOME,
+          "The user no longer lives {how} {x}", "home {how} {key}", 0.7),
+    _rule(_WE + r"(?:live|living) (?!\w+ (?:the |our |my )?(?:kitchen|moment|past|future)\b)" + _KIND_OF_HOME, "The user lives {how} {x}", "home {how} {key}", 0.7),
+    _rule(r"\b(?:i|we) (?:no longer|don't|do not|dont) lives? (?P<how>in|at|near|on) " + _X,
+          "The user no longer lives {how} {x}", "home", 0.85),
+    _rule(r"\bmy (?:home ?)?(?:city|town|village) is " + _NO_LOOK + _NO_HOME + _X, "The user lives in {x}", "home", 0.8),
+    _rule(_WE + r"(?:live|living|settled|based) (?P<how>in|at|near|on) " + _NO_HOME + _X, "The user lives {how} {x}", "home", 0.85),
     _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:to|into) " + _NO_HOME + _X,
           "The user lives in {x}", "home", 0.85),
     _rule(r"\bi(?:'m| am) (?:originally |really )?from " + _X, "The user is from {x}", "origin", 0.8),
     _rule(_I + r"(?:work|working|got a job|started) " + _AS + _X, "The user works as {x}", "job", 0.8),
     _rule(_NO_MORE.format("works?", "working") + _AS + _X, "The user no longer works as {x}", "job", 0.8),
-    _rule(r"\bi (?:no longer|don't|do not|dont) works? (?:at|for|in|with) " + _X,
-          "The user no longer works at {x}", "workplace", 0.75),
-    _rule(_I + r"(?:work|working|started working|got a job|started a new job) (?:at|for|in|with) "
+    _rule(r"\bi (?:no longer|don't|do not|dont) works? (?P<how>at|for|in) " + _X,
+          "The user no longer works {how} {x}", "workplace", 0.75),
+    _rule(_I + r"(?:work|working|started working) with " + _X, "The user works with {x}", "works with {key}", 0.6),
+    _rule(_I + r"(?:work|working|started working|got a job|started a new job) (?P<how>at|for|in) "
           r"(?!(?:the )?(?:nights?|home|weekends?|moment|mornings?|evenings?|afternoons?|least|last|all)\b)" + _X,
-          "The user works at {x}", "workplace", 0.75),
+          "The user works {how} {x}", "workplace", 0.75),
     _rule(r"\bi(?:'m| am) (?:now )?an? " + _JOB, "The user is a {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am) (?:not|no longer) an? " + _JOB, "The user is not a {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am) (?:now )?(?P<x>retired|unemployed|self-employed)\b", "The user is {x}", "job", 0.8),
-    _rule(r"\bi(?:'m| am| just turned| turned) (?P<x>\d{1,3})(?: years old| now|(?=[.!,]|$))", "The user is {x} years old", "age", 0.8),
-    _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _X, "The user's birthday is {x}", "birthday", 0.9),
+    _rule(r"\bi(?:'m| am| just turned| turned) " + _AGE + r"(?: years old| now|(?=[.!,]|$| and (?:i|my)\b))", "The user is {x} years old", "age", 0.8),
+    _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _NO_DATE + _X, "The user's birthday is {x}", "birthday", 0.9),
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?:really |actually )?allergic to " + _X,
           "The user is not allergic to {x}", "allergic {key}", 0.95),
     _rule(r"\bi(?:'m| am) (?:very |badly |severely |terribly )?allergic to " + _X, "The user is allergic to {x}", "allergic {key}", 0.95),
@@ -141,7 +169,7 @@ _RULES = (
           "The user's {what} is called {x}", "name of {what}", 0.8),
     _rule(r"\bmy (?P<what>[a-z-]+(?: [a-z-]+){0,2}?)(?:'s|s')? name(?:'s| is) " + _NAME,
           "The user's {what} is called {x}", "name of {what}", 0.8),
-    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s|s)? birthday(?:'s| is) " + _X,
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s|s)? birthday(?:'s| is) " + _NO_DATE + _X,
           "The user's {what}'s birthday is {x}", "birthday of {what}", 0.85),
     _rule(r"\b(?:i|we) (?:don't|do not|dont|no longer) (?:have|own) (?:(?:my|our|the) (?P<x>(?:[\w-]+ ){0,2}?[\w-]+) (?:anymore|any more))",
           "The user no longer has their {x}", "has {key}", 0.65),
@@ -154,8 +182,8 @@ _RULES = (
     _rule(r"\b(?:i|we)(?:'ve| have)? (?:got rid of|gave away|given away) " + _OWN + _END,
           "The user gave away their {x}", "has {key}", 0.65),
     _rule(rf"\b(?:my|our) (?P<x>{_PET}|{_RELATIVE})(?: has)? (?:died|passed away)\b", "The user's {x} died", "has {key}", 0.8),
-    _rule(_I + r"(?:have|got|own|adopted|bought|had got) " + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
-    _rule(r"\bi(?:'ve| have) (?:got )?" + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
+    _rule(_WE + r"(?:have|got|own|adopted|bought|had got) " + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
+    _rule(r"\b(?:i|we)(?:'ve| have) (?:got )?" + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
     _rule(_I + r"drive (?=an? |the )" + _X, "The user drives {x}", "car", 0.65),
     _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
     _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
@@ -164,7 +192,7 @@ _RULES = (
           "The user is not {x}", "family status", 0.8),
     _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single)\b",
           "The user is {x}", "family status", 0.8),
-    _rule(r"\bmy (?P<what>(?:phone |mobile |house |flat )?number|email|address)(?:'s| is) (?P<x>[^.!?]+)",
+    _rule(r"\bmy (?P<what>(?:phone |mobile |house |flat )?number|email|address)(?:'s| is) (?P<x>(?:[^.!?]|\.(?=\w))+?)(?=$|[.!?](?!\w)| and (?:i|my)\b)",
           "The user's {what} is {x}", "my {what}", 0.85),
     _rule(r"\bmy (?P<what>shoe size|password hint|wifi name)(?:'s| is) " + _X, "The user's {what} is {x}", "my {what}", 0.75),
     _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s| is) (?={_PASSING}\b)(?!\w+ (?:is|are|was|has|had)\b)" + _X,
@@ -172,70 +200,3 @@ _RULES = (
     _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s| is) (?!(?:called|named)\b)(?!(?:[\w-]+ ){{1,3}}(?:is|are|was|has|had)\b)" + _X,
           "The user's {what} is {x}", "my {what}", 0.75),
 )  # fmt: skip
-_POINTING = re.compile(
-    r"(?:it|that|this|them|him|her|you|there|those|these|what|how)\b", re.IGNORECASE
-)
-_PERSON = {
-    "my": "their",
-    "mine": "theirs",
-    "me": "them",
-    "myself": "themselves",
-    "i": "they",
-    "our": "their",
-    "us": "them",
-}
-_OWNED = "has {key}"
-_AND_A = re.compile(r" and (?=(?:an?|two|three|four|five) )")
-_AGE = re.compile(r"^(?:(?:brand|new|old|second|little)\s+)+(?=\w)")
-_PLURAL = re.compile(r"(?<=\w\w[^s])s$")
-"""Who has a cat, then two cats, and then no cats, has had one thing to say."""
-_FILLERS = re.compile(
-    r"^(?:the|a|an|any|two|three|four|five|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
-)
-
-
-def facts_in(sentence: str) -> list[Fact]:
-    found: list[tuple[int, Fact]] = []
-    covered: list[tuple[int, int]] = []
-    for rule in _RULES:
-        for match in rule.pattern.finditer(sentence):
-            span = match.span("x")
-            if any(span[0] < end and start < span[1] for start, end in covered):
-                continue  # an earlier rule, which is the more exact one, has it
-            values = {k: _tidy(v) for k, v in match.groupdict().items() if v}
-            if (
-                not values.get("x")
-                or _POINTING.match(values["x"])
-                or len(values["x"].split()) > MAX_WORDS
-            ):
-                continue
-            covered.append(span)
-            found += [(span[0], fact) for fact in _facts_of(rule, values)]
-    return [fact for _, fact in sorted(found, key=lambda entry: entry[0])]
-
-
-def _facts_of(rule: _Rule, values: dict[str, str]) -> list[Fact]:
-    """Make of a match its fact, or several: "a dog and a cat" are two that end apart."""
-    owned = rule.subject == _OWNED
-    facts = []
-    for x in _AND_A.split(values["x"]) if owned else [values["x"]]:
-        told = {**values, "x": x}
-        key = subject_key(x)
-        key = _PLURAL.sub("", _AGE.sub("", key)) if owned else key
-        subject = rule.subject.format(key=key, **{k: v.casefold() for k, v in told.items()})
-        text = rule.text.format(**told) + "."
-        facts.append(Fact(text, subject_key(subject), rule.kind, rule.importance))
-    return facts
-
-
-def subject_key(text: str) -> str:
-    """Give the words of ``text`` that name a thing, in lower case: no quotes, no articles."""
-    text = " ".join(re.findall(r"\w+", text.casefold()))
-    while (shorter := _FILLERS.sub("", text)) != text:
-        text = shorter
-    return text[:200]
-
-
-def _tidy(text: str) -> str:
-    words = text.strip(" '\"").split()
-    return " ".join(_PERSON.get(word.casefold(), word) for word in words)

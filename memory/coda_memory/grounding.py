@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from coda_memory.corrections import as_meant
 from coda_memory.doubt import sentences, unsure
 
 MAX_WORDS = 30
@@ -86,9 +87,12 @@ def flaw(fact: str, quote: str, turn: str) -> str | None:
     if others and not _TOGETHER.search(" ".join(said)):
         return f"it leaves out of whom it was said ({', '.join(sorted(others))})"
     stems = {_stem(word) for word in said}
+    meant = {_stem(word) for word in _words(" ".join(as_meant(turn)))}
     for word in told:
         if word not in _GLUE and _alike(_stem(word)).isdisjoint(stems):
             return f"{word!r} was not said"
+        if word not in _GLUE and _alike(_stem(word)).isdisjoint(meant):
+            return f"{word!r} was taken back"
     return None
 
 

@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from coda_memory.distill import fact_as_ruled
-from coda_memory.fact_rules import Fact, subject_key
+from coda_memory.fact_finder import subject_key
+from coda_memory.fact_rules import Fact
 from coda_memory.grounding import flaw, may_tell_of_the_user
 from coda_memory.llm import MemoryLlm
 from coda_memory.supersede import denies_another

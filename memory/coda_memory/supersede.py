@@ -14,7 +14,8 @@ from datetime import datetime
 from coda_memory.record import Memory
 
 _DENIES = re.compile(
-    r"the user (?:no longer (?:lives in|works at|works as an?|drives(?: an?)?)|is not(?: an?)?) (?P<what>.+)",
+    r"the user(?: no longer (?:lives (?:in|near)|works (?:at|for|in|as an?)|drives(?: an?)?)|"
+    r" is not(?: an?)?|'s name is not) (?P<what>.+)",
     re.IGNORECASE,
 )
 _NO_NAMES = "a all an any anybody anyone anywhere at his her my our that the their"

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from lancedb.table import LanceTable
 from pydantic import ValidationError as ShapeError
 
-from coda_memory.distill import distill
+from coda_memory.corrections import put_right
+from coda_memory.distill import distill, fact_as_ruled
 from coda_memory.embedding import Vectors
 from coda_memory.errors import MemoryStoreError
-from coda_memory.fact_rules import Fact, subject_key
+from coda_memory.fact_finder import subject_key
+from coda_memory.fact_rules import Fact
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, MAX_TEXT, Kind, Memory, new_id
 from coda_memory.search import Hit, Ranking, as_memory, search
@@ -59,10 +61,13 @@ class UserMemories:
 
     def turn(
         self, text: str, *, conversation_id: str = "", at: datetime | None = None,
-        importance: float | None = None,
+        importance: float | None = None, after: str = "",
     ) -> list[Memory]:  # fmt: skip
-        """Make the memories of one turn of the user: the turn, then what it says of the user."""
-        facts = distill(_checked(text))
+        """Make the memories of one turn of the user: the turn, then what it says of the user.
+
+        after: the user's turn before, which this one may put right ("sorry, Berlin").
+        """
+        facts = distill(put_right(_checked(text), after))
         weight = max((fact.importance for fact in facts), default=0.3)
         said = _memory(
             text=text, conversation_id=conversation_id, created_at=at or self._store.now(),
@@ -87,11 +92,13 @@ class UserMemories:
     ) -> Memory:  # fmt: skip
         """Keep a fact somebody else distilled. From any source but the user it is a note."""
         kind: Kind = "fact" if source == "user" else "note"
-        found = distill(_checked(text)) if subject is None and source == "user" else []
+        found = None
+        if _checked(text) and subject is None and source == "user":
+            found = next(iter(distill(text)), None) or fact_as_ruled(text)
         fact = _memory(
             text=text, kind=kind, speaker=source, importance=importance,
             created_at=at or self._store.now(),
-            subject=found[0].subject if found else subject and subject_key(subject),
+            subject=found.subject if found else subject and subject_key(subject),
         )  # fmt: skip
         self.append([fact]).result()
         return fact

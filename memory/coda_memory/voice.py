@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from coda_memory.corrections import put_right
 from coda_memory.distill import distill
 from coda_memory.llm import MemoryLlm
 from coda_memory.llm_facts import Read, facts_by
@@ -56,6 +57,8 @@ class RememberedUser:
         self._thinking = thinking or ThinkingFilter()
         self._llm = llm
         self._left = asyncio.Event()
+        self._before = ""
+        """The user's turn before, as it was meant."""
 
     async def prepare(self) -> None:
         """Load the embedding model and the user's table."""
@@ -83,8 +86,11 @@ class RememberedUser:
 
     async def keep(self, said: str) -> Kept:
         """Store a turn with the facts in it."""
-        turn, *ruled = self.memories.turn(said[:MAX_TEXT], conversation_id=self.conversation_id)
-        llm = self._llm()
+        said = said[:MAX_TEXT]
+        before, self._before = self._before, put_right(said, self._before)
+        turn, *ruled = self.memories.turn(said, conversation_id=self.conversation_id, after=before)
+        # What puts the turn before right says too little by itself to be read by an LLM.
+        llm = self._llm() if self._before == said else None
         if llm is None:
             await asyncio.wrap_future(self.memories.append([turn, *ruled]))
             return Kept(said, tuple(fact.text for fact in ruled))

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,19 @@ async def test_of_a_home_and_one_that_was_left_the_home_is_kept(store):
     async with LlmServer(answer(facts=[left, home])) as server, asking(server) as llm:
         kept = await remembered(store, llm).keep(said)
     assert kept.facts == ("The user lives in Berlin.",)
+
+
+@pytest.mark.parametrize("by_the_rules", [True, False])
+async def test_who_puts_the_turn_before_right_is_understood(store, by_the_rules: bool):
+    clock = count()
+    store.now = lambda: NOW + timedelta(seconds=next(clock))
+    async with LlmServer(answer(facts=[])) as server, asking(server) as llm:
+        user = RememberedUser(store.user("ada"), llm=lambda: None if by_the_rules else llm)
+        await RememberedUser(store.user("ada")).keep("i live in paris")
+        for said in ("my city is bern", "sorry berlin", "no i meant basel"):
+            kept = await user.keep(said)
+    assert kept.facts == ("The user lives in basel.",)
+    assert [fact.text for fact in store.user("ada").facts()] == ["The user lives in basel."]
 
 
 async def test_facts_that_come_late_are_as_old_as_their_turn(store):

@@ -7,6 +7,7 @@ import json
 import random
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,8 @@ def test_who_denies_something_else_takes_nothing_back(store, said, holds):
          {"The user no longer drives a renault."}),
         (["i drive a renault", "i don't drive anymore"], {"The user no longer drives."}),
         (["i drive a bmw", "i don't drive a renault anymore"], {"The user drives a bmw."}),
-        (["i drive an old renault", "i have a car", "we sold the car"], {"The user sold their car."}),
+        (["i drive an old renault", "i have a car", "we sold the car"],
+         {"The user sold their car."}),
         (["i drive an old renault", "i have a car"],
          {"The user drives an old renault.", "The user has a car."}),
         (["i sold my car", "i drive a bmw"],
@@ -154,6 +156,13 @@ def test_who_denies_something_else_takes_nothing_back(store, said, holds):
          {"The user has a cat.", "The user does not have a dog."}),
         (["i have a new car", "i sold my old car"], {"The user sold their old car."}),
         (["i have two kids", "i have three kids"], {"The user has three kids."}),
+        (["i live in bern", "i live in a small flat", "we live near the river"],
+         {"The user lives in bern.", "The user lives in a small flat.",
+          "The user lives near the river."}),
+        (["i live in bern", "i no longer live in a flat"],
+         {"The user lives in bern.", "The user no longer lives in a flat."}),
+        (["my name is bob", "my name is not bob"], {"The user's name is not bob."}),
+        (["my name is ada", "my name is not bob"], {"The user's name is ada."}),
         (["i have a dog", "my dog died"], {"The user's dog died."}),
     ],
 )  # fmt: skip
@@ -162,6 +171,13 @@ def test_what_is_over_holds_no_more(store, said, holds):
     for day, turn in enumerate(said):
         ada.remember(turn, at=NOW + timedelta(days=day))
     assert {fact.text for fact in ada.facts()} == holds
+
+
+def test_a_fact_in_the_third_person_is_superseded_as_any_other(store):
+    ada = store.user("ada")
+    ada.remember_fact("The user lives in Paris.", at=NOW - timedelta(days=9))
+    ada.remember("I moved to Berlin.")
+    assert [fact.text for fact in ada.facts()] == ["The user lives in Berlin."]
 
 
 def test_an_older_fact_that_arrives_late_does_not_win(store):
@@ -514,6 +530,8 @@ def test_a_closed_store_says_so(tmp_path):
 def test_what_cannot_be_remembered_is_refused(store, text):
     with pytest.raises(ValidationError):
         store.user("ada").remember(text)
+    with pytest.raises(ValidationError):
+        store.user("ada").remember_fact(text, source="assistant")
 
 
 def test_coda_s_interface_as_coda_calls_it(store):
@@ -543,6 +561,24 @@ def test_coda_s_interface_as_coda_calls_it(store):
         assert any("chess" in told for told in quoted_memories(enhanced[0]["content"]))
 
     asyncio.run(conversation())
+
+
+def test_who_puts_himself_right_in_coda_s_next_turn_is_understood(store):
+    clock = count()
+    store.now = lambda: NOW + timedelta(seconds=next(clock))
+    manager = CodaMemory(store.user("ada"))
+
+    async def conversation():
+        for role, said in (
+            ("user", "my name is lea"),
+            ("assistant", "Hello Lea."),
+            ("user", "i mean lena"),
+        ):
+            manager.add_turn(role, said)
+        await manager.consolidate_short_term()
+
+    asyncio.run(conversation())
+    assert [fact.text for fact in store.user("ada").facts()] == ["The user's name is lena."]
 
 
 class SyncManager:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from coda_memory.corrections import put_right
 from coda_memory.distill import distill, fact_as_ruled
 from coda_memory.embedding import HashedWords
 from coda_memory.supersede import denies_another
@@ -50,7 +51,17 @@ MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
         ("i don't have the dog any more", "The user no longer has their dog.", "has dog"),
         ("i no longer drive the renault", "The user no longer drives the renault.", "car"),
         ("i stopped driving my car", "The user no longer drives their car.", "car"),
+        ("we live near the river", "The user lives near the river.", None),
+        ("i live in a small house in rome", "The user lives in a small house in rome.", "home"),
+        ("i work with children", "The user works with children.", "works with children"),
+        ("i'm thirty", "The user is thirty years old.", "age"),
+        ("i am thirty two years old", "The user is thirty two years old.", "age"),
+        ("my email is ada@example.com", "The user's email is ada@example.com.", "email"),
+        ("my name is sean o'connor", "The user's name is sean o'connor.", "name"),
+        ("write down that i like tea", "The user likes tea.", None),
+        ("let me tell you i like tea", "The user likes tea.", None),
         ("my dog died last week", "The user's dog died.", "has dog"),
+        ("we have a dog", "The user has a dog.", "has dog"),
         ("I have two kids", "The user has two kids.", "has kid"),
         ("we don't have any kids", "The user does not have any kids.", "has kid"),
     ],
@@ -110,6 +121,29 @@ def test_a_fact_is_read_from_a_sentence(said, fact, subject):
         "i don't have a clue",
         "i bought a coffee",
         "my phone died",
+        "my birthday is tomorrow",
+        "my birthday is on friday",
+        "i'm thirty minutes late",
+        "i live in the past",
+        "tell her i like tea",
+        "send a message to anna saying i live in rome",
+        "translate i like tea into french",
+        "say my name is bob",
+        "i dreamt that i have a dog",
+        "in the game i'm a doctor",
+        "let's play a game i'm a doctor and you are a patient",
+        "i live in rome don't i",
+        "i like tea right",
+        "when i was five we moved to rome",
+        "as a child i had a dog and we moved to rome",
+        "if we lived in rome i have a dog",
+        "if you think i like tea you're wrong",
+        "i'd prefer tea",
+        "she told him i like tea",
+        "she said to me i live in rome",
+        "the song goes i like big cars",
+        "he claims my name is bob",
+        "my sister lives in rome",
         "",
     ],
 )
@@ -121,6 +155,8 @@ def test_how_somebody_is_today_does_not_replace_who_they_are():
     for lasting, passing in [
         ("my wife is allergic to nuts", "my wife is late today"),
         ("my brother is a pilot", "my brother is visiting"),
+        ("my wife is a teacher", "my wife is pregnant"),
+        ("my brother is a pilot", "my brother is thirty two"),
     ]:
         assert distill(lasting)[0].subject != distill(passing)[0].subject
     assert distill("my brother is a pilot")[0].subject == distill("my brother is a cook")[0].subject
@@ -165,6 +201,68 @@ def test_who_is_no_doctor_is_still_a_teacher():
     assert [fact.text for fact in distill("I'm a teacher. I'm not a doctor.")] == [
         "The user is a teacher."
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("I live in Bern sorry Berlin", "The user lives in Berlin."),
+        ("I live in Bern. Sorry, Berlin.", "The user lives in Berlin."),
+        ("i live in bern no i meant berlin", "The user lives in berlin."),
+        ("i live in bern no berlin", "The user lives in berlin."),
+        ("i live in bern sorry i live in berlin", "The user lives in berlin."),
+        ("my name is lea i mean lena", "The user's name is lena."),
+        ("i like tea i mean coffee", "The user likes coffee."),
+        ("i'm a nurse sorry a teacher", "The user is a teacher."),
+        ("i live in bern sorry to bother you", "The user lives in bern."),
+        ("i live in bern sorry what", "The user lives in bern."),
+        ("i like tea no sugar", "The user likes tea."),
+        ("my name is lea no problem", "The user's name is lea."),
+        ("my name isn't bob it's rob", "The user's name is rob."),
+    ],
+)
+def test_who_puts_himself_right_at_once_is_taken_at_the_last_word(said, meant):
+    assert [fact.text for fact in distill(said)] == [meant]
+
+
+@pytest.mark.parametrize(
+    ("before", "turn", "meant"),
+    [
+        ("my city is bern", "sorry berlin", "The user lives in berlin."),
+        ("I live in Bern.", "No, I meant Berlin.", "The user lives in Berlin."),
+        ("i live in bern near the river", "oh sorry in berlin", "The user lives in berlin."),
+        ("my name is lea", "i mean lena", "The user's name is lena."),
+        ("my name is lea and i like tea", "sorry lena", "The user's name is lena."),
+        ("my name is lea", "i said lena not lea", "The user's name is lena."),
+        ("my name is lea", "sorry what did you say", None),
+        ("my name is lea", "sorry coda", None),
+        ("my name is lea", "sorry about that", None),
+        ("my name is lea", "no coffee", None),
+        ("i like tea", "sorry berlin", None),
+        ("my name is lea and i live in bern", "sorry berlin", "The user lives in berlin."),
+        ("do i live in bern", "sorry berlin", None),
+        ("he says my name is lea", "sorry lena", None),
+        ("you live in bern", "sorry berlin", None),
+        ("", "sorry berlin", None),
+    ],
+)
+def test_a_turn_may_put_the_one_before_right(before, turn, meant):
+    assert [fact.text for fact in distill(put_right(turn, before))] == ([meant] if meant else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "texts"),
+    [
+        ("i live in bern my name is lea", ["The user lives in bern.", "The user's name is lea."]),
+        ("my name is lea nice to meet you", ["The user's name is lea."]),
+        ("my name is lea what's yours", ["The user's name is lea."]),
+        ("my favourite colour is blue i think", ["The user's favourite colour is blue."]),
+        ("i like chess thanks", ["The user likes chess."]),
+        ("my city is so loud", []),
+    ],
+)
+def test_what_is_said_without_full_stops_is_read_as_with_them(said, texts):
+    assert [fact.text for fact in distill(said)] == texts
 
 
 def test_two_things_that_somebody_has_end_apart():

@@ -1,0 +1,100 @@
+"""Reads the facts in one sentence by the rules, whether the sentence is to be believed or not."""
+
+# ruff: noqa: E501 - a pattern is easier to read on one line
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from coda_memory.fact_rules import RULES, Fact, Rule
+
+MAX_WORDS = 14
+"""A match longer than this is a story, not a fact; it is kept as the turn it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A fact and where in the sentence its thing stands; ``single``: only one can be true."""
+
+    start: int
+    end: int
+    fact: Fact
+    single: bool
+
+
+_POINTING = re.compile(
+    r"(?:it|that|this|them|him|her|you|there|those|these|what|how|the way|\w+thing)\b",
+    re.IGNORECASE,
+)
+_PERSON = {
+    "my": "their",
+    "mine": "theirs",
+    "me": "them",
+    "myself": "themselves",
+    "i": "they",
+    "our": "their",
+    "us": "them",
+}
+_OWNED = "has {key}"
+_AND_A = re.compile(r" and (?=(?:an?|two|three|four|five) )")
+_AGE = re.compile(r"^(?:(?:brand|new|old|second|little)\s+)+(?=\w)")
+_PLURAL = re.compile(r"(?<=\w\w[^s])s$")
+"""Who has a cat, then two cats, and then no cats, has had one thing to say."""
+_FILLERS = re.compile(
+    r"^(?:the|a|an|any|two|three|four|five|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
+)
+
+
+def facts_in(sentence: str) -> list[Fact]:
+    """Read the facts in a sentence, in the order they were said."""
+    return [found.fact for found in found_in(sentence)]
+
+
+def found_in(sentence: str) -> list[Found]:
+    """Read the facts in a sentence, in the order they were said, with where they stand."""
+    found: list[Found] = []
+    covered: list[tuple[int, int]] = []
+    for rule in RULES:
+        for match in rule.pattern.finditer(sentence):
+            span = match.span("x")
+            if any(span[0] < end and start < span[1] for start, end in covered):
+                continue  # an earlier rule, which is the more exact one, has it
+            values = {k: _tidy(v) for k, v in match.groupdict().items() if v}
+            if (
+                not values.get("x")
+                or _POINTING.match(values["x"])
+                or len(values["x"].split()) > MAX_WORDS
+            ):
+                continue
+            covered.append(span)
+            single = "{key}" not in rule.subject
+            found += [Found(*span, fact, single) for fact in _facts_of(rule, values)]
+    return sorted(found, key=lambda one: one.start)
+
+
+def _facts_of(rule: Rule, values: dict[str, str]) -> list[Fact]:
+    """Make of a match its fact, or several: "a dog and a cat" are two that end apart."""
+    owned = rule.subject == _OWNED
+    facts = []
+    for x in _AND_A.split(values["x"]) if owned else [values["x"]]:
+        told = {**values, "x": x}
+        key = subject_key(x)
+        key = _PLURAL.sub("", _AGE.sub("", key)) if owned else key
+        subject = rule.subject.format(key=key, **{k: v.casefold() for k, v in told.items()})
+        text = rule.text.format(**told) + "."
+        facts.append(Fact(text, subject_key(subject), rule.kind, rule.importance))
+    return facts
+
+
+def subject_key(text: str) -> str:
+    """Give the words of ``text`` that name a thing, in lower case: no quotes, no articles."""
+    text = " ".join(re.findall(r"\w+", text.casefold()))
+    while (shorter := _FILLERS.sub("", text)) != text:
+        text = shorter
+    return text[:200]
+
+
+def _tidy(text: str) -> str:
+    words = text.strip(" '\"").split()
+    return " ".join(_PERSON.get(word.casefold(), word) for word in words)
