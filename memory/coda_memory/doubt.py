@@ -7,14 +7,33 @@ from __future__ import annotations
 import re
 
 _UNSURE = re.compile(
-    r"\b((?:if|whether) (?:i|my)|i hope|i wish|i might|i may|maybe i|i would|i'd (?:like|love)|do you|would you|could you|imagine|"
-    r"let's say|pretend|suppose|what if|"
+    r"\b((?:if|whether|unless|in case)(?: only| ever| you \w+(?: that)?)? (?:i|we|my|our)|(?:i|we) (?:hope|wish|might|may|would)|"
+    r"(?:maybe|perhaps) (?:i|we|my)|(?:i|we)'d (?!got\b|been\b|had\b)|do you|would you|could you|imagine|"
+    r"let's (?:say|pretend|play)|pretend|suppose|what if|i (?:dreamed|dreamt)|in (?:my|the|a|this) (?:dream|game|book|story|song|film|movie|play)|"
+    r"(?:he|she|they|it|song|book|\w+) (?:claims?|claimed|believes?|believed|goes|asked|writes|wrote)(?: (?:me|us|him|her))?(?: if| that)? (?:i|my)|"
+    r"(?:he|she|they|it) (?:\w+ )?(?:says|said|told) (?:to )?\w+ (?:that )?(?:i|my)|"
     r"(?:\w+n't|not|never|nobody|no one) (?:\w+ )?(?:think|say|says|said|tell|told|believe|mean|true|sure|certain|know|"
     r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?(?:i|my)|"
     r"(?:\w+n't|not) want (?:\w+ )?to (?:say|tell|claim|think|believe|know)(?: \w+)?(?: that)? (?:i|my)|"
     r"(?:false|wrong|untrue|a lie) (?:that )?(?:i|my)|"
     r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i|"
     r"(?:(?!i\b)\w+ (?:says|said|thinks|thought|told me)|(?:you|they|people) (?:say|think)) (?:that )?my)\b",
+    re.IGNORECASE,
+)
+_TAG = re.compile(
+    r"[\s,](?:right|correct|isn't it|or not|(?:don't|do|am|aren't|haven't|have|didn't|did) (?:i|we))\W*$",
+    re.IGNORECASE,
+)
+"""How a question ends."""
+_DICTATED = re.compile(
+    r"^\W*(?:(?:and|now|then|please|coda|hey|ok|okay|can you|could you|just)[\s,]+)*(?:say|repeat|sing|translate|spell|type|"
+    r"send|text|email|message|write(?! down\b)|tell (?!me\b|you\b)\w+)\b.*\b(?:i|i'm|i've|we|my)\b",
+    re.IGNORECASE,
+)
+"""What is to be said or written, to somebody or in another language."""
+_AS_A_CHILD = re.compile(
+    r"\b(?:when|while|before|after|until) (?:i|we) (?:was|were)\b|\bas an? (?:child|kid|boy|girl|teenager)\b|"
+    r"\bin my (?:childhood|youth)\b",
     re.IGNORECASE,
 )
 _ASKS = re.compile(
@@ -55,9 +74,10 @@ def sentences(turn: str) -> list[str]:
 
 def asks(sentence: str) -> bool:
     """Tell whether a sentence is a question."""
-    return sentence.endswith("?") or _ASKS.match(sentence) is not None
+    return sentence.endswith("?") or any(how.search(sentence) for how in (_ASKS, _TAG))
 
 
 def unsure(sentence: str) -> bool:
     """Tell whether a sentence wishes, supposes, plans, takes back, or tells of the past or of others' words."""
-    return any(looks.search(sentence) for looks in (_UNSURE, _SHORT, _PLANNED, _DISMISSED))
+    looks = (_UNSURE, _DICTATED, _AS_A_CHILD, _SHORT, _PLANNED, _DISMISSED)
+    return any(look.search(sentence) for look in looks)
