@@ -11,6 +11,8 @@ _TOLD = (
     (re.compile(r"^the user is\b", re.IGNORECASE), "You are"),
     (re.compile(r"^the user was\b", re.IGNORECASE), "You were"),
     (re.compile(r"^the user has\b", re.IGNORECASE), "You have"),
+    (re.compile(r"^the user no longer has\b", re.IGNORECASE), "You no longer have"),
+    (re.compile(r"^the user no longer (\w+)s\b", re.IGNORECASE), r"You no longer \1"),
     (re.compile(r"^the user (\w+)ies\b", re.IGNORECASE), r"You \1y"),
     (re.compile(r"^the user (\w+(?:ch|sh|ss|x|o|z))es\b", re.IGNORECASE), r"You \1"),
     (re.compile(r"^the user (\w+)s\b", re.IGNORECASE), r"You \1"),
@@ -38,7 +40,7 @@ def _to_the_user(fact: str) -> str:
     for pattern, address in _TOLD:
         told, found = pattern.subn(address, fact)
         if found:
-            return told
+            return re.sub(r"\btheir\b", "your", told)
     return fact
 
 

@@ -391,6 +391,8 @@ async def test_the_offline_brain_says_that_it_does_not_know_a_place():
         ("The user said: i like chess.\nThe user likes chess.", "You like chess."),
         ("The user's name is Ada.", "Your name is Ada."),
         ("The user lives in Oslo.\nThe user teaches.", "You live in Oslo. You teach."),
+        ("The user no longer lives in Oslo.", "You no longer live in Oslo."),
+        ("The user sold their car.", "You sold your car."),
         ("The user studies maths.", "You study maths."),
         ("The user has a dog.", "You have a dog."),
         ("The user said: my dog is called rex.", "You said that your dog is called rex."),
