@@ -97,7 +97,9 @@ _MOMENTARY = (
     r"question|problem|issue|idea|plan|request|suggestion|favour|favor|point|guess|hunch|feeling|thought|doubt|reason|choice|"
     r"chance|clue|look|go|try|break|rest|nap|word|thing|lot|bit|few|couple|second|minute|hour|day|week|weekend|moment|while|time|"
     r"money|energy|luck|letter|message|email|text|ticket|coffee|tea|beer|drink|sandwich|pizza|snack|dream|nightmare|surprise|"
-    r"secret|joke|story)(?:e?s)?\b)"
+    r"secret|joke|story)(?:e?s)?(?=$|\W*$|[.!;,]|"
+    r" (?:with|about|for|to|in|at|on|of|from|that|coming|left|ago|again|already|today|tomorrow|tonight|now|right|this|next|and|or|but|"
+    r"so|because|since|when|while|after|before|until|as|if|i|we|you|my|please|later|soon|anymore|any)\b))"
 )
 """What somebody has for a day, or in a manner of speaking: "I have a bad cold", "a question"."""
 _SOME_THING = r"(?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)"
@@ -141,7 +143,7 @@ RULES = (
     _rule(r"\bi(?:'m| am) (?:now )?an? " + _JOB, "The user is a {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am) (?:not|no longer) an? " + _JOB, "The user is not a {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am) (?:now )?(?P<x>retired|unemployed|self-employed)\b", "The user is {x}", "job", 0.8),
-    _rule(r"\bi(?:'m| am| just turned| turned) " + _AGE + r"(?: years old| now|(?=[.!,]|$| and (?:i|my)\b))", "The user is {x} years old", "age", 0.8),
+    _rule(r"\bi(?:'m| am| just turned| turned) " + _AGE + r"(?: years old| now|(?=[.!,]|$))", "The user is {x} years old", "age", 0.8),
     _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _NO_DATE + _X, "The user's birthday is {x}", "birthday", 0.9),
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?:really |actually )?allergic to " + _X,
           "The user is not allergic to {x}", "allergic {key}", 0.95),

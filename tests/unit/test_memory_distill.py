@@ -61,6 +61,8 @@ MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
         ("write down that i like tea", "The user likes tea.", None),
         ("let me tell you i like tea", "The user likes tea.", None),
         ("my dog died last week", "The user's dog died.", "has dog"),
+        ("i bought a second hand wetsuit", "The user has a second hand wetsuit.", None),
+        ("i have a coffee machine", "The user has a coffee machine.", None),
         ("we have a dog", "The user has a dog.", "has dog"),
         ("I have two kids", "The user has two kids.", "has kid"),
         ("we don't have any kids", "The user does not have any kids.", "has kid"),

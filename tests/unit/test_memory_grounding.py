@@ -35,6 +35,8 @@ def test_what_was_said_is_a_fact(turn, quote, fact):
     [
         ("I like chess.", "I like chess", "The user likes chess and wine.", "'wine' was not said"),
         ("I like chess.", "I live in Rome", "The user lives in Rome.", "quote was not said"),
+        ("I live in Bern sorry Berlin", "I live in Bern", "The user lives in Bern.",
+         "'bern' was taken back"),
         ("I like chess.", "I like chess", "The user does not like chess.", "denies"),
         ("I don't like chess.", "I don't like chess", "The user likes chess.", "denies"),
         ("Do I like chess?", "I like chess", "The user likes chess.", "asked"),
