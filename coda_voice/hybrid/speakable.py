@@ -71,12 +71,23 @@ _REWRITES = (
 )
 
 
+_WITHOUT_END = (
+    (re.compile(r"[^\S\n]{2,}"), " "),
+    (re.compile(r"(?: ?\n){3,}"), "\n\n"),
+    (re.compile(r"\d{61,}"), lambda digits: f"a number of {len(digits[0])} digits"),
+    (re.compile(r"([^\w\s])\1{9,}"), r"\1\1\1"),
+)
+"""What nobody would listen to, and what takes the rules below a time that grows with its square."""
+
+
 def speakable(text: str, items_before: int = 0) -> str:
     """Give ``text`` without markup, numbers as words, on one line; "" if nothing is left.
 
     ``items_before``: so many items of a list have been said; the next one's number is left out.
     """
     text = _FENCE.sub(" ", _THINK.sub(" ", text))
+    for pattern, replacement in _WITHOUT_END:
+        text = pattern.sub(replacement, text)
     text = _without_item_numbers(text, items_before)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)

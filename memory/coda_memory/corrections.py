@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from coda_memory.doubt import asks, sentences, unsure
+from coda_memory.doubt import LONGEST_TURN, asks, sentences, unsure
 from coda_memory.fact_finder import Found, found_in
 
 _CLEAR = r"(?:sorry|i mean|i meant|i meant to say|i said|or rather)"
@@ -52,7 +52,7 @@ def put_right(turn: str, before: str) -> str:
     Gives ``turn`` itself if it corrects nothing. Of what there may be many things, such as likings,
     it cannot be said later which of them was wrong.
     """
-    found = _LATER.match(turn.replace("’", "'"))
+    found = _LATER.match(turn[:LONGEST_TURN].replace("’", "'"))
     for said in reversed(as_meant(before)) if found else ():
         there = [] if asks(said) or unsure(said) else found_in(said)
         last = next((one for one in reversed(there) if one.single), None)

@@ -64,12 +64,18 @@ _SENTENCES = re.compile(
 """A recogniser writes no full stop; a "but" or "now" before "I" does as well."""
 
 
+_BETWEEN = re.compile(r"[\s,;]{3,}")
+LONGEST_TURN = 2_000
+"""Characters of a turn that are read: who types more tells no fact of himself but a story."""
+
+
 def sentences(turn: str) -> list[str]:
     """Split a turn into its sentences; what stands against the rest is one of its own.
 
     "I used to live in Paris but now I live in Berlin" are two.
     """
-    return _SENTENCES.split(turn.replace("’", "'").strip())
+    turn = _BETWEEN.sub(", ", turn[:LONGEST_TURN].replace("’", "'").strip())
+    return _SENTENCES.split(turn)
 
 
 def asks(sentence: str) -> bool:

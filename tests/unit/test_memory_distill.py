@@ -311,3 +311,10 @@ def test_hashed_words_know_words_and_nothing_else():
     chess, board, rowing = model.embed(["I like chess", "chess I LIKE!", "rowing tomorrow"])
     assert float(chess @ board) > 0.999
     assert abs(float(chess @ rowing)) < 0.6
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("noise", ["sorry ", "no wait ", "oh, ", ",", " ", "i live in bern and "])
+def test_a_long_turn_of_nothing_is_read_in_no_time(noise: str):
+    """What is typed may be 60,000 characters of anything."""
+    assert len(distill("I live in Bern. " + noise * (60_000 // len(noise)))) <= 1

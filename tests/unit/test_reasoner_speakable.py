@@ -513,3 +513,13 @@ def test_consent_is_only_what_is_clearly_a_yes():
                   "okay what time is it", "okay but which of them", "ok hang on",
                   "correct me if i am wrong", "yes but tomorrow"]:  # fmt: skip
         assert consent(reply) is None
+
+
+@pytest.mark.parametrize("written", [" " * 20_000 + "x", "\n" * 20_000 + "x", " \n" * 10_000 + "x"])
+def test_a_desert_of_nothing_takes_no_time(written: str):
+    """Three thousand blanks in an answer took half a minute, of everybody's."""
+    assert speakable(f"Well,{written}.") == "Well, x."
+
+
+def test_nobody_listens_to_a_number_of_a_thousand_digits():
+    assert speakable(f"It is {'7' * 20_000}.") == "It is a number of twenty thousand digits."
