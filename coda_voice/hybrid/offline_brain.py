@@ -58,8 +58,14 @@ class OfflineBrain:
         yield StreamEnd()
 
 
+LONGEST_REQUEST = 400
+"""Characters of what a tool can be called for by rules, whose time grows with their square."""
+
+
 def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
     """Find the tool call that ``text`` asks for, among ``tools``."""
+    if len(text) > LONGEST_REQUEST:
+        return None
     plain = text.lower().replace("’", "'")
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
     plain = re.sub(r"(?<=[\d)])\s*([+*/-])\s*(?=\d)", r" \1 ", plain).replace("%", " percent")

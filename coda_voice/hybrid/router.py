@@ -68,6 +68,10 @@ class RouteDecision:
         )
 
 
+ROUTED_BY = 4_000
+"""Characters of a turn: a letter that is typed takes its rules a time that grows with its square."""
+
+
 class Router:
     """Routes one conversation; ``every_turn`` (mode hybrid) asks the LLM but for pleasantries.
 
@@ -117,7 +121,7 @@ class Router:
     def _decide(
         self, text: str, now: float, partial: bool, agent_text: str, reasons: list[str]
     ) -> tuple[Target, Kind | Literal["unknown"], float]:
-        words = normalised(text)
+        words = normalised(text[:ROUTED_BY])
         if not words:
             reasons.append("no words")
             return "wait" if partial else "moshi", "unknown", 0.0

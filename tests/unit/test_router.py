@@ -7,6 +7,7 @@ import pytest
 
 from coda_voice.errors import ValidationError
 from coda_voice.hybrid.labelled_utterances import read_utterances
+from coda_voice.hybrid.offline_brain import understand
 from coda_voice.hybrid.resources import Resources
 from coda_voice.hybrid.route_budget import Restarts, RouteBudget
 from coda_voice.hybrid.route_rules import KINDS
@@ -409,3 +410,12 @@ def test_how_often_is_no_arithmetic(said):
 
 def test_times_a_number_is_arithmetic():
     assert Router().route("two times a hundred", 0.0).kind == "tool"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("words", ["how many ", "what is the ", "2026-12-01 ", "sorry "])
+def test_a_letter_that_is_typed_holds_nobody_up(words: str):
+    """It took the rules seconds and the offline brain minutes of the event loop."""
+    letter = words * (60_000 // len(words))
+    assert Router().route(letter, 0.0).target in ("llm", "moshi")
+    assert understand(letter, {"calculate", "get_time", "days_until", "set_timer"}) is None
