@@ -69,7 +69,7 @@ class RouteDecision:
 
 
 ROUTED_BY = 4_000
-"""Characters of a turn: a letter that is typed takes its rules a time that grows with its square."""
+"""Characters of a turn: of a typed letter the rules take a time that grows with its square."""
 
 
 class Router:

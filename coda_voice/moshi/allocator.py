@@ -1,13 +1,13 @@
-"""How the C library keeps memory: a frame's tensors come and go twelve times a second.
+"""How the C library keeps memory, in a process that talks all day.
 
-glibc gives the pages of large blocks back to the kernel at once and has them zeroed anew for the
-next frame; with sixteen conversations that is a sixth of the codec's time. Kept, they are
-simply used again: some tens of MiB, once.
-
-It also gives every thread a stock of its own, up to eight for each core, and what one thread has
+glibc gives every thread a stock of its own, up to eight for each core, and what one thread has
 freed in pieces another cannot use: a server whose memories are written all day grew by megabytes a
 minute with nothing lost. Two stocks hardly grow. How many there may be is settled for good once
 eight are there, and the memory store's threads alone are more: so that comes first.
+
+Large blocks, a search's files above all, come from the kernel and go back to it: in a stock they
+leave holes, in which others put what stays. (What a frame needs is not among them: the codec keeps
+its room, see ``lean_codec``.)
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import ctypes
 import sys
 
 # malloc.h: parameters of mallopt
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
-_KEEP, _AHEAD, _LARGEST_KEPT, _STOCKS = 512 << 20, 64 << 20, 32 << 20, 2
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE, _KEPT_AT_THE_END, _STOCKS = 1 << 20, 16 << 20, 2
 
 
 def share_freed_memory() -> bool:
@@ -25,12 +25,13 @@ def share_freed_memory() -> bool:
 
     Of use only before threads are started.
     """
-    return _set({_M_ARENA_MAX: _STOCKS})
-
-
-def keep_freed_memory() -> bool:
-    """Have this process keep what it frees; False where the C library is another one."""
-    return _set({_M_MMAP_THRESHOLD: _LARGEST_KEPT, _M_TRIM_THRESHOLD: _KEEP, _M_TOP_PAD: _AHEAD})
+    return _set(
+        {
+            _M_ARENA_MAX: _STOCKS,
+            _M_MMAP_THRESHOLD: _LARGE,
+            _M_TRIM_THRESHOLD: _KEPT_AT_THE_END,
+        }
+    )
 
 
 def give_back_freed_memory() -> bool:

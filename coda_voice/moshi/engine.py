@@ -19,7 +19,6 @@ from typing import TypeVar
 import torch
 
 from coda_voice.errors import ConversationError, SlotsFullError, VoiceInitializationError
-from coda_voice.moshi.allocator import keep_freed_memory
 from coda_voice.moshi.batch import SlotBatch
 from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.commands import Commands
@@ -340,7 +339,6 @@ class Engine:
         if self.models.device.type == "cpu":
             # Per thread: more threads than free cores make small models ten times slower.
             torch.set_num_threads(self.options.threads or default_threads(self.models))
-            keep_freed_memory()
             self._helper = Helper(self.options.threads is None and wants_helper(self.models))
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         context = self.models.capabilities.context_frames

@@ -9,10 +9,10 @@ States, weights and results are the package's own, the last bits aside.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from moshi.modules.conv import StreamingConv1d, StreamingConvTranspose1d
 from moshi.modules.seanet import SEANetDecoder, SEANetEncoder, SEANetResnetBlock
 from moshi.modules.streaming import State
@@ -23,9 +23,8 @@ from coda_voice.moshi.helper import Helper
 LEAST_ROWS = 2
 """To be taken over by the helper: for fewer, calling it costs more."""
 
-Step = Callable[[torch.Tensor, slice], torch.Tensor]
-"""float32 [rows, samples, channels] to the same with other samples and channels; the second tells
-which rows of the batch these are."""
+RESULTS = 3
+"""Kept at once: what goes into a residual block, between its convolutions, and what comes of it."""
 
 LOG2E = 1.4426950408889634
 
@@ -41,6 +40,43 @@ def lean_codec(net: SEANetEncoder | SEANetDecoder, helper: Helper) -> LeanCodec 
     return LeanCodec(net, [step for step in steps if step is not None], helper)
 
 
+class Rows:
+    """Some rows of the batch, and room to work on them.
+
+    The room is used again in every frame. Megabytes that come from the C library and go back to it
+    twelve times a second leave holes, in which others put what stays: a server grew by it.
+    """
+
+    def __init__(self, at: slice) -> None:
+        self.at = at
+        self._rooms: dict[str | int, torch.Tensor] = {}
+        self._result = 0
+
+    def room(self, use: str | int, *shape: int) -> torch.Tensor:
+        """Room for a float32 tensor, what was in it before being over."""
+        size = math.prod(shape)
+        kept = self._rooms.get(use)
+        if kept is None or len(kept) < size:
+            kept = self._rooms[use] = torch.empty(size)
+        return kept[:size].view(shape)
+
+    def result(self, *shape: int) -> torch.Tensor:
+        """Room for what a convolution gives; the last ``RESULTS`` of them are kept."""
+        self._result = (self._result + 1) % RESULTS
+        return self.room(self._result, *shape)
+
+    def times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """X [rows, samples, in] by weight [in, out], before it is a convolution's result."""
+        rows, samples, channels = x.shape
+        made = self.room("made", rows * samples, weight.shape[1])
+        torch.mm(x.view(-1, channels), weight, out=made)
+        return made.view(rows, samples, -1)
+
+
+Step = Callable[[torch.Tensor, Rows], torch.Tensor]
+"""float32 [rows, samples, channels] to the same with other samples and channels."""
+
+
 class LeanCodec:
     """The forward of one half of the codec: [rows, channels, samples] as in the package.
 
@@ -54,6 +90,9 @@ class LeanCodec:
         self._state = net._streaming_state
         self._steps = steps
         self._helper = helper
+        rows = len(self._state.exec_mask)
+        self._half = rows // 2 if helper.there and rows >= 2 * LEAST_ROWS else 0
+        self._parts = [Rows(slice(self._half)), Rows(slice(self._half, None))]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Go one step, or the package's way in another state than the one it was made for."""
@@ -61,23 +100,22 @@ class LeanCodec:
             whole: torch.Tensor = type(self._net).forward(self._net, x)
             return whole
         x = x.transpose(1, 2).contiguous()
-        half = len(x) // 2
-        if half < LEAST_ROWS or not self._helper.there:
-            return self._run(x, slice(None)).transpose(1, 2)
-        second = self._helper.share(lambda: self._run(x[half:], slice(half, None)))
-        first = self._run(x[:half], slice(half))
-        return torch.cat([first, second()]).transpose(1, 2)
+        first, second = self._parts
+        if not self._half:
+            return self._run(x, second).transpose(1, 2)
+        helped = self._helper.share(lambda: self._run(x[self._half :], second))
+        return torch.cat([self._run(x[: self._half], first), helped()]).transpose(1, 2)
 
-    def _run(self, x: torch.Tensor, at: slice) -> torch.Tensor:
+    def _run(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
         for step in self._steps:
-            x = step(x, at)
+            x = step(x, part)
         return x
 
 
-def elu(x: torch.Tensor) -> torch.Tensor:
+def elu(x: torch.Tensor, part: Rows) -> torch.Tensor:
     """ELU as max(x, 2^(x log2 e) - 1): a CPU is three times faster at that than at e^x - 1."""
-    out = x.clamp(max=0).mul_(LOG2E).exp2_().sub_(1)
-    return torch.maximum(out, x, out=out)
+    out = torch.clamp(x, max=0, out=part.room("elu", *x.shape))
+    return torch.maximum(out.mul_(LOG2E).exp2_().sub_(1), x, out=out)
 
 
 def _step_of(part: nn.Module) -> Step | None:
@@ -86,10 +124,11 @@ def _step_of(part: nn.Module) -> Step | None:
     if isinstance(part, StreamingConvTranspose1d):
         return _transposed(part)
     if isinstance(part, nn.ELU) and part.alpha == 1.0:
-        return lambda x, _: elu(x)
+        return elu
     if isinstance(part, SEANetResnetBlock) and isinstance(part.shortcut, nn.Identity):
         inner = [_step_of(inside) for inside in part.block]
-        if all(step is not None for step in inner):
+        convolutions = sum(step is not elu for step in inner)
+        if convolutions < RESULTS and all(step is not None for step in inner):
             return _Residual([step for step in inner if step is not None])
     return None
 
@@ -98,10 +137,10 @@ class _Residual:
     def __init__(self, steps: list[Step]) -> None:
         self._steps = steps
 
-    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
         out = x
         for step in self._steps:
-            out = step(out, at)
+            out = step(out, part)
         return out.add_(x)
 
 
@@ -111,8 +150,7 @@ def _conv(part: StreamingConv1d) -> Step | None:
     if type(conv) is not nn.Conv1d or part.pad_mode != "constant" or not _is_plain(conv):
         return None
     if kernel == stride == 1:
-        weight = conv.weight[:, :, 0].detach().contiguous()
-        return lambda x, _: F.linear(x, weight, conv.bias)
+        return _Point(conv)
     if kernel == 2 * stride:
         return _Blocks(part, conv)
     if stride > 1:
@@ -136,6 +174,10 @@ def _is_plain(conv: nn.Conv1d | nn.ConvTranspose1d) -> bool:
     )
 
 
+def _bias(conv: nn.Conv1d | nn.ConvTranspose1d) -> torch.Tensor | None:
+    return None if conv.bias is None else conv.bias.detach()
+
+
 class _Past:
     """What a convolution keeps for its next step, with the channels last.
 
@@ -148,16 +190,35 @@ class _Past:
         self._state = state
         setattr(state, name, self.kept.transpose(1, 2))
 
-    def before(self, x: torch.Tensor, at: slice) -> torch.Tensor:
+    def before(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
         """X [rows, samples, channels] with what was kept before it; keeps its end."""
-        whole = torch.cat([self.kept[at], x], 1)
-        self.keep(whole[:, -self.kept.shape[1] :], at)
+        rows, samples, channels = x.shape
+        whole = part.room("whole", rows, self.kept.shape[1] + samples, channels)
+        torch.cat([self.kept[part.at], x], 1, out=whole)
+        self.keep(whole[:, -self.kept.shape[1] :], part)
         return whole
 
-    def keep(self, new: torch.Tensor, at: slice) -> None:
+    def keep(self, new: torch.Tensor, part: Rows) -> None:
         """Keep something else in those of these rows that step."""
-        kept = self.kept[at]
-        torch.where(self._state.exec_mask[at, None, None], new, kept, out=kept)
+        kept = self.kept[part.at]
+        torch.where(self._state.exec_mask[part.at, None, None], new, kept, out=kept)
+
+
+class _Point:
+    """Kernel 1: a product for each sample."""
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        self._bias = _bias(conv)
+        self._weight = conv.weight[:, :, 0].detach().t()
+
+    def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
+        out = part.result(*x.shape[:2], self._weight.shape[1])
+        across, flat = x.view(-1, x.shape[2]), out.view(-1, out.shape[2])
+        if self._bias is None:
+            torch.mm(across, self._weight, out=flat)
+        else:
+            torch.addmm(self._bias, across, self._weight, out=flat)
+        return out
 
 
 class _Blocks:
@@ -165,16 +226,17 @@ class _Blocks:
 
     def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
         self._past = _Past(part._streaming_state, "previous")
-        self._stride, self._bias = conv.stride[0], conv.bias
+        self._stride, self._bias = conv.stride[0], _bias(conv)
         out, channels, _ = conv.weight.shape
         halves = conv.weight.detach().view(out, channels, 2, self._stride)
-        self._weight = halves.permute(2, 0, 3, 1).flatten(2).flatten(0, 1).contiguous()
+        self._weight = halves.permute(2, 0, 3, 1).flatten(2).flatten(0, 1).contiguous().t()
 
-    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
-        whole = self._past.before(x, at)
+    def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
+        whole = self._past.before(x, part)
         blocks = whole.view(len(x), -1, self._stride * x.shape[2])
-        earlier, later = F.linear(blocks, self._weight).chunk(2, -1)
-        out = earlier[:, :-1] + later[:, 1:]
+        earlier, later = part.times(blocks, self._weight).chunk(2, -1)
+        out = part.result(len(x), earlier.shape[1] - 1, earlier.shape[2])
+        torch.add(earlier[:, :-1], later[:, 1:], out=out)
         return out if self._bias is None else out.add_(self._bias)
 
 
@@ -183,16 +245,18 @@ class _Windows:
 
     def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
         self._past = _Past(part._streaming_state, "previous")
-        self._bias = conv.bias
+        self._bias = _bias(conv)
         self._kernel = conv.kernel_size[0]
-        self._weight = conv.weight.detach().transpose(1, 2).flatten(1).contiguous()
+        self._weight = conv.weight.detach().transpose(1, 2).flatten(1).contiguous().t()
 
-    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
         rows, samples, channels = x.shape
-        whole = self._past.before(x, at)
+        whole = self._past.before(x, part)
         window = self._kernel * channels
         windows = whole.as_strided((rows, samples, window), (whole.stride(0), channels, 1))
-        return F.linear(windows, self._weight, self._bias)
+        out = part.result(rows, samples, self._weight.shape[1])
+        torch.bmm(windows, self._weight.expand(rows, -1, -1), out=out)
+        return out if self._bias is None else out.add_(self._bias)
 
 
 class _Shifts:
@@ -200,19 +264,21 @@ class _Shifts:
 
     def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
         self._past = _Past(part._streaming_state, "previous")
-        self._bias, self._out = conv.bias, conv.out_channels
+        self._bias, self._out = _bias(conv), conv.out_channels
         self._kernel = conv.kernel_size[0]
-        self._weight = conv.weight.detach().permute(2, 0, 1).flatten(0, 1).contiguous()
+        self._weight = conv.weight.detach().permute(2, 0, 1).flatten(0, 1).contiguous().t()
 
-    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
         rows, samples, _ = x.shape
-        made = F.linear(self._past.before(x, at), self._weight)
+        made = part.times(self._past.before(x, part), self._weight)
         taps = made.view(rows, -1, self._kernel, self._out)
+        out = part.result(rows, samples, self._out)
         if self._out == 1:
             diagonal = (taps.stride(0), self._kernel, self._kernel + 1)
-            out = taps.as_strided((rows, samples, self._kernel), diagonal).sum(-1, keepdim=True)
+            along = taps.as_strided((rows, samples, self._kernel), diagonal)
+            torch.sum(along, -1, keepdim=True, out=out)
         else:
-            out = taps[:, :samples, 0] + taps[:, 1 : samples + 1, 1]
+            torch.add(taps[:, :samples, 0], taps[:, 1 : samples + 1, 1], out=out)
             for tap in range(2, self._kernel):
                 out += taps[:, tap : samples + tap, tap]
         return out if self._bias is None else out.add_(self._bias)
@@ -223,13 +289,15 @@ class _Spread:
 
     def __init__(self, part: StreamingConvTranspose1d, conv: nn.ConvTranspose1d) -> None:
         self._past = _Past(part._streaming_state, "partial")
-        self._stride, self._out, self._bias = conv.stride[0], conv.out_channels, conv.bias
-        self._weight = conv.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous()
+        self._stride, self._out, self._bias = conv.stride[0], conv.out_channels, _bias(conv)
+        self._weight = conv.weight.detach().permute(2, 1, 0).flatten(0, 1).contiguous().t()
 
-    def __call__(self, x: torch.Tensor, at: slice) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
         rows, samples, _ = x.shape
-        first, second = F.linear(x, self._weight).chunk(2, -1)  # [rows, samples, stride * out]
-        before = torch.cat([self._past.kept[at].view(rows, 1, -1), second[:, :-1]], 1)
-        self._past.keep(second[:, -1].view(rows, self._stride, self._out), at)
-        out = (first + before).view(rows, samples * self._stride, self._out)
+        first, second = part.times(x, self._weight).chunk(2, -1)  # [rows, samples, stride * out]
+        before = part.room("whole", *second.shape)
+        torch.cat([self._past.kept[part.at].view(rows, 1, -1), second[:, :-1]], 1, out=before)
+        self._past.keep(second[:, -1].view(rows, self._stride, self._out), part)
+        out = part.result(rows, samples * self._stride, self._out)
+        torch.add(first, before, out=out.view(first.shape))
         return out if self._bias is None else out.add_(self._bias)

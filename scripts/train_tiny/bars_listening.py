@@ -11,7 +11,6 @@ import torch
 from moshi.models.lm import LMGen
 from moshi.utils.compile import no_compile
 
-from coda_voice.moshi.allocator import keep_freed_memory
 from coda_voice.moshi.batch import SlotBatch
 from coda_voice.moshi.checkpoint import load_models
 
@@ -125,7 +124,6 @@ def speed_bars(bench: Bench, scale: float, frames: int = 150) -> list[dict[str, 
     As the engine runs it, and beside it as one would with the moshi package alone.
     """
     torch.set_num_threads(1)
-    keep_freed_memory()
     batch = SlotBatch(load_models(bench.folder, "cpu"), 1, 500)
     batch.reset(0, batch.models.sampling)
     generator = LMGen(bench.lm, support_out_of_sync=True, **bench.sampling)
