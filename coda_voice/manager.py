@@ -193,12 +193,13 @@ class VoiceManager(Answering):
         """Shut down."""
         await self.shutdown()
 
-    def _running(self) -> Lifetime:
+    def _running(self, *, anywhere: bool = False) -> Lifetime:
         if self._life is None:
             raise ComponentNotInitializedError(
                 "The voice manager is not running; call `await manager.initialize()` first."
             )
-        self._life.check_thread()
+        if not anywhere:
+            self._life.check_thread()
         return self._life
 
     # ---- conversations ----------------------------------------------------------------
@@ -317,7 +318,8 @@ class VoiceManager(Answering):
 
     def conversation(self, conversation_id: str) -> Conversation:
         """Give the conversation itself, for edges that feed frames on their own."""
-        return self._conversation(conversation_id)
+        self._running(anywhere=True)  # who only looks may stand in another thread
+        return self._conversations.get(conversation_id)
 
     def _conversation(self, conversation_id: str) -> Conversation:
         self._running()
