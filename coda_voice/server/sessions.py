@@ -200,7 +200,9 @@ class Sessions:
     def _check_share(self, caller: Caller) -> None:
         if self.draining:
             raise ConversationError(
-                "The server is shutting down and begins no conversations.", "draining"
+                "The server is shutting down and begins no conversations.",
+                "draining",
+                retry_after=RETRY_AFTER,
             )
         mine = self._held_by(caller)
         if caller.conversations is not None and mine >= caller.conversations:

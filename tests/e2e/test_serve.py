@@ -23,13 +23,20 @@ from tests.integration.voice_server import ROOT, StreamClient, serving_process, 
 
 async def test_sigterm_lets_eight_conversations_end_in_peace_and_exits_with_0():
     drain = {"CODA_VOICE__SERVER__DRAIN_SECONDS": "4"}
-    with serving_process("--slots", "9", **drain) as (process, url):
+    with serving_process("--slots", "8", **drain) as (process, url):
         clients = [StreamClient(f"{url}/v1/stream") for _ in range(8)]
         for client in clients:
             await client.__aenter__()
             await client.ready()
             await client.frame()
+        patient = StreamClient(f"{url}/v1/stream?wait=true")
+        await patient.__aenter__()
+        await patient.until("status", status="waiting")
         process.send_signal(signal.SIGTERM)
+        refusal = await patient.until("error")
+        assert refusal["code"] == "draining" and refusal["retry_after"] >= 1
+        assert await patient.closed() == 1013
+        await patient.__aexit__(None, None, None)
         for client in clients:
             assert (await client.until("status", status="draining"))["seconds"] == 4.0
         async with rest_client(url) as rest:
