@@ -218,6 +218,8 @@ async def test_memories_are_the_tokens_subjects_alone(server: RunningServer):
         assert await texts(dora, query="the dog called Rex") <= {"I have a cat called Tom."}
         for named in ({"user_id": "carl"}, {"subject": "carl"}):
             assert await texts(dora, **named) == {"I have a cat called Tom."}
+        for nothing in ("", " ", "\x1d\x1d", "\x85\u2003"):
+            assert (await dora.post("/v1/memories", json={"text": nothing})).status_code == 422
         claimed = await dora.post("/v1/memories", json={"text": "x", "user_id": "carl"})
         assert claimed.status_code == 422
 

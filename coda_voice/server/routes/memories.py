@@ -38,7 +38,8 @@ class Fact(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(min_length=1, max_length=1_000, pattern=r"\S")
+    text: str = Field(min_length=1, max_length=1_000, pattern=r"[^\s\x00-\x1f\x85]")
+    """More than blanks, of which Python knows some more than regular expressions do."""
 
 
 class Forgotten(BaseModel):
