@@ -46,11 +46,15 @@ class Helper:
     """One more thread, or none (``there`` is False): then the caller does everything."""
 
     def __init__(self, there: bool = True) -> None:
-        self.there = there
         self._thread = (
             # torch counts threads for each thread, and this one is there to make them two.
             ThreadPoolExecutor(1, "engine-helper", torch.set_num_threads, (1,)) if there else None
         )
+
+    @property
+    def there(self) -> bool:
+        """Whether somebody would help."""
+        return self._thread is not None
 
     def share(self, part: Callable[[], T]) -> Callable[[], T]:
         """Offer a part; what is given must be called, once: it does the part or waits for it.
@@ -74,4 +78,4 @@ class Helper:
         """End the thread; from now on the caller does everything."""
         if self._thread is not None:
             self._thread.shutdown()
-        self._thread, self.there = None, False
+        self._thread = None

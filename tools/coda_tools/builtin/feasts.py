@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import isleap
 from collections.abc import Callable
 from datetime import date, timedelta
 
@@ -83,12 +84,8 @@ def _dated(name: str, today: date) -> date:
     if len(numbers) == 2:
         return date(numbers[1], number, numbers[0])
     for year in range(today.year, today.year + 9):  # 29 February may be so far away
-        if (number, numbers[0]) == (2, 29) and not _is_leap(year):
+        if (number, numbers[0]) == (2, 29) and not isleap(year):
             continue
         if (day := date(year, number, numbers[0])) >= today:
             return day
     raise ValueError(name)
-
-
-def _is_leap(year: int) -> bool:
-    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
