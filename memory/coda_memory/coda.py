@@ -85,10 +85,12 @@ class CodaMemory:
         if role != "user" or not content.strip():
             return
         content = content[:MAX_TEXT]
-        before, self._before = self._before, put_right(content, self._before)
+        self._before = put_right(content, self._before)
         try:
             done = self.memories.append(
-                self.memories.turn(content, conversation_id=self.conversation_id, after=before)
+                self.memories.turn(
+                    content, conversation_id=self.conversation_id, meant=self._before
+                )
             )
         except VoiceProcessingError as error:
             self._lost(error)

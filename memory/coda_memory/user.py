@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from lancedb.table import LanceTable
 from pydantic import ValidationError as ShapeError
 
-from coda_memory.corrections import put_right
 from coda_memory.distill import distill, fact_as_ruled
 from coda_memory.embedding import Vectors
 from coda_memory.errors import MemoryStoreError
@@ -61,13 +60,14 @@ class UserMemories:
 
     def turn(
         self, text: str, *, conversation_id: str = "", at: datetime | None = None,
-        importance: float | None = None, after: str = "",
+        importance: float | None = None, meant: str = "",
     ) -> list[Memory]:  # fmt: skip
         """Make the memories of one turn of the user: the turn, then what it says of the user.
 
-        after: the user's turn before, which this one may put right ("sorry, Berlin").
+        meant: what it says where its words alone do not ("sorry, Berlin"; see ``put_right``).
         """
-        facts = distill(put_right(_checked(text), after))
+        text = _checked(text)
+        facts = distill(meant or text)
         weight = max((fact.importance for fact in facts), default=0.3)
         said = _memory(
             text=text, conversation_id=conversation_id, created_at=at or self._store.now(),

@@ -87,8 +87,10 @@ class RememberedUser:
     async def keep(self, said: str) -> Kept:
         """Store a turn with the facts in it."""
         said = said[:MAX_TEXT]
-        before, self._before = self._before, put_right(said, self._before)
-        turn, *ruled = self.memories.turn(said, conversation_id=self.conversation_id, after=before)
+        self._before = put_right(said, self._before)
+        turn, *ruled = self.memories.turn(
+            said, conversation_id=self.conversation_id, meant=self._before
+        )
         # What puts the turn before right says too little by itself to be read by an LLM.
         llm = self._llm() if self._before == said else None
         if llm is None:
