@@ -102,7 +102,7 @@ class SlotBatch:
         self.slots = slots
         self.device = models.device
         lm, mimi = models.lm, models.mimi
-        self._sampler = SlotSampler(slots, self.device)
+        self._sampler = SlotSampler(slots, self.device, codebooks=lm.dep_q)
         make_input_lean(lm)
         self._gen = SlotGen(lm, self._sampler, self._steer)
         with torch.no_grad():

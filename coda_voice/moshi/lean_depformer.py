@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from moshi.models import LMModel
 from moshi.models.lm_utils import ScaledEmbedding
 from moshi.modules.gating import ActivationGating
-from moshi.modules.transformer import RMSNorm, StreamingTransformerLayer
+from moshi.modules.transformer import StreamingTransformerLayer
 from torch import nn
+
+from coda_voice.moshi.lean_norm import LeanNorm
 
 Draw = Callable[[torch.Tensor, int], torch.Tensor]
 """Tokens [rows] from logits [rows, card] of a stream: 1 and up are the codebooks."""
@@ -33,7 +35,8 @@ class LeanDepformer:
         self._tables = [table.weight.detach() for table in tables]
         self._steps = [[_weights(layer, k) for layer in lm.depformer.layers] for k in own]
         self._heads = lm.depformer.layers[0].self_attn.num_heads
-        self._last = list(zip(lm.depformer_norms, (out.weight for out in lm.linears), strict=True))
+        norms = [LeanNorm(n) if LeanNorm.fits(n) else n for n in lm.depformer_norms]
+        self._last = list(zip(norms, (out.weight for out in lm.linears), strict=True))
 
     @staticmethod
     def fits(lm: LMModel) -> bool:
@@ -57,9 +60,7 @@ class LeanDepformer:
                 and not e.demux_second_stream
                 for e in embeddings
             )
-            and all(
-                isinstance(norm, RMSNorm) for layer in layers for norm in (layer.norm1, layer.norm2)
-            )
+            and all(LeanNorm.fits(norm) for layer in layers for norm in (layer.norm1, layer.norm2))
             and all(
                 isinstance(layer.layer_scale_1, nn.Identity)
                 and isinstance(layer.layer_scale_2, nn.Identity)
@@ -80,7 +81,7 @@ class LeanDepformer:
             for seen, (norm1, into, out, norm2, gate_in, activation, gate_out) in zip(
                 past, layers, strict=True
             ):
-                made = F.linear(F.rms_norm(x, *norm1), into).view(rows, 3, self._heads, width)
+                made = F.linear(norm1(x), into).view(rows, 3, self._heads, width)
                 seen[:, :, :, step] = made[:, 1:].transpose(0, 1)
                 if step == 0:  # nothing but itself to look at
                     mixed = made[:, 2]
@@ -88,7 +89,7 @@ class LeanDepformer:
                     keys, values = seen[:, :, :, : step + 1].unbind(0)
                     mixed = F.scaled_dot_product_attention(made[:, 0, :, None], keys, values)
                 x = x + F.linear(mixed.reshape(rows, -1), out)
-                gate, value = F.linear(F.rms_norm(x, *norm2), gate_in).chunk(2, -1)
+                gate, value = F.linear(norm2(x), gate_in).chunk(2, -1)
                 x = x + F.linear(activation(gate).mul_(value), gate_out)
             norm, head = self._last[step]
             token = self._draw(F.linear(norm(x[:, None])[:, 0], head), step + 1)
@@ -97,10 +98,10 @@ class LeanDepformer:
 
 
 _Weights = tuple[
-    tuple[tuple[int, ...], torch.Tensor, float],
+    LeanNorm,
     torch.Tensor,
     torch.Tensor,
-    tuple[tuple[int, ...], torch.Tensor, float],
+    LeanNorm,
     torch.Tensor,
     Callable[[torch.Tensor], torch.Tensor],
     torch.Tensor,
@@ -112,19 +113,14 @@ def _weights(layer: StreamingTransformerLayer, step: int) -> _Weights:
     own = step if attention.weights_per_step else 0
     gate = layer.gating[step] if layer.weights_per_step else layer.gating
     return (
-        _norm(layer.norm1),
+        LeanNorm(layer.norm1),
         attention.in_projs[own].weight.detach(),
         attention.out_projs[own].weight.detach(),
-        _norm(layer.norm2),
+        LeanNorm(layer.norm2),
         gate.linear_in.weight.detach(),
         gate.activation,
         gate.linear_out.weight.detach(),
     )
-
-
-def _norm(norm: RMSNorm) -> tuple[tuple[int, ...], torch.Tensor, float]:
-    alpha = norm.alpha.detach().view(-1)
-    return tuple(alpha.shape), alpha, norm.eps
 
 
 def _gates(layer: StreamingTransformerLayer) -> list[nn.Module]:

@@ -9,6 +9,8 @@ from moshi.models.lm_utils import ScaledEmbedding
 from moshi.quantization.vq import ResidualVectorQuantizer, SplitResidualVectorQuantizer
 from torch import nn
 
+from coda_voice.moshi.lean_norm import LeanNorm
+
 
 class LeanQuantizer:
     """The codec's nearest codes: of all vectors b, the one with the largest a·b - |b|²/2."""
@@ -55,6 +57,8 @@ class LeanInput:
 
     def __init__(self, lm: LMModel) -> None:
         self._lm = lm
+        norm = lm.out_norm
+        self._norm = LeanNorm(norm) if norm is not None and LeanNorm.fits(norm) else norm
         tables = [lm.text_emb, *lm.emb]
         sizes = torch.tensor([len(table.weight) for table in tables])
         self._starts = (sizes.cumsum(0) - sizes)[:, None]
@@ -95,6 +99,6 @@ class LeanInput:
         if sum_condition is not None:
             x = x + sum_condition.to(x)
         hidden = lm.transformer(x, cross_attention_src=cross_attention_src)
-        if lm.out_norm:
-            hidden = lm.out_norm(hidden)
+        if self._norm:
+            hidden = self._norm(hidden)
         return hidden, lm.text_linear(hidden)[:, None]

@@ -25,6 +25,9 @@ _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 _STREAM = 0x632BE59BD9B4E019
 
+_MANY = 4
+"""A top k of a quarter of all tokens is many: with as few, the winner of all is mostly among it."""
+
 
 def checked_sampling(sampling: object) -> Sampling:
     """Give ``sampling`` back if a slot can be set so; the engine's thread must not find out.
@@ -61,15 +64,29 @@ def _signed(x: int) -> int:
     return (x + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
+def _stream(stream: int) -> int:
+    """Where a stream's noise begins: 0 is the text, 1 and up the audio codebooks."""
+    return _signed((stream + 1) * _STREAM)
+
+
 def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
     """Logical right shift of int64 (torch's own keeps the sign)."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
-def _hash(x: torch.Tensor) -> torch.Tensor:
-    x = (x ^ _shift(x, 30)) * _MIX_1
-    x = (x ^ _shift(x, 27)) * _MIX_2
-    return x ^ _shift(x, 31)
+def _hash_(x: torch.Tensor) -> torch.Tensor:
+    """Hash int64 in place."""
+    x.bitwise_xor_(_shift(x, 30)).mul_(_MIX_1)
+    x.bitwise_xor_(_shift(x, 27)).mul_(_MIX_2)
+    return x.bitwise_xor_(_shift(x, 31))
+
+
+def _gumbel(start: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Noise of ``tokens`` int64 [..., n]; the random streams begin at ``start`` int64 [...]."""
+    bits = _hash_(_hash_(start.clone())[..., None] + tokens * _GOLDEN)
+    # 24 bits fill a float32's mantissa; the half keeps it away from 0 and 1.
+    uniform = _shift(bits, 40).float().add_(0.5).mul_(2.0**-24)
+    return uniform.log_().neg_().log_().neg_()
 
 
 class SlotSampler:
@@ -77,10 +94,13 @@ class SlotSampler:
 
     All per-slot settings live in tensors that are only ever written in place, so a
     captured CUDA graph sees every change. Nobody draws from more than the ``max_top_k``
-    likeliest tokens; a ``top_k`` of 0 means that many.
+    likeliest tokens; a ``top_k`` of 0 means that many. The noise of ``codebooks`` audio
+    streams is made at once on a CPU.
     """
 
-    def __init__(self, slots: int, device: torch.device, max_top_k: int = 250) -> None:
+    def __init__(
+        self, slots: int, device: torch.device, max_top_k: int = 250, codebooks: int = 8
+    ) -> None:
         self.max_top_k = max_top_k
         self._seed = torch.zeros(slots, dtype=torch.long, device=device)
         self._frame = torch.zeros(slots, dtype=torch.long, device=device)
@@ -91,11 +111,15 @@ class SlotSampler:
         self._widths = [[1, 1] for _ in range(slots)]
         self._ranks = torch.arange(max_top_k, device=device)[None]
         self._on_cpu = device.type == "cpu"
+        self._streams = torch.tensor([_stream(1 + book) for book in range(codebooks)])
+        self._noise: torch.Tensor | None = None
+        """Of the audio streams in this frame: float32 [codebooks, slots, card]."""
 
     def configure(self, row: int, sampling: Sampling) -> None:
         """Give ``row`` its settings and start its random stream anew."""
         self._seed[row] = _signed(int(sampling.seed))
         self._frame[row] = 0
+        self._noise = None
         pairs = (
             (sampling.text_temperature, sampling.text_top_k),
             (sampling.temperature, sampling.top_k),
@@ -131,6 +155,7 @@ class SlotSampler:
     def advance(self, mask: torch.Tensor) -> None:
         """Move the rows of ``mask`` (bool [slots]) on by one frame."""
         self._frame.add_(mask)
+        self._noise = None
 
     def position(self, row: int) -> int:
         """Frames drawn so far by ``row`` (a host synchronisation: snapshots only)."""
@@ -139,6 +164,7 @@ class SlotSampler:
     def rewind(self, row: int, position: int) -> None:
         """Continue the random stream of ``row`` at ``position``."""
         self._frame[row] = position
+        self._noise = None
 
     def draw(self, logits: torch.Tensor, stream: int) -> torch.Tensor:
         """Draw tokens [slots] from ``logits`` [slots, card].
@@ -149,13 +175,31 @@ class SlotSampler:
         k = min(self._width(kind), logits.shape[-1])
         if k == 1:
             return logits.argmax(dim=-1)
+        if self._on_cpu and 0 < stream <= len(self._streams) and k >= logits.shape[-1] // _MANY:
+            drawn = self._draw_of_all(logits.float(), stream)
+            if drawn is not None:
+                return drawn
         values, tokens = logits.float().topk(k, dim=-1)
-        start = self._seed * _GOLDEN + self._frame * _MIX_1 + _signed((stream + 1) * _STREAM)
-        bits = _hash(_hash(start)[:, None] + tokens * _GOLDEN)
-        # 24 bits fill a float32's mantissa; the half keeps it away from 0 and 1.
-        uniform = (_shift(bits, 40).float() + 0.5) * 2.0**-24
-        noise = -torch.log(-torch.log(uniform))
-        scores = values / self._temperature[kind] + noise * self._stochastic[kind]
+        noise = _gumbel(self._start() + _stream(stream), tokens) * self._stochastic[kind]
+        scores = values / self._temperature[kind] + noise
         scores.masked_fill_(self._ranks[:, :k] >= self._top_k[kind], float("-inf"))
         picked = scores.argmax(dim=-1, keepdim=True)
         return tokens.gather(-1, picked)[:, 0]
+
+    def _draw_of_all(self, logits: torch.Tensor, stream: int) -> torch.Tensor | None:
+        """Draw from all tokens: who wins there and is among the top k also wins among those.
+
+        None where a winner is not. For many of few tokens that is rare, and finding the top k
+        costs a CPU five times as much as asking how many are likelier than the winner.
+        """
+        if self._noise is None or self._noise.shape[-1] != logits.shape[-1]:
+            start = self._start() + self._streams[:, None]
+            noise = _gumbel(start, torch.arange(logits.shape[-1]))
+            self._noise = noise.mul_(self._stochastic[1])
+        scores = logits / self._temperature[1] + self._noise[stream - 1]
+        picked = scores.argmax(dim=-1, keepdim=True)
+        likelier = (logits > logits.gather(-1, picked)).sum(-1, keepdim=True)
+        return picked[:, 0] if bool((likelier < self._top_k[1]).all()) else None
+
+    def _start(self) -> torch.Tensor:
+        return self._seed * _GOLDEN + self._frame * _MIX_1

@@ -70,3 +70,15 @@ def test_a_slot_that_sits_out_a_frame_goes_on_where_it_was() -> None:
             got.append(token)
         halting.advance(torch.tensor([stepping, True]))
     assert got == expected
+
+
+def test_the_winner_of_all_tokens_is_what_is_drawn_from_the_top_k() -> None:
+    logits = 3 * torch.randn(3, 64, generator=torch.Generator().manual_seed(5))
+    settings = (Sampling(seed=1, top_k=20), Sampling.greedy(), Sampling(seed=2, top_k=5))
+    likely, narrow = sampler(*settings), sampler(*settings)
+    narrow._on_cpu = False  # goes by the top k, as a GPU does
+    for _ in range(200):
+        for stream in range(10):
+            assert torch.equal(likely.draw(logits, stream), narrow.draw(logits, stream))
+        for made in (likely, narrow):
+            made.advance(torch.ones(3, dtype=torch.bool))
