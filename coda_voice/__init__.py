@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         VoiceTimeoutError,
         VRAMAllocationError,
     )
-    from coda_voice.events import Event, EventBus
+    from coda_voice.event_bus import EventBus
+    from coda_voice.events import Event
     from coda_voice.manager import VoiceManager
     from coda_voice.models import (
         ConversationState,
@@ -78,7 +79,7 @@ _HOMES = {
     "VoiceManager": "manager",
     "WebSocketVoiceManager": "broadcasting",
     "Event": "events",
-    "EventBus": "events",
+    "EventBus": "event_bus",
     **dict.fromkeys(["MemoryManager", "PersonalityManager", "ToolManager"], "protocols"),
     **dict.fromkeys(
         [

@@ -15,7 +15,8 @@ from coda_voice.config import VoiceConfig
 from coda_voice.config.model import Voicing
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ValidationError
-from coda_voice.events import EventBus, NoTranscript
+from coda_voice.event_bus import EventBus
+from coda_voice.events import NoTranscript
 from coda_voice.handover import UNUSED, HandedOver
 from coda_voice.hybrid.attendant import HybridAttendant, Mode
 from coda_voice.hybrid_setup import HybridSetup, as_mode, as_voicing

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from coda_voice.events import EventBus, SettingWithoutEffect
+from coda_voice.event_bus import EventBus
+from coda_voice.events import SettingWithoutEffect
 from coda_voice.protocols import MemoryManager, PersonalityManager, ToolManager, require_methods
 
 UNUSED = {

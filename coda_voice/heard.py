@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from coda_voice.analytics import Analytics, Latencies
-from coda_voice.events import Event, EventBus, SessionRenewed
+from coda_voice.event_bus import EventBus
+from coda_voice.events import Event, SessionRenewed
 from coda_voice.logs import Logs
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Word

@@ -17,7 +17,7 @@ from coda_voice.analytics import Analytics
 from coda_voice.audio.ingest import Ingest
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import VoiceInitializationError, VoiceProcessingError
-from coda_voice.events import EventBus
+from coda_voice.event_bus import EventBus
 from coda_voice.logs import Logs
 from coda_voice.memory_setup import MemorySetup
 from coda_voice.moshi.allocator import share_freed_memory

@@ -28,7 +28,8 @@ from coda_voice.errors import (
     VoiceInitializationError,
     VoiceProcessingError,
 )
-from coda_voice.events import EventBus, SettingWithoutEffect
+from coda_voice.event_bus import EventBus
+from coda_voice.events import SettingWithoutEffect
 from coda_voice.exchange import AudioChunk
 from coda_voice.heard import Surroundings
 from coda_voice.lifetime import Lifetime

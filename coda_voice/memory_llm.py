@@ -13,13 +13,8 @@ from contextlib import aclosing
 
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import LlmError
-from coda_voice.events import (
-    ConversationEnded,
-    Event,
-    EventBus,
-    ReasoningEnded,
-    ReasoningStarted,
-)
+from coda_voice.event_bus import EventBus
+from coda_voice.events import ConversationEnded, Event, ReasoningEnded, ReasoningStarted
 from coda_voice.hybrid.clients import client_for
 from coda_voice.hybrid.llm import LlmClient, Message, TextDelta
 

@@ -17,7 +17,7 @@ from coda_voice.audio import files
 from coda_voice.config import VoiceConfig
 from coda_voice.conversation import Conversation
 from coda_voice.errors import VoiceProcessingError
-from coda_voice.events import EventBus
+from coda_voice.event_bus import EventBus
 from coda_voice.memory_llm import LlmForMemory, llm_for_memory
 from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
 from coda_voice.opening import opened

@@ -21,10 +21,10 @@ from coda_memory.voice import RememberedUser
 
 from coda_voice.config import VoiceConfig
 from coda_voice.errors import LlmError
+from coda_voice.event_bus import EventBus
 from coda_voice.events import (
     ConversationEnded,
     ConversationFailed,
-    EventBus,
     MemoryInjected,
     MemoryStored,
     ReasoningEnded,
