@@ -96,6 +96,12 @@ class VoiceManager(Answering):
                 "never.",
                 "bad_idle_timeout",
             )
+        if engine is not None and not isinstance(engine, Engine):
+            raise ValidationError(
+                f"engine is {engine!r:.40}; give a started coda_voice.moshi.engine.Engine, or "
+                'none: the device is a setting, {"moshi": {"device": "cuda"}}.',
+                "bad_engine",
+            )
         self.idle_timeout = idle_timeout
         self._attendants: list[AttendantFactory] = []
         for factory in attendants:

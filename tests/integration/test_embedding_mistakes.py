@@ -145,6 +145,11 @@ def test_conversations_cannot_be_idle_for_no_time_at_all(seconds):
         VoiceManager(SEEDED, idle_timeout=seconds)
 
 
+def test_a_device_is_not_taken_for_an_engine():
+    with pytest.raises(ValidationError, match="the device is a setting"):
+        VoiceManager(SEEDED, engine="cuda")  # type: ignore[arg-type]
+
+
 def test_an_attendant_factory_must_be_one():
     with pytest.raises(ValidationError, match="cannot be called"):
         VoiceManager(SEEDED, attendants=[Attendant()])
