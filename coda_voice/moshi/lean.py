@@ -31,6 +31,9 @@ from coda_voice.moshi.lean_tokens import LeanInput, LeanQuantizer
 MOST_FRAMES = 4
 """More at once than this are prefills, whose arithmetic outweighs everything else."""
 
+BLOCK = 64
+"""Places of a ring of keys that are looked at together."""
+
 MANY_KEYS = 1 << 20
 """Numbers in a layer's keys, of all rows: 4 MB."""
 
@@ -145,11 +148,15 @@ class LeanStep:
         turn = torch.polar(torch.ones_like(angle), angle)  # [rows, frames, 1, 1, width / 2]
         at = now.remainder(capacity)
         places = (self._rings + at[:, None]).flatten()
+        # Places that nothing has been put into yet are not looked at; whole blocks, so that the
+        # others are added up in the same order whatever the neighbours have filled.
+        blocks = int(now.max()) // BLOCK + 1
+        filled = min(blocks * BLOCK, capacity)
         # The youngest position that each place of the ring can hold, and who may look at it.
         last = now[:, -1:]
-        held = last - (last - self._slots).remainder(capacity)  # [rows, capacity]
+        held = last - (last - self._slots[:filled]).remainder(capacity)  # [rows, filled]
         seen = (held[:, None] <= now[..., None]) & (held >= 0)[:, None]
-        bias = torch.zeros(rows, 1, frames, capacity).masked_fill_(~seen[:, None], -math.inf)
+        bias = torch.zeros(rows, 1, frames, filled).masked_fill_(~seen[:, None], -math.inf)
         bias = bias.expand(-1, self._heads, -1, -1).flatten(0, 1)
         for layer in self._layers:
             x = layer.step(x, self._heads, turn, places, bias)
@@ -158,16 +165,20 @@ class LeanStep:
 
 
 def attend(
-    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor
+    q: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    bias: torch.Tensor,
+    many: bool = False,
 ) -> torch.Tensor:
     """Attention of queries [n, frames, width] to keys and values [n, places, width].
 
     ``bias`` [n, frames, places]. For one or two frames these three products are a third quicker
-    on a CPU than the blocks of ``scaled_dot_product_attention``. Keys that do not fit into its
-    caches are read a third quicker as the matrix of a product with a vector.
+    on a CPU than the blocks of ``scaled_dot_product_attention``. ``many`` keys, which do not fit
+    into its caches, are read a third quicker as the matrix of a product with a vector.
     """
     scale = q.shape[-1] ** -0.5
-    if q.shape[1] == 1 and keys.numel() >= MANY_KEYS:
+    if many and q.shape[1] == 1:
         alike = torch.bmm(keys, q.transpose(1, 2)).transpose(1, 2)
         weights = torch.add(bias, alike, alpha=scale)
     else:
@@ -186,6 +197,7 @@ class _Layer:
         self._gating, self._activation = layer.gating, layer.activation
         self._linear1, self._linear2 = layer.linear1, layer.linear2
         self._ring: torch.Tensor = attention._streaming_state.kv_cache.cache
+        self._many = self._ring[0].numel() >= MANY_KEYS
 
     def step(
         self,
@@ -205,8 +217,9 @@ class _Layer:
         kv = torch.stack([k, made[:, :, 2]]).transpose(2, 3)  # [2, rows, heads, frames, width]
         width = kv.shape[-1]
         self._ring.view(-1, width).index_copy_(0, places, kv.reshape(-1, width))
-        keys, values = self._ring.flatten(1, 2).unbind(0)  # [rows * heads, capacity, width]
-        mixed = attend(q.transpose(1, 2).flatten(0, 1), keys, values, bias)
+        ring = self._ring.flatten(1, 2)[:, :, : bias.shape[-1]]
+        keys, values = ring.unbind(0)  # [rows * heads, filled, width]
+        mixed = attend(q.transpose(1, 2).flatten(0, 1), keys, values, bias, self._many)
         update = F.linear(
             mixed.view(rows, heads, frames, width).transpose(1, 2).flatten(2), self._out.weight
         )

@@ -13,7 +13,7 @@ from moshi.utils.compile import no_compile
 
 from coda_voice.moshi.checkpoint import SpeechModels, load_models
 from coda_voice.moshi.generation import SlotGen
-from coda_voice.moshi.lean import LeanStep, make_input_lean, make_lean
+from coda_voice.moshi.lean import BLOCK, LeanStep, attend, make_input_lean, make_lean
 from coda_voice.moshi.lean_depformer import LeanDepformer
 from coda_voice.moshi.sampling import SlotSampler
 from coda_voice.moshi.streaming_state import aside, read_row, side_states, write_row
@@ -34,10 +34,10 @@ def models() -> SpeechModels:
     return load_models("coda-tiny", device="cpu")
 
 
-def transformer(kind: dict[str, object]) -> StreamingTransformer:
+def transformer(kind: dict[str, object], context: int = 10) -> StreamingTransformer:
     torch.manual_seed(7)
     net = StreamingTransformer(
-        d_model=64, num_heads=4, num_layers=3, dim_feedforward=256, causal=True, context=10,
+        d_model=64, num_heads=4, num_layers=3, dim_feedforward=256, causal=True, context=context,
         positional_embedding="rope", **kind,
     )  # fmt: skip
     return net.eval()
@@ -64,6 +64,29 @@ def test_a_transformer_says_the_same_for_rows_that_come_and_go(kind, frames):
             net.set_exec_mask(stepping)
         x = torch.randn(ROWS, frames, 64)
         assert torch.allclose(own(x)[stepping], short(x)[stepping], atol=1e-5)
+
+
+def test_a_ring_of_keys_is_looked_at_as_far_as_it_is_filled():
+    own, short = both_stream(transformer(MOSHI, context=150))
+    for step in range(200):
+        stepping = torch.tensor([True, step > 40, step > 100, step % 3 > 0, False])
+        for net in (own, short):
+            net.set_exec_mask(stepping)
+        x = torch.randn(ROWS, 1, 64)
+        assert torch.allclose(own(x)[stepping], short(x)[stepping], atol=1e-5)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_neighbours_have_filled_changes_no_bit(many: bool):
+    keys, values = torch.randn(2, 64, 500, 64)
+    query = torch.randn(64, 1, 64)
+    bias = torch.full((64, 1, 500), -torch.inf)
+    bias[..., :50] = 0
+    whole = attend(query, keys, values, bias, many)
+    for filled in range(BLOCK, 500, BLOCK):
+        part = slice(filled)
+        seen = attend(query, keys[:, part], values[:, part], bias[..., part], many)
+        assert torch.equal(whole, seen)
 
 
 def test_a_row_moves_between_the_two_ways():
