@@ -33,6 +33,7 @@ from coda_voice.moshi.streaming_state import (
     write_row,
 )
 from coda_voice.moshi.transcriber import Transcriber, Written
+from coda_voice.moshi.working_rows import WorkingRows
 
 SteerToken = Callable[[int], int]
 """Sees the token a slot sampled, gives the token it shall say."""
@@ -103,14 +104,15 @@ class SlotBatch:
         self.device = models.device
         lm, mimi = models.lm, models.mimi
         self._sampler = SlotSampler(slots, self.device, codebooks=lm.dep_q)
-        make_input_lean(lm)
-        self._gen = SlotGen(lm, self._sampler, self._steer)
+        self._working = WorkingRows(slots)
+        make_input_lean(lm, self._working)
+        self._gen = SlotGen(lm, self._sampler, self._steer, self._working)
         with torch.no_grad():
             mimi.streaming_forever(slots)
             self._gen.streaming_forever(slots)
         if self.device.type == "cpu":
             for part in (lm, mimi):
-                make_lean(part, self._helper)
+                make_lean(part, self._working, self._helper)
         self._sums = torch.zeros(slots, 1, lm.dim, dtype=lm.dtype, device=self.device)
         self._gen._streaming_state.condition_sum = self._sums
         self._summed_rows: set[int] = set()
@@ -222,6 +224,7 @@ class SlotBatch:
         if mask == self._mask:
             return
         self._mask = mask
+        self._working.step(mask)
         self._mask_tensor.copy_(torch.tensor(mask))
         self.models.mimi.set_exec_mask(self._mask_tensor)
         self._gen.set_exec_mask(self._mask_tensor)

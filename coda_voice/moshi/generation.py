@@ -18,6 +18,7 @@ from torch import nn
 
 from coda_voice.moshi.lean_depformer import LeanDepformer
 from coda_voice.moshi.sampling import SlotSampler
+from coda_voice.moshi.working_rows import WorkingRows
 
 Steering = Callable[[list[int]], list[int] | None]
 """Sees the sampled text tokens [slots]; returns what is to be said instead, or None."""
@@ -34,7 +35,13 @@ class SlotGen(LMGen):  # type: ignore[misc]
     audio_tokens: torch.Tensor
     text_tokens: list[int]
 
-    def __init__(self, lm: LMModel, sampler: SlotSampler, steering: Steering) -> None:
+    def __init__(
+        self,
+        lm: LMModel,
+        sampler: SlotSampler,
+        steering: Steering,
+        working: WorkingRows | None = None,
+    ) -> None:
         super().__init__(
             lm,
             use_sampling=False,  # its argmax then picks what our hook has marked
@@ -47,7 +54,9 @@ class SlotGen(LMGen):  # type: ignore[misc]
         self._steering = steering
         self._lean = isinstance(lm, LMModel) and _depformer_is_plain(lm)
         fits = self._lean and LeanDepformer.fits(lm)
-        self._on_cpu = LeanDepformer(lm, sampler.draw) if fits else None
+        self._on_cpu = (
+            LeanDepformer(lm, sampler.draw, working or WorkingRows(sampler.slots)) if fits else None
+        )
 
     def eager(self) -> AbstractContextManager[object]:
         """Keep the package from compiling kernels on a CPU: that takes seconds in the middle

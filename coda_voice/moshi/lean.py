@@ -27,6 +27,7 @@ from coda_voice.moshi.helper import Helper
 from coda_voice.moshi.lean_codec import LeanCodec, lean_codec
 from coda_voice.moshi.lean_norm import LeanNorm
 from coda_voice.moshi.lean_tokens import LeanInput, LeanQuantizer
+from coda_voice.moshi.working_rows import WorkingRows, padded
 
 MOST_FRAMES = 4
 """More at once than this are prefills, whose arithmetic outweighs everything else."""
@@ -38,20 +39,21 @@ MANY_KEYS = 1 << 20
 """Numbers in a layer's keys, of all rows: 4 MB."""
 
 
-def make_lean(model: nn.Module, helper: Helper | None = None) -> int:
+def make_lean(model: nn.Module, working: WorkingRows, helper: Helper | None = None) -> int:
     """Have the transformers and codecs inside a model that streams now take the short way.
 
     For the states they have now: others (a prefill aside) go the package's way. What keeps no
-    state, embeddings and quantizer, takes it always. A codec shares its rows with ``helper``.
+    state, embeddings and quantizer, takes it always. Rows that are not ``working`` are left out;
+    a codec shares its rows with ``helper``.
     Gives how many were of a shape for that.
     """
     found = 0
     for part in model.modules():
         short: LeanStep | LeanCodec | None = None
         if isinstance(part, StreamingTransformer) and _is_plain(part):
-            short = LeanStep(part)
+            short = LeanStep(part, working)
         elif isinstance(part, SEANetEncoder | SEANetDecoder) and part._streaming_state is not None:
-            short = lean_codec(part, helper or Helper(False))
+            short = lean_codec(part, working, helper or Helper(False))
         elif LeanQuantizer.fits(part):
             part.encode = LeanQuantizer(part).encode  # type: ignore[assignment]
             found += 1
@@ -61,10 +63,10 @@ def make_lean(model: nn.Module, helper: Helper | None = None) -> int:
     return found
 
 
-def make_input_lean(lm: nn.Module) -> None:
+def make_input_lean(lm: nn.Module, working: WorkingRows) -> None:
     """Have a language model look all its tokens up at once; before it streams."""
     if LeanInput.fits(lm):
-        lm.forward_text = LeanInput(lm).forward_text  # type: ignore[assignment]
+        lm.forward_text = LeanInput(lm, working).forward_text  # type: ignore[assignment]
 
 
 def _is_plain(transformer: StreamingTransformer) -> bool:
@@ -101,8 +103,9 @@ class LeanStep:
     Takes x float32 [rows, frames, dim]; rows outside the ``exec_mask`` of the states keep theirs.
     """
 
-    def __init__(self, transformer: StreamingTransformer) -> None:
+    def __init__(self, transformer: StreamingTransformer, working: WorkingRows) -> None:
         self._transformer = transformer
+        self._working = working
         self._state = transformer._streaming_state
         layers = transformer.layers
         first = layers[0].self_attn
@@ -139,15 +142,16 @@ class LeanStep:
                 self._transformer, x, cross_attention_src=cross_attention_src
             )
             return whole
-        return self._step(x, frames)
+        working = self._working.of(len(x), frames)
+        return padded(self._step(x[:working], frames), len(x))
 
     def _step(self, x: torch.Tensor, frames: int) -> torch.Tensor:
         rows, capacity = x.shape[0], self._capacity
-        now = self._counts[0][:, None] + torch.arange(frames)  # [rows, frames]
+        now = self._counts[0, :rows, None] + torch.arange(frames)  # [rows, frames]
         angle = now[..., None, None, None] * self._speed
         turn = torch.polar(torch.ones_like(angle), angle)  # [rows, frames, 1, 1, width / 2]
         at = now.remainder(capacity)
-        places = (self._rings + at[:, None]).flatten()
+        places = (self._rings[:, :rows] + at[:, None]).flatten()
         # Places that nothing has been put into yet are not looked at; whole blocks, so that the
         # others are added up in the same order whatever the neighbours have filled.
         blocks = int(now.max()) // BLOCK + 1
@@ -217,7 +221,7 @@ class _Layer:
         kv = torch.stack([k, made[:, :, 2]]).transpose(2, 3)  # [2, rows, heads, frames, width]
         width = kv.shape[-1]
         self._ring.view(-1, width).index_copy_(0, places, kv.reshape(-1, width))
-        ring = self._ring.flatten(1, 2)[:, :, : bias.shape[-1]]
+        ring = self._ring.flatten(1, 2)[:, : len(bias), : bias.shape[-1]]
         keys, values = ring.unbind(0)  # [rows * heads, filled, width]
         mixed = attend(q.transpose(1, 2).flatten(0, 1), keys, values, bias, self._many)
         update = F.linear(

@@ -19,9 +19,13 @@ from moshi.modules.streaming import State
 from torch import nn
 
 from coda_voice.moshi.helper import Helper
+from coda_voice.moshi.working_rows import WorkingRows, padded
 
 LEAST_ROWS = 2
 """To be taken over by the helper: for fewer, calling it costs more."""
+
+FEWEST_SAMPLES = 2
+"""That a row gives to a product: two vectors a frame lie between encoder and decoder."""
 
 RESULTS = 3
 """Kept at once: what goes into a residual block, between its convolutions, and what comes of it."""
@@ -29,7 +33,9 @@ RESULTS = 3
 LOG2E = 1.4426950408889634
 
 
-def lean_codec(net: SEANetEncoder | SEANetDecoder, helper: Helper) -> LeanCodec | None:
+def lean_codec(
+    net: SEANetEncoder | SEANetDecoder, working: WorkingRows, helper: Helper
+) -> LeanCodec | None:
     """Give the short way for an encoder or decoder in the state in which it streams now.
 
     None where it is of a shape that this was not made for.
@@ -37,7 +43,7 @@ def lean_codec(net: SEANetEncoder | SEANetDecoder, helper: Helper) -> LeanCodec 
     steps = [_step_of(part) for part in net.model]
     if any(step is None for step in steps):
         return None
-    return LeanCodec(net, [step for step in steps if step is not None], helper)
+    return LeanCodec(net, [step for step in steps if step is not None], working, helper)
 
 
 class Rows:
@@ -47,8 +53,8 @@ class Rows:
     twelve times a second leave holes, in which others put what stays: a server grew by it.
     """
 
-    def __init__(self, at: slice) -> None:
-        self.at = at
+    def __init__(self) -> None:
+        self.at = slice(None)
         self._rooms: dict[str | int, torch.Tensor] = {}
         self._result = 0
 
@@ -84,29 +90,37 @@ class LeanCodec:
     """
 
     def __init__(
-        self, net: SEANetEncoder | SEANetDecoder, steps: list[Step], helper: Helper
+        self,
+        net: SEANetEncoder | SEANetDecoder,
+        steps: list[Step],
+        working: WorkingRows,
+        helper: Helper,
     ) -> None:
         self._net = net
         self._state = net._streaming_state
         self._steps = steps
+        self._working = working
         self._helper = helper
-        rows = len(self._state.exec_mask)
-        self._half = rows // 2 if helper.there and rows >= 2 * LEAST_ROWS else 0
-        self._parts = [Rows(slice(self._half)), Rows(slice(self._half, None))]
+        self._parts = Rows(), Rows()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Go one step, or the package's way in another state than the one it was made for."""
         if self._net._streaming_state is not self._state:
             whole: torch.Tensor = type(self._net).forward(self._net, x)
             return whole
-        x = x.transpose(1, 2).contiguous()
-        first, second = self._parts
-        if not self._half:
-            return self._run(x, second).transpose(1, 2)
-        helped = self._helper.share(lambda: self._run(x[self._half :], second))
-        return torch.cat([self._run(x[: self._half], first), helped()]).transpose(1, 2)
+        working = self._working.of(len(x), FEWEST_SAMPLES)
+        return padded(self._step(x[:working].transpose(1, 2).contiguous()), len(x)).transpose(1, 2)
 
-    def _run(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
+    def _step(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = self._parts
+        half = len(x) // 2
+        if not self._helper.there or half < LEAST_ROWS:
+            return self._run(x, slice(len(x)), second)
+        helped = self._helper.share(lambda: self._run(x[half:], slice(half, len(x)), second))
+        return torch.cat([self._run(x[:half], slice(half), first), helped()])
+
+    def _run(self, x: torch.Tensor, at: slice, part: Rows) -> torch.Tensor:
+        part.at = at
         for step in self._steps:
             x = step(x, part)
         return x

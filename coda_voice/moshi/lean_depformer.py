@@ -17,16 +17,18 @@ from moshi.modules.transformer import StreamingTransformerLayer
 from torch import nn
 
 from coda_voice.moshi.lean_norm import LeanNorm
+from coda_voice.moshi.working_rows import WorkingRows, padded
 
 Draw = Callable[[torch.Tensor, int], torch.Tensor]
-"""Tokens [rows] from logits [rows, card] of a stream: 1 and up are the codebooks."""
+"""Tokens [n] of the first n rows from logits [n, card] of a stream: 1 and up are the codebooks."""
 
 
 class LeanDepformer:
     """The codes of one frame, of a model that ``fits``."""
 
-    def __init__(self, lm: LMModel, draw: Draw) -> None:
+    def __init__(self, lm: LMModel, draw: Draw, working: WorkingRows) -> None:
         self._draw = draw
+        self._working = working
         schedule = lm.depformer_weights_per_step_schedule
         own = list(range(lm.dep_q)) if schedule is None else list(schedule)[: lm.dep_q]
         into = [lm.depformer_in[k if lm.depformer_multi_linear else 0].weight for k in own]
@@ -71,11 +73,11 @@ class LeanDepformer:
 
     def codes(self, text_token: torch.Tensor, transformer_out: torch.Tensor) -> torch.Tensor:
         """Codes [rows, dep_q] from the text token [rows] that was said and [rows, 1, dim]."""
-        rows, steps = len(text_token), len(self._steps)
-        given = F.linear(transformer_out[:, 0], self._into).view(rows, steps, -1)
+        steps, rows = len(self._steps), self._working.of(len(text_token))
+        given = F.linear(transformer_out[:rows, 0], self._into).view(rows, steps, -1)
         width = given.shape[2] // self._heads
         past = given.new_empty(len(self._steps[0]), 2, rows, self._heads, steps, width)
-        token, codes = text_token, []
+        token, codes = text_token[:rows], []
         for step, (layers, table) in enumerate(zip(self._steps, self._tables, strict=True)):
             x = F.embedding(token, table) + given[:, step]
             for seen, (norm1, into, out, norm2, gate_in, activation, gate_out) in zip(
@@ -94,7 +96,7 @@ class LeanDepformer:
             norm, head = self._last[step]
             token = self._draw(F.linear(norm(x[:, None])[:, 0], head), step + 1)
             codes.append(token)
-        return torch.stack(codes, dim=1)
+        return padded(torch.stack(codes, dim=1), len(text_token))
 
 
 _Weights = tuple[

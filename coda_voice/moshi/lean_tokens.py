@@ -10,6 +10,7 @@ from moshi.quantization.vq import ResidualVectorQuantizer, SplitResidualVectorQu
 from torch import nn
 
 from coda_voice.moshi.lean_norm import LeanNorm
+from coda_voice.moshi.working_rows import WorkingRows, padded
 
 
 class LeanQuantizer:
@@ -55,8 +56,9 @@ def _book(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 class LeanInput:
     """``forward_text`` of a language model whose tokens are all looked up in one table."""
 
-    def __init__(self, lm: LMModel) -> None:
+    def __init__(self, lm: LMModel, working: WorkingRows) -> None:
         self._lm = lm
+        self._working = working
         norm = lm.out_norm
         self._norm = LeanNorm(norm) if norm is not None and LeanNorm.fits(norm) else norm
         tables = [lm.text_emb, *lm.emb]
@@ -93,12 +95,14 @@ class LeanInput:
 
         A token of -1 counts for nothing.
         """
-        lm = self._lm
+        lm, rows = self._lm, len(sequence)
+        working = self._working.of(rows)
+        sequence = sequence[:working]
         places = torch.where(sequence < 0, len(self._table) - 1, sequence + self._starts)
         x = F.embedding(places, self._table).sum(1)
         if sum_condition is not None:
-            x = x + sum_condition.to(x)
+            x = x + sum_condition[:working].to(x)
         hidden = lm.transformer(x, cross_attention_src=cross_attention_src)
         if self._norm:
             hidden = self._norm(hidden)
-        return hidden, lm.text_linear(hidden)[:, None]
+        return padded(hidden, rows), padded(lm.text_linear(hidden)[:, None], rows)

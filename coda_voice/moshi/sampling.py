@@ -101,6 +101,7 @@ class SlotSampler:
     def __init__(
         self, slots: int, device: torch.device, max_top_k: int = 250, codebooks: int = 8
     ) -> None:
+        self.slots = slots
         self.max_top_k = max_top_k
         self._seed = torch.zeros(slots, dtype=torch.long, device=device)
         self._frame = torch.zeros(slots, dtype=torch.long, device=device)
@@ -113,7 +114,7 @@ class SlotSampler:
         self._on_cpu = device.type == "cpu"
         self._streams = torch.tensor([_stream(1 + book) for book in range(codebooks)])
         self._noise: torch.Tensor | None = None
-        """Of the audio streams in this frame: float32 [codebooks, slots, card]."""
+        """Of the audio streams in this frame: float32 [codebooks, n, card]."""
 
     def configure(self, row: int, sampling: Sampling) -> None:
         """Give ``row`` its settings and start its random stream anew."""
@@ -167,7 +168,7 @@ class SlotSampler:
         self._noise = None
 
     def draw(self, logits: torch.Tensor, stream: int) -> torch.Tensor:
-        """Draw tokens [slots] from ``logits`` [slots, card].
+        """Draw tokens [n] from ``logits`` [n, card] of the first n slots.
 
         ``stream`` 0 is the text, 1 and up the audio codebooks: each has its own noise.
         """
@@ -180,9 +181,11 @@ class SlotSampler:
             if drawn is not None:
                 return drawn
         values, tokens = logits.float().topk(k, dim=-1)
-        noise = _gumbel(self._start() + _stream(stream), tokens) * self._stochastic[kind]
-        scores = values / self._temperature[kind] + noise
-        scores.masked_fill_(self._ranks[:, :k] >= self._top_k[kind], float("-inf"))
+        rows = len(logits)
+        noise = _gumbel(self._start(rows) + _stream(stream), tokens)
+        noise *= self._stochastic[kind, :rows]
+        scores = values / self._temperature[kind, :rows] + noise
+        scores.masked_fill_(self._ranks[:, :k] >= self._top_k[kind, :rows], float("-inf"))
         picked = scores.argmax(dim=-1, keepdim=True)
         return tokens.gather(-1, picked)[:, 0]
 
@@ -192,14 +195,14 @@ class SlotSampler:
         None where a winner is not. For many of few tokens that is rare, and finding the top k
         costs a CPU five times as much as asking how many are likelier than the winner.
         """
-        if self._noise is None or self._noise.shape[-1] != logits.shape[-1]:
-            start = self._start() + self._streams[:, None]
-            noise = _gumbel(start, torch.arange(logits.shape[-1]))
-            self._noise = noise.mul_(self._stochastic[1])
-        scores = logits / self._temperature[1] + self._noise[stream - 1]
+        rows, card = logits.shape
+        if self._noise is None or self._noise.shape[1:] != logits.shape:
+            noise = _gumbel(self._start(rows) + self._streams[:, None], torch.arange(card))
+            self._noise = noise.mul_(self._stochastic[1, :rows])
+        scores = logits / self._temperature[1, :rows] + self._noise[stream - 1]
         picked = scores.argmax(dim=-1, keepdim=True)
         likelier = (logits > logits.gather(-1, picked)).sum(-1, keepdim=True)
-        return picked[:, 0] if bool((likelier < self._top_k[1]).all()) else None
+        return picked[:, 0] if bool((likelier < self._top_k[1, :rows]).all()) else None
 
-    def _start(self) -> torch.Tensor:
-        return self._seed * _GOLDEN + self._frame * _MIX_1
+    def _start(self, rows: int) -> torch.Tensor:
+        return self._seed[:rows] * _GOLDEN + self._frame[:rows] * _MIX_1

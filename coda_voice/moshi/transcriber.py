@@ -23,6 +23,7 @@ from moshi.utils.compile import CUDAGraphed, no_compile
 from coda_voice.moshi.checkpoint import TranscriberModel
 from coda_voice.moshi.lean import make_input_lean, make_lean
 from coda_voice.moshi.streaming_state import RowState, read_row, write_row
+from coda_voice.moshi.working_rows import WorkingRows
 
 _FLUSH_EXTRA = 6
 """Steps beyond the delay that a flush may take for the pieces of a long last word."""
@@ -53,11 +54,12 @@ class Transcriber:
         self._tokens = torch.full((slots,), self._lm.text_initial_token_id, device=self._device)
         self._mask: list[bool] = [True] * slots
         self._mask_tensor = torch.ones(slots, dtype=torch.bool, device=self._device)
-        make_input_lean(self._lm)
+        self._working = WorkingRows(slots)
+        make_input_lean(self._lm, self._working)
         with torch.no_grad():
             self._lm.streaming_forever(slots)
         if self._device.type == "cpu":
-            make_lean(self._lm)
+            make_lean(self._lm, self._working)
         self._forward = CUDAGraphed(self._lm.forward_text, disable=self._device.type != "cuda")
         self._rest = self._at_rest()
         for row in range(slots):
@@ -117,6 +119,7 @@ class Transcriber:
         if mask == self._mask:
             return
         self._mask = mask
+        self._working.step(mask)
         self._mask_tensor.copy_(torch.tensor(mask))
         self._lm.set_exec_mask(self._mask_tensor)
 

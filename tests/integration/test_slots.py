@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from coda_voice.moshi.batch import SlotBatch
 from coda_voice.moshi.checkpoint import load_models
@@ -174,3 +175,19 @@ def test_muting_one_slot_silences_that_one_alone_and_changes_no_token(batch: Slo
     assert not np.any(muted.pcm)
     assert np.any(heard.pcm)
     assert muted.codes == plain.codes == heard.codes
+
+
+def test_slots_that_nobody_has_leased_cost_next_to_nothing() -> None:
+    batch = SlotBatch(load_models("coda-tiny", "cpu"), SLOTS, 100)
+    frame = inputs("hello")[0]
+
+    def cost(conversations: int) -> int:
+        given = [frame if row < conversations else None for row in range(SLOTS)]
+        batch.step(given)
+        with FlopCounterMode(display=False) as counted:
+            batch.step(given)
+        return counted.get_total_flops()
+
+    one, half, every = cost(1), cost(SLOTS // 2), cost(SLOTS)
+    assert one < 0.45 * every  # products of less than four rows are made of four
+    assert 0.45 * every < half < 0.6 * every

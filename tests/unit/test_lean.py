@@ -17,6 +17,7 @@ from coda_voice.moshi.lean import BLOCK, LeanStep, attend, make_input_lean, make
 from coda_voice.moshi.lean_depformer import LeanDepformer
 from coda_voice.moshi.sampling import SlotSampler
 from coda_voice.moshi.streaming_state import aside, read_row, side_states, write_row
+from coda_voice.moshi.working_rows import WorkingRows
 
 ROWS = 5
 MOSHI = {"norm": "rms_norm_f32", "gating": "silu"}
@@ -48,7 +49,7 @@ def both_stream(net: torch.nn.Module, rows: int = ROWS) -> tuple[torch.nn.Module
     short = copy.deepcopy(net)
     net.streaming_forever(rows)
     short.streaming_forever(rows)
-    assert make_lean(short)
+    assert make_lean(short, WorkingRows(rows))
     return net, short
 
 
@@ -131,7 +132,7 @@ def test_a_row_says_the_same_wherever_it_stands_and_whenever_it_began():
 def test_what_it_was_not_made_for_is_left_as_it_is():
     net = transformer(MOSHI).to(torch.bfloat16)
     net.streaming_forever(ROWS)
-    assert not make_lean(net)
+    assert not make_lean(net, WorkingRows(ROWS))
     assert not isinstance(net.forward, LeanStep)
 
 
@@ -166,7 +167,7 @@ def test_the_depformer_draws_the_same_codes(models: SpeechModels):
 
 def test_all_tokens_are_looked_up_at_once(models: SpeechModels):
     own, short = copy.deepcopy(models.lm), copy.deepcopy(models.lm)
-    make_input_lean(short)
+    make_input_lean(short, WorkingRows(ROWS))
     torch.manual_seed(9)
     tokens = torch.randint(-1, 500, (ROWS, own.num_codebooks, 7))  # -1: nothing
     told = torch.randn(ROWS, 7, own.dim)
