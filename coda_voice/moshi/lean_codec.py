@@ -27,6 +27,9 @@ LEAST_ROWS = 2
 FEWEST_SAMPLES = 2
 """That a row gives to a product: two vectors a frame lie between encoder and decoder."""
 
+AT_ONCE = 4
+"""Samples that a product gives of a sound; a frame's are a multiple of it."""
+
 RESULTS = 3
 """Kept at once: what goes into a residual block, between its convolutions, and what comes of it."""
 
@@ -169,7 +172,9 @@ def _conv(part: StreamingConv1d) -> Step | None:
         return _Blocks(part, conv)
     if stride > 1:
         return None
-    return _Windows(part, conv) if conv.out_channels > conv.in_channels else _Shifts(part, conv)
+    if conv.out_channels > conv.in_channels:
+        return _Windows(part, conv)
+    return _ToOne(part, conv) if conv.out_channels == 1 else _Shifts(part, conv)
 
 
 def _transposed(part: StreamingConvTranspose1d) -> Step | None:
@@ -255,22 +260,33 @@ class _Blocks:
 
 
 class _Windows:
-    """Few channels to many: a product over each window."""
+    """Few channels to many: a product over each window.
+
+    From one channel, a window gives ``AT_ONCE`` samples: alone it is too narrow for a product.
+    """
 
     def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
         self._past = _Past(part._streaming_state, "previous")
-        self._bias = _bias(conv)
-        self._kernel = conv.kernel_size[0]
-        self._weight = conv.weight.detach().transpose(1, 2).flatten(1).contiguous().t()
+        out, channels, kernel = conv.weight.shape
+        self._at_once = at_once = AT_ONCE if channels == 1 else 1
+        taps = conv.weight.detach().transpose(1, 2).flatten(1).t()
+        self._weight = taps.new_zeros((at_once - 1 + kernel) * channels, at_once, out)
+        for sample in range(at_once):
+            self._weight[sample * channels :, sample][: kernel * channels] = taps
+        self._weight = self._weight.flatten(1)
+        bias = _bias(conv)
+        self._bias = taps.new_zeros(out * at_once) if bias is None else bias.repeat(at_once)
 
     def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
         rows, samples, channels = x.shape
         whole = self._past.before(x, part)
-        window = self._kernel * channels
-        windows = whole.as_strided((rows, samples, window), (whole.stride(0), channels, 1))
-        out = part.result(rows, samples, self._weight.shape[1])
-        torch.bmm(windows, self._weight.expand(rows, -1, -1), out=out)
-        return out if self._bias is None else out.add_(self._bias)
+        shape = rows, samples // self._at_once, len(self._weight)
+        apart = whole.stride(0), self._at_once * channels, 1
+        windows = part.room("windows", *shape).copy_(whole.as_strided(shape, apart))
+        out = part.result(rows, samples, self._weight.shape[1] // self._at_once)
+        flat = out.view(-1, self._weight.shape[1])
+        torch.addmm(self._bias, windows.view(-1, shape[2]), self._weight, out=flat)
+        return out
 
 
 class _Shifts:
@@ -287,14 +303,31 @@ class _Shifts:
         made = part.times(self._past.before(x, part), self._weight)
         taps = made.view(rows, -1, self._kernel, self._out)
         out = part.result(rows, samples, self._out)
-        if self._out == 1:
-            diagonal = (taps.stride(0), self._kernel, self._kernel + 1)
-            along = taps.as_strided((rows, samples, self._kernel), diagonal)
-            torch.sum(along, -1, keepdim=True, out=out)
-        else:
-            torch.add(taps[:, :samples, 0], taps[:, 1 : samples + 1, 1], out=out)
-            for tap in range(2, self._kernel):
-                out += taps[:, tap : samples + tap, tap]
+        torch.add(taps[:, :samples, 0], taps[:, 1 : samples + 1, 1], out=out)
+        for tap in range(2, self._kernel):
+            out += taps[:, tap : samples + tap, tap]
+        return out if self._bias is None else out.add_(self._bias)
+
+
+class _ToOne:
+    """Many channels to one: the same with each tap's products side by side."""
+
+    def __init__(self, part: StreamingConv1d, conv: nn.Conv1d) -> None:
+        self._past = _Past(part._streaming_state, "previous")
+        self._bias = _bias(conv)
+        self._weight = conv.weight.detach()[0].t().contiguous()  # [kernel, in]
+
+    def __call__(self, x: torch.Tensor, part: Rows) -> torch.Tensor:
+        rows, samples, channels = x.shape
+        whole = self._past.before(x, part)
+        made = part.room("made", len(self._weight), rows * whole.shape[1])
+        torch.mm(self._weight, whole.view(-1, channels).t(), out=made)
+        taps = made.view(len(self._weight), rows, -1)
+        out = part.result(rows, samples)
+        torch.add(taps[0, :, :samples], taps[1, :, 1 : samples + 1], out=out)
+        for tap in range(2, len(self._weight)):
+            out += taps[tap, :, tap : samples + tap]
+        out = out.unsqueeze(-1)
         return out if self._bias is None else out.add_(self._bias)
 
 
