@@ -1,6 +1,6 @@
 """How long things take in a conversation, measured from the arrival of the audio.
 
-    python scripts/benchmark_voice_latency.py [--conversations N] [--rounds N]
+    python scripts/benchmark_voice_latency.py [--conversations N] [--rounds N] [--questions N]
 
 Streams spoken questions in real time through VoiceManager, with an interruption in each
 round. Prints a table and writes benchmarks/voice_latency.json. Stage times come from the
@@ -35,11 +35,11 @@ ANSWER_SECONDS = 4.0
 INTERRUPT_AFTER = 2.0
 
 
-def user_pcm(rounds: int) -> bytes:
+def user_pcm(rounds: int, questions: int) -> bytes:
     """Questions with time to answer, and "stop" said into an answer; 16-bit, 24 kHz."""
     pieces: list[np.ndarray] = []
     for _ in range(rounds):
-        for name in QUESTIONS:
+        for name in QUESTIONS[:questions]:
             question = files.read(ROOT / "tests" / "data" / f"{name}.flac").at(24_000)
             pieces += [question, np.zeros(int(ANSWER_SECONDS * 24_000), dtype=np.float32)]
         long = files.read(ROOT / "tests" / "data" / "hello.flac").at(24_000)
@@ -58,7 +58,7 @@ async def microphone(pcm: bytes) -> AsyncIterator[bytes]:
         yield pcm[start : start + step]
 
 
-async def measure(conversations: int, rounds: int) -> dict[str, list[float]]:
+async def measure(conversations: int, rounds: int, questions: int) -> dict[str, list[float]]:
     """Milliseconds by what they measure."""
     values: dict[str, list[float]] = defaultdict(list)
 
@@ -68,7 +68,7 @@ async def measure(conversations: int, rounds: int) -> dict[str, list[float]]:
         elif isinstance(event, BargeIn) and event.silent_after is not None:
             values["barge-in to agent's silence"].append(1e3 * event.silent_after)
 
-    pcm = user_pcm(rounds)
+    pcm = user_pcm(rounds, questions)
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "moshi_timing.log"
         config = {
@@ -101,12 +101,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--conversations", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--questions", type=int, default=len(QUESTIONS), help="of each round")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "voice_latency.json")
     given = parser.parse_args()
     console = Console()
-    seconds = given.rounds * 40
-    console.print(f"Talking for about {seconds} s in real time …")
-    values = asyncio.run(measure(given.conversations, given.rounds))
+    seconds = len(user_pcm(given.rounds, given.questions)) / 48_000
+    console.print(f"Talking for about {seconds:.0f} s in real time …")
+    values = asyncio.run(measure(given.conversations, given.rounds, given.questions))
     dropped = values.pop("frames dropped")[0]
     table = Table(title=f"{given.conversations} conversation(s), milliseconds")
     for heading in ("stage", "p50", "p90", "p99", "max", "n"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,11 @@ from tests.conftest import Spoken
 ROOT = Path(__file__).parent.parent.parent
 
 
-def run(script: str, *arguments: str, folder: Path) -> str:
+def run(script: str, *arguments: str, folder: Path, **more: str) -> str:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / script, *arguments],
         cwd=folder,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", **more},
         capture_output=True,
         text=True,
         check=False,
@@ -33,13 +34,19 @@ def run(script: str, *arguments: str, folder: Path) -> str:
     ("script", "tells"),
     [
         ("voice_conversation_example.py", "agent"),
-        ("voice_demo.py", "conversation.wav"),
         ("hybrid_reasoning_example.py", "agent (answer, done): seven"),
         ("test_vram_allocation.py", "slot"),
     ],
 )
 def test_a_script_runs_and_tells_what_it_did(script: str, tells: str, tmp_path: Path) -> None:
     assert tells in run(script, folder=tmp_path).lower()
+
+
+def test_the_demo_is_a_script_too(tmp_path: Path) -> None:
+    # All of it is seen by test_demo.py; here are its first seconds.
+    told = run("voice_demo.py", folder=tmp_path, CODA_VOICE__MOSHI__MAX_CONVERSATION_LENGTH="5")
+    assert "conversation.wav" in told
+    assert (tmp_path / "conversation.wav").is_file()
 
 
 @pytest.mark.parametrize(
@@ -53,18 +60,27 @@ def test_a_script_runs_and_tells_what_it_did(script: str, tells: str, tmp_path: 
     ],
 )
 def test_what_cannot_be_is_said_in_a_line_before_anything_is_loaded(
-    words: list[str], tells: str, tmp_path: Path
+    words: list[str],
+    tells: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / words[0], *words[1:]],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert tells in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    """In this process, which has imported what they import; as programs they run above."""
+    script = str(ROOT / "scripts" / words[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, *words[1:]])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (2, "")
+    assert tells in said.err and len(said.err.splitlines()) == 1, said.err
 
 
 def test_a_live_stream_is_answered_while_it_goes_on(tmp_path: Path) -> None:
-    assert run("streaming_voice_example.py", folder=tmp_path).strip()
+    hello = ROOT / "tests" / "data" / "hello.flac"
+    assert " agent " in run("streaming_voice_example.py", str(hello), folder=tmp_path)
 
 
 def test_a_server_of_its_own_is_talked_to_and_its_events_are_shown(
@@ -87,8 +103,7 @@ def test_a_server_of_its_own_is_talked_to_and_its_events_are_shown(
 
 def test_latencies_are_measured_and_written(tmp_path: Path) -> None:
     target = tmp_path / "latency.json"
-    told = run(
-        "benchmark_voice_latency.py", "--rounds", "1", "--json", str(target), folder=tmp_path
-    )
+    one = ("--rounds", "1", "--questions", "1")
+    told = run("benchmark_voice_latency.py", *one, "--json", str(target), folder=tmp_path)
     assert "arrival to agent's frame" in told
     assert '"encode"' in target.read_text()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, RichLog
@@ -98,6 +99,10 @@ async def test_a_server_that_is_gone_for_good_is_told_with_what_to_do(server: Ru
                 (told,) = app._notifications
                 assert "cannot be reached" in told.message
                 assert "check the endpoint" in told.message
+            # Or the server would keep the one slot for half a minute, for who cannot come back.
+            path = f"/v1/conversations/{remote.ready.text('conversation_id')}"
+            async with httpx.AsyncClient(base_url=server.http, timeout=60) as rest:
+                (await rest.delete(path)).raise_for_status()
 
 
 async def test_another_personality_is_chosen_from_a_list(server: RunningServer):

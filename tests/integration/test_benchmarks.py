@@ -45,8 +45,11 @@ def test_the_gpu_part_runs_on_any_model() -> None:
 
 def test_the_transcribers_cost_is_measured_turn_about() -> None:
     cost = listening.measure_cost(load_models("coda-tiny", "cpu"), 1, spoken("hello")[:6], 1)
-    assert cost["tick_ms_with"] > cost["tick_ms_without"] > 0
-    assert cost["flush_ms"] > 0
+    # Which of the two is the quicker depends, with so few frames, on what else the machine does.
+    with_it, without = cost["tick_ms_with"], cost["tick_ms_without"]
+    assert min(with_it, without, cost["flush_ms"]) > 0
+    assert cost["ratio"] == pytest.approx(with_it / without)
+    assert cost["real_time_factor"] == pytest.approx(with_it / 80)
 
 
 def test_word_errors_are_counted_against_what_was_said() -> None:
