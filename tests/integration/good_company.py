@@ -23,7 +23,10 @@ from tests.integration.voice_server import FRAME_BYTES, RunningServer, StreamCli
 GOOD = 8
 SECRET = "a secret of the tests, long enough for HS256"
 FRAME_SECONDS = 0.08
-QUIET_SECONDS = 2.0
+TRIED_FRAMES = 20
+"""Each is to answer so many while that is measured."""
+QUIET_SECONDS = 1.0
+"""At least; and a few frames at the pace that was found."""
 BEHIND_FRAMES = 6
 """Frames unanswered meanwhile, at most: nothing of them is dropped."""
 MARGIN = 2.0
@@ -153,17 +156,16 @@ class Company:
     async def settle(self) -> None:
         """Find a pace that the machine can keep, and how long answers stay away at it."""
         await self.until(2)
-        before, began = [talker.answered for talker in self.talkers], time.monotonic()
-        await asyncio.sleep(QUIET_SECONDS)
-        answered = min(t.answered - n for t, n in zip(self.talkers, before, strict=True))
-        each = (time.monotonic() - began) / max(1, answered)
+        began = time.monotonic()
+        await self.until(TRIED_FRAMES)
+        each = (time.monotonic() - began) / TRIED_FRAMES
         self.pace = FRAME_SECONDS
         if each > 1.1 * TRIED_SECONDS:  # it could not keep up
             while self.pace < MARGIN * each and self.pace < SLOWEST_PACE:
                 self.pace *= 2
         self.settling = False
         self.gap()
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(max(QUIET_SECONDS, 4 * self.pace))
         self.quiet = self.gap()
         print(f"{each:.3f} s for a frame, one every {self.pace:.2f} s; quiet: {self.quiet:.2f} s")
 

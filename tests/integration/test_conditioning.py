@@ -70,9 +70,9 @@ def test_a_new_prompt_in_mid_conversation_costs_no_frame_and_makes_no_click(talk
 
 def talked(engine: Engine, models: SpeechModels, facts: list[str]) -> tuple[list[FrameOut], int]:
     talk = Talk(engine, sampling=Sampling.greedy(), prompt=Prompt("your name is coda"))
-    talk.feed(spoken("hello", 12))
+    talk.feed(spoken("hello")[:12])
     made = conditioner(talk, models).tell(facts).result() if facts else None
-    talk.feed(spoken("what_do_i_like", 30))
+    talk.feed(spoken("what_do_i_like", 8))
     talk.close()
     if made is None:
         return talk.out, -1
