@@ -135,7 +135,7 @@ async def test_a_process_reads_ahead_so_far_and_no_further(synthesizer: Synthesi
     taken = 0
     while utterance.pending or utterance.waiting:
         taken += utterance.take() is not None
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.002)  # the process wants the processor, too
     assert taken > AHEAD_FRAMES
     for each in (utterance, other):
         each.drop()

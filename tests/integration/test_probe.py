@@ -34,16 +34,43 @@ def answering(agent: Agent, frames: int = 1_000) -> bool:
     return 5 < agent.question_over <= 5 + frames
 
 
-async def test_an_answer_and_an_interruption_take_as_long_as_they_do():
-    between_words = range(12, 15)
-    quick = Agent(lambda agent: answering(agent) and agent.interrupted <= 4)
-    slow = Agent(
+AGENTS: dict[str, Agent] = {
+    "quick": Agent(lambda agent: answering(agent) and agent.interrupted <= 4),
+    "slow": Agent(
         lambda agent: (
-            answering(agent) and agent.interrupted <= 24 and agent.interrupted not in between_words
+            answering(agent)
+            and agent.interrupted <= 24
+            and agent.interrupted not in range(12, 15)  # between two words
         )
-    )
-    reports = await asyncio.gather(probed(quick), probed(slow))
-    for report, frames in zip(reports, (4, 24), strict=True):
+    ),
+    "short": Agent(lambda agent: answering(agent, 1)),
+    "deaf": Agent(answering),
+    "mute": Agent(lambda agent: False),
+    # The agent never stops; the server does, for a second and a half, after the interruption.
+    "stopping": Agent(
+        lambda agent: answering(agent) and agent.interrupted <= 40,
+        lambda agent: (
+            max(0.0, 1.5 - frames_ms(agent.interrupted) / 1000) if agent.interrupted > 3 else 0.0
+        ),
+    ),
+    "prompt": Agent(answering),
+    "late": Agent(answering, lambda agent: 0.4 if agent.frame >= 20 else 0.0),
+}
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, Report]:
+    """What the probe says of each; all are asked at once, for it takes its time and little else."""
+
+    async def all_of_them() -> list[Report]:
+        return await asyncio.gather(*(probed(agent) for agent in AGENTS.values()))
+
+    return dict(zip(AGENTS, asyncio.run(all_of_them()), strict=True))
+
+
+def test_an_answer_and_an_interruption_take_as_long_as_they_do(reports: dict[str, Report]):
+    for name, frames in (("quick", 4), ("slow", 24)):
+        report = reports[name]
         assert report.answer_ms is not None and report.barge_in_ms is not None
         assert report.latency_max_ms is not None
         noise = report.latency_max_ms + SLACK_MS
@@ -52,38 +79,29 @@ async def test_an_answer_and_an_interruption_take_as_long_as_they_do():
         assert report.agent_seconds * 1000 >= report.barge_in_ms - noise
 
 
-async def test_an_agent_that_is_silent_anyway_or_never_has_no_time_of_interruption():
-    short = Agent(lambda agent: answering(agent, 1))
-    deaf = Agent(answering)
-    mute = Agent(lambda agent: False)
-    reports = await asyncio.gather(probed(short), probed(deaf), probed(mute))
-    assert [report.barge_in_ms for report in reports] == [None, None, None]
-    assert [report.answer_ms is None for report in reports] == [False, False, True]
-    assert reports[1].agent_seconds > 3.0 and reports[2].agent_seconds == 0
+def test_an_agent_that_is_silent_anyway_or_never_has_no_time_of_interruption(
+    reports: dict[str, Report],
+):
+    three = [reports[name] for name in ("short", "deaf", "mute")]
+    assert [report.barge_in_ms for report in three] == [None, None, None]
+    assert [report.answer_ms is None for report in three] == [False, False, True]
+    assert three[1].agent_seconds > 3.0 and three[2].agent_seconds == 0
 
 
-async def test_a_server_that_stops_for_a_while_is_not_an_agent_that_is_silent():
-    """The agent never stops; the server does, for a second and a half, after the interruption."""
-    agent = Agent(
-        lambda agent: answering(agent) and agent.interrupted <= 40,
-        lambda agent: (
-            max(0.0, 1.5 - frames_ms(agent.interrupted) / 1000) if agent.interrupted > 3 else 0.0
-        ),
-    )
-    report = await probed(agent)
+def test_a_server_that_stops_for_a_while_is_not_an_agent_that_is_silent(
+    reports: dict[str, Report],
+):
+    report = reports["stopping"]
     assert report.barge_in_ms is not None
     assert report.barge_in_ms >= frames_ms(40) - SLACK_MS
 
 
-async def test_frames_that_come_late_are_counted():
-    prompt = Agent(answering)
-    late = Agent(answering, lambda agent: 0.4 if agent.frame >= 20 else 0.0)
-    reports = await asyncio.gather(probed(prompt), probed(late))
-    received = reports[1].frames_received
-    assert reports[1].late_frames >= received - 22
-    assert reports[0].late_frames <= reports[1].late_frames / 2
+def test_frames_that_come_late_are_counted(reports: dict[str, Report]):
+    prompt, late = reports["prompt"], reports["late"]
+    assert late.late_frames >= late.frames_received - 22
+    assert prompt.late_frames <= late.late_frames / 2
     for p in ("latency_p50_ms", "latency_max_ms"):
-        assert getattr(reports[1], p) >= 400.0 > 0
+        assert getattr(late, p) >= 400.0 > 0
 
 
 # ---- a real server ---------------------------------------------------------------------

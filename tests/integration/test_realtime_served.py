@@ -8,7 +8,6 @@ import contextlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,28 +167,44 @@ async def test_a_server_that_goes_down_says_that_one_may_come_again(path: str):
             await asyncio.wrap_future(draining)
 
 
-@pytest.mark.parametrize("path", EDGES)
-async def test_who_breaks_a_rule_is_told_which(path: str):
-    with voice_server(server__longest_seconds=1.0, server__messages_per_second=10) as server:
-        async with websockets.connect(f"{server.ws}{path}") as socket:
-            assert await closed(socket) == (1008, "time_limit")
-        async with websockets.connect(f"{server.ws}{path}") as socket:
-            with contextlib.suppress(websockets.ConnectionClosed):
-                for _ in range(60):
-                    await socket.send('{"type": "input_audio_buffer.clear"}')
-            assert await closed(socket) == (1008, "too_many_messages")
+@pytest.fixture(scope="module")
+def strict() -> Iterator[RunningServer]:
+    with voice_server(server__longest_seconds=1.0, server__messages_per_second=10) as running:
+        yield running
 
 
 @pytest.mark.parametrize("path", EDGES)
-async def test_more_conversations_than_ones_share_are_against_the_rules(path: str, tmp_path: Path):
-    key, keys = "k" * 32, tmp_path / "keys.yaml"
-    keys.write_text(f"[{{key: {key}, subject: ada, conversations: 1}}]", "utf-8")
-    hello = {"Authorization": f"Bearer {key}"}
-    with voice_server(server__keys_file=str(keys)) as server:
-        address = f"{server.ws}{path}"
-        async with websockets.connect(address, additional_headers=hello) as first:
-            await first.send('{"type": "gossip"}')
-            async with asyncio.timeout(90):
-                await first.recv()  # so it is served
-            async with websockets.connect(address, additional_headers=hello) as second:
-                assert await closed(second) == (1008, "too_many_conversations")
+async def test_who_breaks_a_rule_is_told_which(strict: RunningServer, path: str):
+    async with websockets.connect(f"{strict.ws}{path}") as socket:
+        assert await closed(socket) == (1008, "time_limit")
+    async with websockets.connect(f"{strict.ws}{path}") as socket:
+        with contextlib.suppress(websockets.ConnectionClosed):
+            for _ in range(60):
+                await socket.send('{"type": "input_audio_buffer.clear"}')
+        assert await closed(socket) == (1008, "too_many_messages")
+
+
+KEYS = {"ada": "a" * 32, "bob": "b" * 32}
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Where everybody has one conversation at a time."""
+    file = tmp_path_factory.mktemp("sharing") / "keys.yaml"
+    known = [f"{{key: {key}, subject: {name}, conversations: 1}}" for name, key in KEYS.items()]
+    file.write_text(f"[{', '.join(known)}]", "utf-8")
+    with voice_server(server__keys_file=str(file)) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("path", "name"), list(zip(EDGES, KEYS, strict=True)))
+async def test_more_conversations_than_ones_share_are_against_the_rules(
+    sharing: RunningServer, path: str, name: str
+):
+    address, hello = f"{sharing.ws}{path}", {"Authorization": f"Bearer {KEYS[name]}"}
+    async with websockets.connect(address, additional_headers=hello) as first:
+        await first.send('{"type": "gossip"}')
+        async with asyncio.timeout(90):
+            await first.recv()  # so it is served
+        async with websockets.connect(address, additional_headers=hello) as second:
+            assert await closed(second) == (1008, "too_many_conversations")
