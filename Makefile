@@ -31,7 +31,7 @@ demo: $(STAMP)  ## a spoken conversation with coda-tiny; leaves conversation.wav
 
 test: $(STAMP)  ## everything that must hold (at most 15 minutes on two cores)
 	scripts/install_browser.sh
-	@# The first test takes two minutes and waits a good part of them; mypy fits in beside it.
+	@# The first test takes five minutes and mostly waits; mypy fits in beside it.
 	$(MAKE) --no-print-directory --jobs 2 check pytest
 
 pytest: $(STAMP)
