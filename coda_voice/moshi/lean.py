@@ -55,7 +55,9 @@ def make_lean(model: nn.Module, working: WorkingRows, helper: Helper | None = No
         elif isinstance(part, SEANetEncoder | SEANetDecoder) and part._streaming_state is not None:
             short = lean_codec(part, working, helper or Helper(False))
         elif LeanQuantizer.fits(part):
-            part.encode = LeanQuantizer(part).encode  # type: ignore[assignment]
+            quantizer = LeanQuantizer(part)
+            part.encode = quantizer.encode  # type: ignore[assignment]
+            part.decode = quantizer.decode  # type: ignore[assignment]
             found += 1
         if short is not None:
             part.forward = short

@@ -14,13 +14,24 @@ from coda_voice.moshi.working_rows import WorkingRows, padded
 
 
 class LeanQuantizer:
-    """The codec's nearest codes: of all vectors b, the one with the largest a·b - |b|²/2."""
+    """The codec's nearest codes, of all vectors b the one with the largest a·b - |b|²/2; and back.
+
+    The way back is a sum of vectors, which are kept as the projection behind it leaves them.
+    """
 
     def __init__(self, quantizer: SplitResidualVectorQuantizer) -> None:
         self._halves = [quantizer.rvq_first, quantizer.rvq_rest]
         self._books = [
             [_book(layer.embedding) for layer in half.vq.layers] for half in self._halves
         ]
+        spoken = [
+            F.linear(layer.embedding, half.output_proj.weight[:, :, 0]).detach()
+            for half in self._halves
+            for layer in half.vq.layers
+        ]
+        self._spoken = torch.cat(spoken)
+        sizes = torch.tensor([len(vectors) for vectors in spoken])
+        self._starts = (sizes.cumsum(0) - sizes)[:, None]
 
     @staticmethod
     def fits(quantizer: nn.Module) -> bool:
@@ -29,8 +40,10 @@ class LeanQuantizer:
             return False
         halves: list[ResidualVectorQuantizer] = [quantizer.rvq_first, quantizer.rvq_rest]
         layers = [layer for half in halves for layer in half.vq.layers]
-        return all(type(half.input_proj) is nn.Conv1d for half in halves) and all(
+        projections = [part for half in halves for part in (half.input_proj, half.output_proj)]
+        return all(type(part) is nn.Conv1d and part.bias is None for part in projections) and all(
             isinstance(layer.project_in, nn.Identity)
+            and isinstance(layer.project_out, nn.Identity)
             and layer.embedding.dtype == torch.float32
             and layer.embedding.device.type == "cpu"
             for layer in layers
@@ -47,6 +60,11 @@ class LeanQuantizer:
                 codes.append(code)
                 left = left - F.embedding(code, vectors)
         return torch.stack(codes, dim=1)
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Vectors [rows, channels, T] of codes [rows, codebooks, T]: the first so many."""
+        places = codes + self._starts[: codes.shape[1]]
+        return F.embedding(places, self._spoken).sum(1).transpose(1, 2)
 
 
 def _book(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -147,7 +147,11 @@ def test_the_codec_hears_and_speaks_the_same(models: SpeechModels):
             net.set_exec_mask(stepping)
         sound = 0.1 * torch.randn(ROWS, 1, 1920)
         latent = torch.randn(ROWS, 128, 1)
-        assert torch.equal(own.quantizer.encode(latent), short.quantizer.encode(latent))
+        codes = own.quantizer.encode(latent)
+        assert torch.equal(codes, short.quantizer.encode(latent))
+        for some in (codes, codes[:, :5], codes[:, :1]):
+            again = own.quantizer.decode(some)
+            assert torch.allclose(again, short.quantizer.decode(some), atol=1e-5)
         for half in ("encoder", "decoder"):
             x = sound if half == "encoder" else torch.randn(ROWS, 128, 2)
             right, got = getattr(own, half)(x), getattr(short, half)(x)
