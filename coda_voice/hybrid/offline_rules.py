@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from coda_voice.calendar_names import MONTHS_HEARD, WEEKDAYS_HEARD
 from coda_voice.hybrid.offline_arguments import (
     Arguments,
     cancelled,
@@ -52,13 +53,12 @@ def _rule(tool: str, pattern: str, read: Callable[[re.Match[str]], Arguments | N
 _OF_SOMETHING = (
     "did|do|does|will|would|was|were|should|shall|can|could|the|of|i|we|he|she|they|my|your|to|for"
 )
-_OTHER_DAYS = (
-    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|christmas|easter|next|last|birthday|"
-    "in|ago|from|before|after"
+_OTHER_DAYS = "|".join(
+    (*WEEKDAYS_HEARD, "christmas|easter|next|last|birthday|in|ago|from|before|after")
 )
 _WHICH_DAY = r"^(?!remind me\b|set\b|wake me\b).*\b(?:day|date)\b.*?"
 _SPAN = r"(?P<count>[\w -]+?) (?P<unit>day|week)s?"
-_MONTH = "january|february|march|april|may|june|july|august|september|october|november|december"
+_MONTH = "|".join(MONTHS_HEARD)
 _DAY = r"(?P<day>tomorrow (?:morning |afternoon |evening )?)?"
 _AT = r"at (?P<at>[\w' ]+?)"
 _PLACE = r"(?: is it)?(?: now| right now)? in (?P<place>[a-z ]+?)(?: now| right now)?"

@@ -9,6 +9,8 @@ import re
 
 from num2words import num2words  # type: ignore[import-untyped]
 
+from coda_voice.calendar_names import MONTHS
+
 UNITS = {
     "m²": "square meters",
     "km²": "square kilometers",
@@ -76,10 +78,6 @@ CURRENCIES = {
 UNCOUNTED = {"yen", "won", "sen", "jeon", "paisa"}
 """One yen, two yen."""
 CURRENCY = f"[{''.join(CURRENCIES)}]"
-MONTHS = (
-    *("January", "February", "March", "April", "May", "June", "July"),
-    *("August", "September", "October", "November", "December"),
-)
 
 UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"

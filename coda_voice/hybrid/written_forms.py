@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
+from coda_voice.calendar_names import MONTHS
 from coda_voice.hybrid.spoken_numbers import (
     CURRENCY,
-    MONTHS,
     NUMBER,
     UNIT,
     UNITS,

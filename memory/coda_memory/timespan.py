@@ -9,23 +9,20 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from coda_voice.calendar_names import MONTHS_HEARD, WEEKDAYS_HEARD
+
 _NUMBERS = {
     "a": 1, "an": 1, "one": 1, "two": 2, "a couple of": 2, "three": 3, "a few": 3, "four": 4,
     "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
 }  # fmt: skip
 _UNITS = {"day": 1.0, "week": 7.0, "month": 30.4, "year": 365.25}
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june", "july", "august", "september",
-    "october", "november", "december",
-)  # fmt: skip
 _AGO = re.compile(
     r"\b(\d{1,3}|" + "|".join(sorted(_NUMBERS, key=len, reverse=True)) + r")\s+"
     r"(day|week|month|year)s?\s+ago\b"
 )
 _LAST = re.compile(r"\b(last|this|past)\s+(week|month|year|weekend|night)\b")
-_WEEKDAY = re.compile(r"\b(?:on|last|this)\s+(" + "|".join(_DAYS) + r")\b")
-_MONTH = re.compile(r"\b(?:in|last|this|back in)\s+(" + "|".join(_MONTHS) + r")\b")
+_WEEKDAY = re.compile(r"\b(?:on|last|this)\s+(" + "|".join(WEEKDAYS_HEARD) + r")\b")
+_MONTH = re.compile(r"\b(?:in|last|this|back in)\s+(" + "|".join(MONTHS_HEARD) + r")\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,10 @@ def timespan(question: str, now: datetime) -> Timespan | None:
             middle - timedelta(days=slack), middle + timedelta(days=max(1.0, slack + 0.5))
         )
     if found := _WEEKDAY.search(text):
-        back = (today.weekday() - _DAYS.index(found[1])) % 7 or 7
+        back = (today.weekday() - WEEKDAYS_HEARD.index(found[1])) % 7 or 7
         return _days(today, back, back - 1)
     if found := _MONTH.search(text):
-        month = _MONTHS.index(found[1]) + 1
+        month = MONTHS_HEARD.index(found[1]) + 1
         year = now.year - (month > now.month)
         start = today.replace(year=year, month=month, day=1)
         return Timespan(start, _month_after(start))

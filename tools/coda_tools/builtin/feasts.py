@@ -7,13 +7,8 @@ from calendar import isleap
 from collections.abc import Callable
 from datetime import date, timedelta
 
+from coda_voice.calendar_names import MONTHS_HEARD, WEEKDAYS_HEARD
 from coda_voice.errors import ValidationError
-
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-MONTHS = (
-    *("january", "february", "march", "april", "may", "june", "july"),
-    *("august", "september", "october", "november", "december"),
-)
 
 
 def easter(year: int) -> date:
@@ -61,8 +56,8 @@ def next_day(said: str, today: date) -> date:
     """
     plain = re.sub(r"[,.]", " ", said.lower().replace("’", "'"))
     name = re.sub(r"^(?:the|next|this) |'s\b", "", " ".join(plain.split()))
-    if name in WEEKDAYS:
-        return today + timedelta(days=(WEEKDAYS.index(name) - today.weekday() - 1) % 7 + 1)
+    if name in WEEKDAYS_HEARD:
+        return today + timedelta(days=(WEEKDAYS_HEARD.index(name) - today.weekday() - 1) % 7 + 1)
     feast = _FEASTS.get(name) or _FEASTS.get(name.removesuffix(" day"))
     try:
         if feast is not None:
@@ -76,11 +71,11 @@ def next_day(said: str, today: date) -> date:
 
 def _dated(name: str, today: date) -> date:
     """Read "25 december", "december 25th 2026" or "25th of december"."""
-    month = next((m for m in MONTHS if re.search(rf"\b{m}\b", name)), None)
+    month = next((m for m in MONTHS_HEARD if re.search(rf"\b{m}\b", name)), None)
     numbers = [int(n) for n in re.findall(r"\b(\d{1,4})(?:st|nd|rd|th)?\b", name)]
     if month is None or not 1 <= len(numbers) <= 2 or numbers[0] > 31:
         raise ValueError(name)
-    number = MONTHS.index(month) + 1
+    number = MONTHS_HEARD.index(month) + 1
     if len(numbers) == 2:
         return date(numbers[1], number, numbers[0])
     for year in range(today.year, today.year + 9):  # 29 February may be so far away
