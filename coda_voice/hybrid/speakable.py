@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from coda_voice.hybrid.spoken_numbers import with_numbers_as_words
 from coda_voice.hybrid.written_forms import written_out
 
 MAX_SENTENCE = 240
 """Characters after which a sentence is broken at a comma, or at a space."""
+
+MAX_PIECE = 2 * MAX_SENTENCE
+"""Characters that the rules read at once: their time grows with the square."""
 
 CLAUSE_WORDS = 3
 """So many words before a comma are enough to begin an answer with."""
@@ -75,6 +79,7 @@ _WITHOUT_END = (
     (re.compile(r"[^\S\n]{2,}"), " "),
     (re.compile(r"(?: ?\n){3,}"), "\n\n"),
     (re.compile(r"\d{61,}"), lambda digits: f"a number of {len(digits[0])} digits"),
+    (re.compile(r"[⁰¹²³⁴-⁹]{13,}"), lambda digits: f" to a power of {len(digits[0])} digits"),
     (re.compile(r"([^\w\s])\1{9,}"), r"\1\1\1"),
 )
 """What nobody would listen to, and what takes the rules below a time that grows with its square."""
@@ -89,6 +94,21 @@ def speakable(text: str, items_before: int = 0) -> str:
     for pattern, replacement in _WITHOUT_END:
         text = pattern.sub(replacement, text)
     text = _without_item_numbers(text, items_before)
+    kept = " ".join(said for piece in _pieces(text) if (said := _spoken(piece)))
+    return kept if any(c.isalnum() for c in kept) else ""
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut ``text`` where it may be cut at all, into pieces short enough for the rules."""
+    while len(text) > MAX_PIECE:
+        ends = (text.rfind(gap, 0, MAX_PIECE) for gap in ("\n", ". ", " "))
+        end = next((at + 1 for at in ends if at > 0), MAX_PIECE)
+        yield text[:end]
+        text = text[end:]
+    yield text
+
+
+def _spoken(text: str) -> str:
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = with_numbers_as_words(written_out(text))
@@ -97,8 +117,7 @@ def speakable(text: str, items_before: int = 0) -> str:
     )
     kept = kept.replace("\ufe0f", "")  # what makes a sign an emoji
     kept = re.sub(r"\s+", " ", kept)
-    kept = re.sub(r"\s+([,.!?;:])", r"\1", kept).strip(" ,;|*#_")
-    return kept if any(c.isalnum() for c in kept) else ""
+    return re.sub(r"\s+([,.!?;:])", r"\1", kept).strip(" ,;|*#_")
 
 
 def _item_number(text: str, items_before: int) -> int | None:

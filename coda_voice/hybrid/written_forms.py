@@ -171,7 +171,8 @@ _RULES = (
     ),
     (
         re.compile(
-            rf"{_ALONE}(1[0-2]|0?[1-9])\s?([ap])\.?m\b(\.(?=\s+[a-z]|\s?[–-]))?", re.IGNORECASE
+            rf"{_ALONE}(1[0-2]|0?[1-9])\s?([ap])\.?m\b(\.(?=\s+(?-i:[a-z])|\s?[–-]))?",
+            re.IGNORECASE,
         ),
         lambda m: f"{m[1]}:00 {m[2]}m",
     ),

@@ -523,3 +523,16 @@ def test_a_desert_of_nothing_takes_no_time(written: str):
 
 def test_nobody_listens_to_a_number_of_a_thousand_digits():
     assert speakable(f"It is {'7' * 20_000}.") == "It is a number of twenty thousand digits."
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("written", ["1.1.1.1", "1990-", "000,", "²", "call 1 "])
+def test_a_text_without_an_end_takes_a_time_that_grows_with_its_length(written: str):
+    """A few kilobytes of digits and dots held up everybody for minutes."""
+    said = speakable(written * (60_000 // len(written)))
+    assert said and not any(c.isdigit() for c in said)
+
+
+def test_a_long_text_is_said_as_its_sentences_are():
+    written = "On 21 November 2026 it cost $12.50 for 3 km, e.g. at 5pm."
+    assert speakable(" ".join([written] * 40)) == " ".join([speakable(written)] * 40)
