@@ -12,17 +12,17 @@ from collections.abc import Iterable
 _ASKED = [
     (re.compile(pattern, re.IGNORECASE), subject)
     for pattern, subject in (
-        (r"\bmy name\b(?! of)|\bam i called\b|\bwho am i\b", "name"),
+        (r"\bmy name\b(?! of)|\b(?:am i|i am|i'm) called\b|\bwho am i\b", "name"),
         (
-            r"\bwhere (?:do|did|am) (?:i|we) (?:live|living|based)\b|\bmy (?:home|address)\b|"
+            r"\bwhere (?:(?:do|did|am) )?(?:i|we) (?:live|living|based)\b|\bmy (?:home|address)\b|"
             r"\b(?:which|what) (?:town|city|country|village|suburb)\b.*\b(?:i|we|our|my)\b",
             "home",
         ),
         (r"\bfor a living\b|\bmy (?:job|profession|occupation|work)\b|\bwhat do i work\b", "job"),
-        (r"\bwhere do i work\b|\bmy (?:employer|workplace|company)\b", "workplace"),
-        (r"\bhow old am i\b|\bmy age\b", "age"),
+        (r"\bwhere (?:do )?i work\b|\bmy (?:employer|workplace|company)\b", "workplace"),
+        (r"\bhow old (?:am i|i am)\b|\bmy age\b", "age"),
         (r"\bmy birthday\b|\bwas i born\b", "birthday"),
-        (r"\bwhere am i from\b", "origin"),
+        (r"\bwhere (?:am i|i am|i'm) from\b", "origin"),
         (r"\ballerg", "allergic"),
         (r"\b(?:vegetarian|vegan|diet)\b|\bdo i eat meat\b", "diet"),
         (r"\b(?:diet|coeliac|celiac|diabetic|lactose|pregnant)\b", "health"),
@@ -34,6 +34,7 @@ _CALLED = re.compile(
     r"\bmy ([a-z]+)(?:'s name| called)|(?:is|are) my ([a-z]+) called|name of my ([a-z]+)",
     re.IGNORECASE,
 )
+_HOW_OLD = re.compile(r"\bhow old (?:is|are) my ([a-z]+)", re.IGNORECASE)
 _FAVOURITE = re.compile(r"\bfavou?rite ([a-z]+)", re.IGNORECASE)
 
 
@@ -43,14 +44,16 @@ def asked_subjects(question: str) -> set[str]:
     for match in _CALLED.finditer(question):
         what = next(group for group in match.groups() if group)
         found.add(f"name of {what.casefold()}")
+    found |= {f"age of {match[1].casefold()}" for match in _HOW_OLD.finditer(question)}
     found |= {f"favourite {match[1].casefold()}" for match in _FAVOURITE.finditer(question)}
     return found
 
 
 def answers(subjects: Iterable[str], asked: set[str]) -> bool:
-    """Tell whether one of ``subjects`` is among those asked for."""
+    """Tell whether one of ``subjects`` is among those asked for; "my name" is not my dog's."""
     return any(
-        subject == wanted or subject.startswith(wanted + " ")
+        subject == wanted
+        or (subject.startswith(f"{wanted} ") and not subject.startswith(f"{wanted} of "))
         for subject in subjects
         for wanted in asked
     )

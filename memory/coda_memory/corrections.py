@@ -10,6 +10,7 @@ import re
 
 from coda_memory.doubt import LONGEST_TURN, asks, sentences, unsure
 from coda_memory.fact_finder import Found, found_in
+from coda_memory.recount import counted_anew
 
 _CLEAR = r"(?:sorry|i mean|i meant|i meant to say|i said|or rather)"
 _BARE = r"(?:no|wait|make that)"
@@ -30,6 +31,8 @@ _INSTEAD = (
 _LATER = re.compile(rf"^\W*{_BEFORE}{_CLEAR}{_INSTEAD}", re.IGNORECASE)
 _AT_ONCE = re.compile(rf"[\s,;-]+(?P<mark>{_BEFORE}(?:{_CLEAR}|{_BARE})){_INSTEAD}", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:an?|the)\s+", re.IGNORECASE)
+_REST = re.compile(r"(?: years old)?$", re.IGNORECASE)
+"""What may stand between a thing and its correction: "forty years old sorry forty one"."""
 
 
 def as_meant(turn: str) -> list[str]:
@@ -55,7 +58,18 @@ def put_right(turn: str, before: str) -> str:
     found = _LATER.match(turn[:LONGEST_TURN].replace("’", "'"))
     for said in reversed(as_meant(before)) if found else ():
         there = [] if asks(said) or unsure(said) else found_in(said)
-        last = next((one for one in reversed(there) if one.single), None)
+        last = (
+            next(
+                (
+                    one
+                    for one in reversed(there)
+                    if one.single or counted_anew(said[one.start : one.end], found["instead"])
+                ),
+                None,
+            )
+            if found
+            else None
+        )
         if found and last:
             begins = max((one.end for one in there if one.end <= last.start), default=0)
             # Nothing else of that turn is said again.
@@ -67,8 +81,11 @@ def put_right(turn: str, before: str) -> str:
 def _at_once(sentence: str) -> str:
     for mark in _AT_ONCE.finditer(sentence):
         said, clear = sentence[: mark.start()], re.search(_CLEAR, mark["mark"], re.IGNORECASE)
-        last = _last(said, single=clear is None)
-        if last is not None and last.end == len(said):
+        last = _last(said, single=False)
+        if last is None or _REST.fullmatch(said, last.end) is None:
+            continue
+        counted = counted_anew(said[last.start : last.end], mark["instead"])
+        if clear or last.single or counted:
             return _instead(said, last, mark["instead"]) or sentence
     return sentence
 
@@ -80,7 +97,10 @@ def _last(sentence: str, *, single: bool) -> Found | None:
 
 def _instead(said: str, last: Found, instead: str) -> str | None:
     """Give ``said`` with another thing in place of the last; None where that tells nothing."""
-    if not _ARTICLE.match(said, last.start):
+    thing = said[last.start : last.end]
+    counted = counted_anew(thing, instead)
+    if counted is None and not _ARTICLE.match(thing):
         instead = _ARTICLE.sub("", instead, count=1)
-    right = said[: last.start] + instead + said[last.end :]
+    rest = "" if instead.endswith(" years old") else said[last.end :]
+    right = said[: last.start] + (counted or instead) + rest
     return right if _last(right, single=False) else None

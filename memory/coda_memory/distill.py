@@ -11,13 +11,13 @@ import re
 from dataclasses import replace
 
 from coda_memory.corrections import as_meant
-from coda_memory.doubt import asks, unsure
+from coda_memory.doubt import LEAD_IN, asks, takes_back, unsure
 from coda_memory.fact_finder import facts_in
 from coda_memory.fact_rules import Fact
 from coda_memory.supersede import denies_another
 
 _REMEMBER = re.compile(
-    r"^\W*(?:(?:please|also|and|can you|could you)\s+)*remember (?:that )?(?=(?:my|i|we|our)\b)",
+    LEAD_IN + r"remember (?:that )?(?=(?:my|i|we|our)\b)",
     re.IGNORECASE,
 )
 ASKED = 0.9
@@ -31,6 +31,8 @@ def distill(turn: str) -> list[Fact]:
     """Facts in one turn of the user, in the order they were said; usually none or one."""
     facts: dict[str, Fact] = {}
     for sentence in as_meant(turn):
+        if takes_back(sentence):
+            facts.clear()
         asked = _REMEMBER.match(sentence)
         if sentence.endswith("?") or unsure(sentence) or (asks(sentence) and not asked):
             continue

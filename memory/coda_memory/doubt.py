@@ -9,13 +9,16 @@ import re
 _UNSURE = re.compile(
     r"\b((?:if|whether|unless|in case)(?: only| ever| you \w+(?: that)?)? (?:i|we|my|our)|(?:i|we) (?:hope|wish|might|may|would)|"
     r"(?:maybe|perhaps) (?:i|we|my)|(?:i|we)'d (?!got\b|been\b|had\b)|do you|would you|could you|imagine|"
-    r"let's (?:say|pretend|play)|pretend|suppose|what if|i (?:dreamed|dreamt)|in (?:my|the|a|this) (?:dream|game|book|story|song|film|movie|play)|"
+    r"let's (?:say|pretend|play)|pretend|suppose|what if|i (?:dreamed|dreamt)|in (?:my|the|a|this) (?:\w+ )?(?:dream|game|book|story|song|film|movie|play|novel|dream)|"
     r"(?:he|she|they|it|song|book|\w+) (?:claims?|claimed|believes?|believed|goes|asked|writes|wrote)(?: (?:me|us|him|her))?(?: if| that)? (?:i|my)|"
     r"(?:he|she|they|it) (?:\w+ )?(?:says|said|told) (?:to )?\w+ (?:that )?(?:i|my)|"
     r"(?:\w+n't|not|never|nobody|no one) (?:\w+ )?(?:think|say|says|said|tell|told|believe|mean|true|sure|certain|know|"
     r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?(?:i|my)|"
     r"(?:\w+n't|not) want (?:\w+ )?to (?:say|tell|claim|think|believe|know)(?: \w+)?(?: that)? (?:i|my)|"
-    r"(?:false|wrong|untrue|a lie) (?:that )?(?:i|my)|"
+    r"(?:false|wrong|untrue|a lie) (?:that )?(?:i|my)|not that (?:i|my)|hypothetically|theoretically|in theory|"
+    r"(?:was|were|been|got) told (?:that )?(?:i|my)|(?:i|we) (?:read|heard|thought|assumed|lied|pretended|pretend) (?:that )?(?:i|my)|"
+    r"(?:i|we) (?:suspect|suppose|think) (?:that )?(?:i have|i've)|(?<=\w)[\s,]+no (?:it|that|i|we)(?:'m| is| am| do|n't|'s)* ?(?:isn't|not|don't)$|"
+    r"kidding|joking|a joke|haha|lol|"
     r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i|"
     r"(?:(?!i\b)\w+ (?:says|said|thinks|thought|told me)|(?:you|they|people) (?:say|think)) (?:that )?my)\b",
     re.IGNORECASE,
@@ -25,8 +28,13 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 """How a question ends."""
+LEAD_IN = (
+    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|just|now|then|also|(?:can|could|would|will) you|"
+    r"you (?:can|should|may))[\s,]+)*"
+)
+"""What stands before a request or a question, and changes nothing of it."""
 _DICTATED = re.compile(
-    r"^\W*(?:(?:and|now|then|please|coda|hey|ok|okay|can you|could you|just)[\s,]+)*(?:say|repeat|sing|translate|spell|type|"
+    LEAD_IN + r"(?:say|repeat|sing|translate|spell|type|"
     r"send|text|email|message|write(?! down\b)|tell (?!me\b|you\b)\w+)\b.*\b(?:i|i'm|i've|we|my)\b",
     re.IGNORECASE,
 )
@@ -37,28 +45,37 @@ _AS_A_CHILD = re.compile(
     re.IGNORECASE,
 )
 _ASKS = re.compile(
-    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|then|tell me)\s+)*"
+    LEAD_IN + r"(?:tell me\s+)?"
     r"(?:do|does|did|am|is|are|was|were|have|has|had|should|would|could|can|will|may|must|shall|who|whom|whose|what|which|"
     r"when|where|why|how|(?:do|does|did|is|are|was|have|has|should|would|could|can|wo)n't (?:i|you|we|they|my))\b",
     re.IGNORECASE,
 )
 """How a question begins: a recogniser writes no question mark."""
 _DISMISSED = re.compile(
-    r"^\W*(?:(?:and|but|so|well|oh|hey|hi|coda|ok|okay|please|just|now|then|you can|you should|you may)[\s,]+)*"
-    r"(?:forget|(?:don't|do not|no need to) remember) (?:that )?(?:my|i|i'm|we|our)\b",
+    LEAD_IN + r"(?:(?:forget|erase|delete|(?:don't|do not|no need to) remember) "
+    r"(?:(?:about|on|that|the fact|everything|anything|all|what|of) )*(?:my|i|i'm|i've|we|our|me|what|where|who|how|everything|all you)\b|"
+    r"forget about (?!it\b|that\b|this\b))",
     re.IGNORECASE,
 )
 """What is to be forgotten, or not remembered, is not told to be kept."""
 _PLANNED = re.compile(
-    r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
+    r"\b(?:moving|relocating|quit|quitting|leaving)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
     r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b",
     re.IGNORECASE,
 )
+_TAKEN_BACK = re.compile(
+    r"\W*(?:(?:no|oh|well|haha|sorry|i'm|i am|i was|just|only|but)[\s,]+)*(?:kidding|joking|"
+    r"(?:that's|that was|it's|it was|that is|this is)(?: all)? (?:not true|a joke|a lie|nonsense|wrong|false)|"
+    r"(?:that|it) (?:isn't|wasn't) true|not really|forget (?:that|what i (?:just )?said))\W*",
+    re.IGNORECASE,
+)
+"""Alone in its sentence: "I live on the moon. Just kidding."."""
 _SHORT = re.compile(r"\bI (?:used|used to)\b", re.IGNORECASE)
 
 _SENTENCES = re.compile(
     r"(?<=[.!?])\s+|[\s,;]+(?=(?:but (?:(?:now|today|these days|nowadays|actually|in fact)[\s,]+)?|"
-    r"(?:and )?(?:now|these days|nowadays) |and today )(?:i|i'm|i've|we|we're|my)\b)",
+    r"(?:and )?(?:now|these days|nowadays) |and today )(?:i|i'm|i've|we|we're|my)\b)|"
+    r"[\s,;]+and\s+(?=(?:please )?remember that (?:i|i'm|i've|we|our|my)\b)",
     re.IGNORECASE,
 )
 """A recogniser writes no full stop; a "but" or "now" before "I" does as well."""
@@ -81,6 +98,16 @@ def sentences(turn: str) -> list[str]:
 def asks(sentence: str) -> bool:
     """Tell whether a sentence is a question."""
     return sentence.endswith("?") or any(how.search(sentence) for how in (_ASKS, _TAG))
+
+
+def request_to_forget(sentence: str) -> bool:
+    """Tell whether a sentence asks to forget, or not to remember, something that it names."""
+    return _DISMISSED.match(sentence) is not None
+
+
+def takes_back(sentence: str) -> bool:
+    """Tell whether a sentence takes back what was said before it in the same turn."""
+    return _TAKEN_BACK.fullmatch(sentence) is not None
 
 
 def unsure(sentence: str) -> bool:

@@ -24,7 +24,7 @@ class Found:
 
 
 _POINTING = re.compile(
-    r"(?:it|that|this|them|him|her|you|there|those|these|what|how|the way|\w+thing)\b",
+    r"(?:it|that|this|them|him|her|you|there|those|these|what|how|the way|neither|\w+thing|(?:too|so)$)\b",
     re.IGNORECASE,
 )
 _PERSON = {
@@ -37,8 +37,13 @@ _PERSON = {
     "us": "them",
 }
 _OWNED = "has {key}"
-_AND_A = re.compile(r" and (?=(?:an?|two|three|four|five) )")
-_AGE = re.compile(r"^(?:(?:brand|new|old|second|little)\s+)+(?=\w)")
+_LISTED = ("allergic {key}", "speaks {key}")
+_AND = re.compile(r" and (?:to )?")
+"""Of these each may end by itself: "cats and dogs", and later "I'm not allergic to dogs"."""
+_AND_A = re.compile(r" and (?=(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|\d+) )")
+_AGE = re.compile(
+    r"^(?:(?:brand|new|old|second|little|one|six|seven|eight|nine|ten|eleven|twelve|\d+)\s+)+(?=\w)"
+)
 _PLURAL = re.compile(r"(?<=\w\w[^s])s$")
 """Who has a cat, then two cats, and then no cats, has had one thing to say."""
 _FILLERS = re.compile(
@@ -76,15 +81,21 @@ def found_in(sentence: str) -> list[Found]:
 def _facts_of(rule: Rule, values: dict[str, str]) -> list[Fact]:
     """Make of a match its fact, or several: "a dog and a cat" are two that end apart."""
     owned = rule.subject == _OWNED
+    apart = _AND_A if owned else _AND if rule.subject in _LISTED else None
     facts = []
-    for x in _AND_A.split(values["x"]) if owned else [values["x"]]:
+    for x in apart.split(values["x"]) if apart else [values["x"]]:
         told = {**values, "x": x}
         key = subject_key(x)
-        key = _PLURAL.sub("", _AGE.sub("", key)) if owned else key
+        key = one_thing(key) if owned else key
         subject = rule.subject.format(key=key, **{k: v.casefold() for k, v in told.items()})
         text = rule.text.format(**told) + "."
         facts.append(Fact(text, subject_key(subject), rule.kind, rule.importance))
     return facts
+
+
+def one_thing(key: str) -> str:
+    """Give the name of one of what ``key`` names: "old dogs" are of the subject "dog"."""
+    return _PLURAL.sub("", _AGE.sub("", key))
 
 
 def subject_key(text: str) -> str:
@@ -96,5 +107,9 @@ def subject_key(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    words = text.strip(" '\"").split()
-    return " ".join(_PERSON.get(word.casefold(), word) for word in words)
+    return third_person(text.strip(" '\""))
+
+
+def third_person(text: str) -> str:
+    """Give what the user said of himself as others say it: "my car" is "their car"."""
+    return " ".join(_PERSON.get(word.casefold(), word) for word in text.split())

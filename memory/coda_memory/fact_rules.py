@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from coda_memory.record import Kind
+from coda_voice.calendar_names import MONTHS_HEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Rule:
 _I = r"(?:^|[\s,;])i(?:'m| am|'ve| have|'d)?\s+(?:(?:really|actually|also|still|just|now|do|always|absolutely|quite|recently|finally|so|currently|very|much)\s+)*"
 _WE = _I.replace("i(?:'m", "(?:i|we)(?:'re| are|'m")
 _END = (
-    r"(?=$|[.!;,]|\s+(?:but|because|since|so|although|though|when|while|which|who|these days|now|nowadays|anymore|any more|at the moment|instead|today|yesterday|last|by the way|"
-    r"(?:and )?(?:i|we)|(?:and )?(?:my|our) (?:\w+ ){1,2}(?:is|are)|my \w+'s|nice to meet|pleased to|thanks|thank you|please|"
+    r"(?=$|[.!;,]|\s+(?:and )?(?:so|or maybe|or perhaps|not)\b|\s+(?:but|because|since|although|though|when|while|which|who|these days|now|nowadays|anymore|any more|at the moment|instead|today|yesterday|last|by the way|just|only|originally|"
+    r"(?:and )?(?:i|we)|(?:and )?(?:he|she|they|it|you)(?:'s|'re| \w+)|(?:and )?(?:my|our) (?:\w+ ){1,2}(?:is|are)|(?:and )?(?:my|our) \w+'s|nice to meet|pleased to|thanks|thank you|please|"
     r"sorry|no|what(?:'s| is| are| about| do| does)|how (?:are|is|about|do)|can you|could you|do you|and you|you know)\b)"
 )
 """Where a thing ends: speech comes without full stops, and one sentence runs into the next."""
@@ -51,7 +52,7 @@ def _rule(pattern: str, text: str, subject: str, importance: float, kind: Kind =
 
 
 def _likes(verb: str, says: str, importance: float = 0.7) -> Rule:
-    pattern = _I + rf"(?:{verb})\s+" + _X
+    pattern = _I + rf"(?:{verb})\s+(?!to (?:think|believe|say|imagine|pretend)\b)" + _X
     return _rule(pattern, f"The user {says} {{x}}", "likes {key}", importance, "preference")
 
 
@@ -91,7 +92,7 @@ _PASSING = (
 )
 """How somebody is, of which any number may be true: it replaces only itself."""
 _MOMENTARY = (
-    r"(?!(?:an?|any|two|three|four|five) (?:(?!(?:with|and|who|that|which|in|at|for|from|of|called|named|to)\b)[\w'-]+ ){0,3}?"
+    r"(?!(?:an?|any|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d{1,2}) (?:(?!(?:with|and|who|that|which|in|at|for|from|of|called|named|to)\b)[\w'-]+ ){0,3}?"
     r"(?:headache|cold|flu|fever|cough|throat|ache|toothache|stomachache|backache|migraine|hangover|pain|injury|cramp|nosebleed|"
     r"meeting|appointment|interview|exam|test|lesson|lecture|class|call|date|deadline|party|flight|reservation|visitor|guest|"
     r"question|problem|issue|idea|plan|request|suggestion|favour|favor|point|guess|hunch|feeling|thought|doubt|reason|choice|"
@@ -102,7 +103,8 @@ _MOMENTARY = (
     r"so|because|since|when|while|after|before|until|as|if|i|we|you|my|please|later|soon|anymore|any)\b))"
 )
 """What somebody has for a day, or in a manner of speaking: "I have a bad cold", "a question"."""
-_SOME_THING = r"(?P<x>(?:an? |two |three |four |five )(?:[\w-]+ ){0,4}?[\w-]+)"
+_COUNT = r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\d{1,2})"
+_SOME_THING = rf"(?P<x>{_COUNT} (?!(?:years?|months?|weeks?|days?|hours?|minutes?|percent)\b)(?:[\w-]+ ){{0,4}}?[\w-]+)"
 _OWN = r"(?:my|our|the|an?|their) (?P<x>(?:[\w-]+ ){0,4}?[\w-]+)"
 _PET = r"(?:dog|puppy|cat|kitten|rabbit|hamster|guinea pig|bird|parrot|budgie|horse|pony|tortoise|turtle|goldfish)"
 _JOB = (
@@ -112,12 +114,15 @@ _JOB = (
 )
 _NO_MORE = r"\bi(?:'ve)? (?:(?:don't|do not|dont|no longer|never) {}|(?:quit|gave up|given up|stopped) {}) "
 _AS = r"as (?!\w+ as\b|(?:much|hard|long|little|often|well|usual|always)\b)"
+_ILLNESS = r"(?:asthma|diabetes|epilepsy|arthritis|cancer|dementia|high blood pressure|a heart condition|a pacemaker)"
 _HEALTH = r"(?:coeliac|celiac|diabetic|lactose intolerant|pregnant)"
 """Of these, too, several may be true, beside any diet and whoever somebody lives with."""
 _NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
 RULES = (
     _rule(r"\bmy name(?:'s not| is not| isn't) [\w'-]+(?: [\w'-]+)? (?:it's|it is|but) " + _NAME, "The user's name is {x}", "name", 0.95),
     _rule(r"\bmy name(?:'s not| is not| isn't) " + _NAME, "The user's name is not {x}", "name", 0.95),
+    _rule(r"\bmy (?P<what>full|first|last|middle|family|maiden|real) name(?:'s| is) " + _NAME,
+          "The user's {what} name is {x}", "my {what} name", 0.9),
     _rule(r"\bmy name(?:'s| is) " + _NAME, "The user's name is {x}", "name", 0.95),
     _rule(r"(?:^|[,;.]\s*)(?:please )?(?:just )?call me " + _NAME, "The user is called {x}", "name", 0.95),
     _rule(r"\bremember (?:that )?(?P<x>(?!me\b|when\b|how\b|what\b|to\b)(?:my|i|the|we|our)\b[^?]+?)(?=$|[.!?])",
@@ -128,10 +133,11 @@ RULES = (
     _rule(r"\b(?:i|we) (?:no longer|don't|do not|dont) lives? (?P<how>in|at|near|on) " + _X,
           "The user no longer lives {how} {x}", "home", 0.85),
     _rule(r"\bmy (?:home ?)?(?:city|town|village) is " + _NO_LOOK + _NO_HOME + _X, "The user lives in {x}", "home", 0.8),
-    _rule(_WE + r"(?:live|living|settled|based) (?P<how>in|at|near|on) " + _NO_HOME + _X, "The user lives {how} {x}", "home", 0.85),
-    _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:to|into) " + _NO_HOME + _X,
+    _rule(_WE + r"(?:been )?(?:live|living|settled|based) (?P<how>in|at|near|on) " + _NO_HOME + _X, "The user lives {how} {x}", "home", 0.85),
+    _rule(_WE + r"(?:moved|moving|relocated|relocating) (?:back |out |over |away )?(?:from (?-i:[A-Z])\w+ (?=to (?-i:[A-Z])))?(?:to|into) " + _NO_HOME + _X,
           "The user lives in {x}", "home", 0.85),
     _rule(r"\bi(?:'m| am) (?:originally |really )?from " + _X, "The user is from {x}", "origin", 0.8),
+    _rule(r"\bi(?:'ve| have)? (?:just )?(?:lost|quit|gave up) (?P<x>my job)\b", "The user lost or left {x}", "job", 0.8),
     _rule(_I + r"(?:work|working|got a job|started) " + _AS + _X, "The user works as {x}", "job", 0.8),
     _rule(_NO_MORE.format("works?", "working") + _AS + _X, "The user no longer works as {x}", "job", 0.8),
     _rule(r"\bi (?:no longer|don't|do not|dont) works? (?P<how>at|for|in) " + _X,
@@ -144,6 +150,9 @@ RULES = (
     _rule(r"\bi(?:'m| am) (?:not|no longer) an? " + _JOB, "The user is not a {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am) (?:now )?(?P<x>retired|unemployed|self-employed)\b", "The user is {x}", "job", 0.8),
     _rule(r"\bi(?:'m| am| just turned| turned) " + _AGE + r"(?: years old| now|(?=[.!,]|$))", "The user is {x} years old", "age", 0.8),
+    _rule(rf"\bmy (?P<what>{_RELATIVE})(?:'s| is) (?:now )?" + _AGE + r"(?: years old| now|(?=[.!,]|$))",
+          "The user's {what} is {x} years old", "age of {what}", 0.75),
+    _rule(r"\bi was born on (?=[^.!?]*\b(?:" + "|".join(MONTHS_HEARD) + r")\b)" + _X, "The user's birthday is {x}", "birthday", 0.9),
     _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _NO_DATE + _X, "The user's birthday is {x}", "birthday", 0.9),
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?:really |actually )?allergic to " + _X,
           "The user is not allergic to {x}", "allergic {key}", 0.95),
@@ -154,12 +163,15 @@ RULES = (
           "The user is {x}", "diet", 0.9),
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?:a )?(?P<x>" + _HEALTH + r")\b", "The user is not {x}", "health {key}", 0.9),
     _rule(r"\bi(?:'m| am|'ve become| became) (?:now |also )?(?:a )?(?P<x>" + _HEALTH + r")\b", "The user is {x}", "health {key}", 0.9),
+    _rule(r"\bi(?: no longer|'m no longer| don't| do not) (?:have|suffer(?:ing)? from) (?P<x>" + _ILLNESS + r")\b", "The user does not have {x}", "health {key}", 0.9),
+    _rule(r"\bi(?:'ve got| have| suffer from| have got)(?: also| now)? (?P<x>" + _ILLNESS + r")\b(?! (?:tests?|research|medicine|charit))", "The user has {x}", "health {key}", 0.9),
+    _rule(r"\bi(?:'m| am)? (?:now )?(?:eat|eating|drink|drinking) (?P<x>(?:[\w-]+ ){0,2}?[\w-]+) again\b", "The user eats or drinks {x} again", "consumes {key}", 0.85, "preference"),
     _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
     _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _X, "The user does not play {x}", "plays {key}", 0.65),
     _rule(_NO_MORE.format("drives?", "driving") + r"(?=an? |the |my |our )" + _X, "The user no longer drives {x}", "car", 0.65),
     _rule(r"\bi (?:don't|do not|dont|no longer) (?P<x>drives?)(?: a car)?(?: anymore| any more)?$", "The user no longer drives", "car", 0.65),
     _rule(_NO_MORE.format("speaks?", "speaking") + _X, "The user does not speak {x}", "speaks {key}", 0.65),
-    _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) " + _X, "The user gave up {x}", "habit {key}", 0.75),
+    _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) (?!(?:last|this|in|on|at|after|before|when|for|a (?:week|month|year|while))\b)" + _X, "The user gave up {x}", "habit {key}", 0.75),
     _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _X,
           "The user does not like {x}", "likes {key}", 0.75, "preference"),
     _likes("hate|dislike|detest|can't stand|cannot stand|can't bear", "does not like"),
@@ -189,7 +201,8 @@ RULES = (
     _rule(_I + r"drive (?=an? |the )" + _X, "The user drives {x}", "car", 0.65),
     _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
     _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
-    _rule(_I + r"speak (?:fluent |some |a little )?" + _X, "The user speaks {x}", "speaks {key}", 0.65),
+    _rule(_I + r"speak (?!(?:to|with|about|for|at|in|on|up|of|as|too|very|\w+ly)\b)(?:fluent |some |a little )?" + _X, "The user speaks {x}", "speaks {key}", 0.65),
+    _rule(r"\b(?:i|we)(?:'ve| have)?(?: just| recently| finally)? got (?P<x>married|divorced|engaged)\b", "The user is {x}", "family status", 0.8),
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single)\b",
           "The user is not {x}", "family status", 0.8),
     _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single)\b",

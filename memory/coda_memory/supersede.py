@@ -19,6 +19,9 @@ _DENIES = re.compile(
     re.IGNORECASE,
 )
 _NO_NAMES = "a all an any anybody anyone anywhere at his her my our that the their"
+_WITHOUT_WORK = tuple(
+    f"The user {is_so}" for is_so in ("lost or left", "is retired", "is unemployed")
+)
 _SOME = frozenset(_NO_NAMES.split())
 """How what is no name begins: "the bank" may well be the one that was said by name."""
 
@@ -29,11 +32,17 @@ def subjects_of(memories: Iterable[Memory]) -> set[str]:
 
 
 def _subjects(memory: Memory) -> list[str]:
-    """Give the subject of a fact; who sold "the car" drives it no more, whatever it was."""
+    """Give the subject of a fact; who sold "the car" drives it no more, whatever it was.
+
+    Who has no job works nowhere.
+    """
     if memory.subject is None or memory.kind == "turn":
         return []
-    sold = memory.subject == "has car" and not memory.text.startswith("The user has ")
-    return [memory.subject, "car"] if sold else [memory.subject]
+    if memory.subject == "has car" and not memory.text.startswith("The user has "):
+        return [memory.subject, "car"]
+    if memory.subject == "job" and memory.text.startswith(_WITHOUT_WORK):
+        return [memory.subject, "workplace"]
+    return [memory.subject]
 
 
 def superseded(known: Sequence[Memory], new: Sequence[Memory]) -> dict[str, Memory]:

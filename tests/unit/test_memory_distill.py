@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from coda_memory.asking import answers, asked_subjects
 from coda_memory.corrections import put_right
 from coda_memory.distill import distill, fact_as_ruled
 from coda_memory.embedding import HashedWords
@@ -216,6 +217,17 @@ def test_who_is_no_doctor_is_still_a_teacher():
         ("my name is lea i mean lena", "The user's name is lena."),
         ("i like tea i mean coffee", "The user likes coffee."),
         ("i'm a nurse sorry a teacher", "The user is a teacher."),
+        ("I have two dogs sorry three", "The user has three dogs."),
+        ("I have two dogs, no, three cats", "The user has three cats."),
+        ("I have a dog sorry two", "The user has two dogs."),
+        ("I have one child i mean two", "The user has two children."),
+        ("I have two dogs sorry to say", "The user has two dogs."),
+        ("I'm forty years old sorry forty one", "The user is forty one years old."),
+        (
+            "my birthday is the third of may sorry the fourth",
+            "The user's birthday is the fourth of may.",
+        ),
+        ("my birthday is the third of may sorry june", "The user's birthday is the third of june."),
         ("i live in bern sorry to bother you", "The user lives in bern."),
         ("i live in bern sorry what", "The user lives in bern."),
         ("i like tea no sugar", "The user likes tea."),
@@ -236,6 +248,8 @@ def test_who_puts_himself_right_at_once_is_taken_at_the_last_word(said, meant):
         ("my name is lea", "i mean lena", "The user's name is lena."),
         ("my name is lea and i like tea", "sorry lena", "The user's name is lena."),
         ("my name is lea", "i said lena not lea", "The user's name is lena."),
+        ("i have two dogs", "sorry three", "The user has three dogs."),
+        ("i have two dogs", "sorry for three days", None),
         ("my name is lea", "sorry what did you say", None),
         ("my name is lea", "sorry coda", None),
         ("my name is lea", "sorry about that", None),
@@ -318,3 +332,102 @@ def test_hashed_words_know_words_and_nothing_else():
 def test_a_long_turn_of_nothing_is_read_in_no_time(noise: str):
     """What is typed may be 60,000 characters of anything."""
     assert len(distill("I live in Bern. " + noise * (60_000 // len(noise)))) <= 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I used to smoke but I quit last year",
+        "I was told I'm a doctor",
+        "I read that I have a twin",
+        "I thought I had two cars",
+        "not that I like jazz",
+        "hypothetically I'm a pilot",
+        "in my novel I live in Rome",
+        "I play a doctor in the school play",
+        "just kidding I live on the moon",
+        "I live on Mars haha",
+        "I live on the moon. Just kidding.",
+        "I like snails. No, that's not true.",
+        "I like neither tea nor coffee",
+        "I like to think I'm funny",
+        "I have three days off",
+        "I moved from tea to coffee",
+        "I quit my job next week",
+        "I speak to my mother every day",
+        "I think I have asthma",
+        "my name is Bob, no it isn't",
+        "my son is too",
+        "I have ten minutes",
+        "we are getting married in June",
+        "I'm thinking of buying a Tesla",
+        "everyone thinks I'm rich",
+        "my neighbour has a dog",
+    ],
+)
+def test_what_is_not_so_is_no_fact(said: str):
+    """Of an evening's talk; better nothing than what is false."""
+    assert distill(said) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "texts"),
+    [
+        ("my best friend is Tom and he lives in Rome", ["The user's best friend is Tom."]),
+        ("my son is called Max he's seven", ["The user's son is called Max."]),
+        ("I have a daughter she is five", ["The user has a daughter."]),
+        (
+            "my daughter's name is Mia and my son's name is Max",
+            ["The user's daughter is called Mia.", "The user's son is called Max."],
+        ),
+        ("I'm not allergic to dogs just cats", ["The user is not allergic to dogs."]),
+        ("I'm from Ghana originally", ["The user is from Ghana."]),
+        ("my full name is Elizabeth Stone", ["The user's full name is Elizabeth Stone."]),
+        ("I moved from Lyon to Paris", ["The user lives in Paris."]),
+        ("I've been living in Lyon", ["The user lives in Lyon."]),
+        ("I was born on the fifth of May", ["The user's birthday is the fifth of May."]),
+        ("I have six cats", ["The user has six cats."]),
+        ("I have asthma", ["The user has asthma."]),
+        ("I'm allergic to peanuts or maybe walnuts", ["The user is allergic to peanuts."]),
+        ("I like swimming and so on", ["The user likes swimming."]),
+        ("I live in Bern not Berlin", ["The user lives in Bern."]),
+        ("I speak French and German", ["The user speaks French.", "The user speaks German."]),
+    ],
+)
+def test_a_fact_ends_where_the_next_begins(said: str, texts: list[str]):
+    assert [fact.text for fact in distill(said)] == texts
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("I'm married", "we got divorced last year"),
+        ("I work as a nurse", "I lost my job"),
+        ("I don't eat meat", "I eat meat again"),
+        ("I'm allergic to cats and dogs", "I'm not allergic to dogs"),
+        ("I speak French and German", "I don't speak German anymore"),
+        ("my mother is eighty two", "my mother is eighty three"),
+        ("I live in Lyon", "I moved from Lyon to Paris"),
+        ("I have asthma", "I no longer have asthma"),
+        ("I have six cats", "I don't have any cats anymore"),
+    ],
+)
+def test_a_change_is_said_of_what_was_said_before(before: str, after: str):
+    """On the same subject the newer fact supersedes the older."""
+    (newer,) = distill(after)
+    assert newer.subject in {fact.subject for fact in distill(before)}
+
+
+@pytest.mark.parametrize(
+    ("question", "subject", "answered"),
+    [
+        ("what is my name", "name", True),
+        ("what is my name", "name of dog", False),
+        ("when is my birthday", "birthday of sister", False),
+        ("how old is my mother", "age of mother", True),
+        ("do you know where I live", "home", True),
+        ("where do I live", "home in flat", True),
+    ],
+)
+def test_a_question_is_about_its_own_subject(question: str, subject: str, answered: bool):
+    assert answers([subject], asked_subjects(question)) is answered
