@@ -329,7 +329,8 @@ class Remembering(Attendant):
 
     async def _keep(self, memory: VoiceMemory, said: UserText) -> None:
         kept = await memory.keep(said.text.strip())
-        self.conversation.publish(stored(self.conversation, kept))
+        if kept.text:
+            self.conversation.publish(stored(self.conversation, kept))
         if kept.facts and self._inject:
             self._notes.doubt(said.generation)
             await self._know(memory)

@@ -15,7 +15,7 @@ from coda_voice.errors import LlmError
 from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall, ToolCallRequest
 from coda_voice.hybrid.offline_arguments import Arguments
 from coda_voice.hybrid.offline_rules import RULES
-from coda_voice.hybrid.second_person import recalled
+from coda_voice.hybrid.second_person import forgotten, recalled
 from coda_voice.protocols import ToolSpec
 
 _REASON_WORDS = 20
@@ -78,7 +78,7 @@ def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
     )
     plain = re.sub(r"\b(?:please|thanks|thank you)\b", "", plain)
     plain = " ".join(plain.split())
-    if re.match(r"(?:don't|do not|never)\b(?! forget\b)", plain):
+    if re.match(r"(?:don't|do not|never)\b(?! (?:forget|remember)\b)", plain):
         return None
     for tool, pattern, read in RULES:
         match = pattern.search(plain) if tool != "calculate" else pattern.match(plain)
@@ -109,6 +109,8 @@ def _results(messages: Sequence[Message]) -> list[str]:
             failed = text.startswith("Error: ")
             if message.tool_name == "recall" and not failed:
                 text = recalled(text)
+            if message.tool_name == "forget" and not failed:
+                text = forgotten(text)
             said.append(_failure(text) if failed else text)
     return list(reversed(said))
 

@@ -62,6 +62,12 @@ _MONTH = "|".join(MONTHS_HEARD)
 _DAY = r"(?P<day>tomorrow (?:morning |afternoon |evening )?)?"
 _AT = r"at (?P<at>[\w' ]+?)"
 _PLACE = r"(?: is it)?(?: now| right now)? in (?P<place>[a-z ]+?)(?: now| right now)?"
+_NOW = r"(?:(?:and|but|just|now|also|you (?:can|should|may)|i (?:want|would like) you to) )*"
+_ALL_OF_ME = (
+    r"(?:(?:everything|all|anything)(?: (?:that )?i (?:ever )?(?:said|told you))?|"
+    r"(?:everything|all|anything|what) (?:that )?you (?:know|remember|learned|have stored))"
+    r"(?: (?:about|of|on) (?:me|us))?"
+)
 RULES: Sequence[Rule] = (
     _rule("get_time", rf"\btime{_PLACE}$", lambda m: {"place": m["place"].title()}),
     _rule(
@@ -181,6 +187,18 @@ RULES: Sequence[Rule] = (
         r"(?:remember|note|keep in mind|don't forget) (?:that )?(?P<fact>(?!what|who|where|when|"
         r"how|if)\w+ .+)$",
         fact,
+    ),
+    _rule(
+        "forget_everything",
+        rf"^{_NOW}(?:forget|erase|delete|wipe) (?:{_ALL_OF_ME}|me|(?:all )?(?:of )?"
+        r"(?:my|your) memor(?:y|ies)(?: of me)?)(?: now| completely| forever)?$",
+        _fixed(),
+    ),
+    _rule(
+        "forget",
+        rf"^{_NOW}(?:forget|(?:don't|do not|no need to) remember) "
+        r"(?P<what>(?!(?:about )?(?:it|that|this|me)\b$|it\b|the (?!fact\b)).+)$",
+        lambda m: {"what": m["what"]},
     ),
     _rule(
         "recall",

@@ -83,8 +83,11 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "memory",
         "erase",
-        rf"{_PLEASE}(?:forget (?:what|that|my|everything|about)|erase (?:that|this|the|my) memor|"
-        r"(?:delete|erase|forget) (?:everything|all|what) you)",
+        rf"{_PLEASE}(?:(?:now|also|but|you can|you should) )*(?:forget (?:what|that|my|our|i|i'm|"
+        r"we|me|where|who|how|the fact|everything|all|about)\b|"
+        r"(?:don't|do not|no need to) remember (?:that|what|my|i)\b|"
+        r"(?:erase|delete|wipe) (?:that|this|the|my|your|all) memor|"
+        r"(?:delete|erase|wipe) (?:everything|all|what) you)",
     ),
     _rule(
         "memory",

@@ -18,6 +18,9 @@ _TOLD = (
     (re.compile(r"^the user (\w+)s\b", re.IGNORECASE), r"You \1"),
     (re.compile(r"^the user\b", re.IGNORECASE), "You"),
 )
+MOST_FORGOTTEN = 3
+"""So many forgotten facts are named; the rest is counted."""
+_ONCE_SAID = re.compile(r'the user once said: "(?P<words>.+?)…?"$', re.IGNORECASE)
 _SAID = re.compile(r"^the user said:?\s*", re.IGNORECASE)
 
 
@@ -34,6 +37,26 @@ def recalled(memories: str) -> str:
     asked = r"^(?:please )?(?:remember|note|keep in mind|don't forget) (?:that )?"
     words = re.sub(asked, "", words.rstrip(".").lower())
     return f"You said that {second_person(words)}."
+
+
+def forgotten(told: str) -> str:
+    """Tell the user what was forgotten: "I forgot that you like tea."."""
+    facts = [_told(line) for line in quoted_memories(told)]
+    if not facts:
+        return told
+    more = len(facts) - MOST_FORGOTTEN
+    named = [f"that {fact}" for fact in facts[:MOST_FORGOTTEN]]
+    if more > 0:
+        named.append(f"{more} more thing{'s' if more > 1 else ''} of that kind")
+    return f"I forgot {', '.join(named[:-1])}{' and ' if named[1:] else ''}{named[-1]}."
+
+
+def _told(memory: str) -> str:
+    """Give a memory as the part of a sentence that is said to the user."""
+    if words := _ONCE_SAID.match(memory):
+        return second_person(words["words"].rstrip(".!").lower())
+    told = re.sub(r"^you asked to remember: ", "", _to_the_user(memory), flags=re.IGNORECASE)
+    return f"{told[:1].lower()}{told[1:].rstrip('.')}"
 
 
 def _to_the_user(fact: str) -> str:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from coda_memory.corrections import put_right
+from coda_memory.forgetting import without_requests
 from coda_memory.record import MAX_TEXT, Memory, new_id, utc_now
 from coda_memory.search import Hit
 from coda_memory.thinking_filter import ThinkingFilter
@@ -79,12 +80,16 @@ class CodaMemory:
     def add_turn(self, role: str, content: str) -> None:
         """Remember that ``role`` ("user" or "assistant") said ``content``.
 
-        Only the user's turns go into the store: what the agent said is no fact about anybody.
+        Only the user's turns go into the store: what the agent said is no fact about anybody, and
+        who asks to forget something does not want it kept in these very words.
         """
         self._recent.append((role, content))
         if role != "user" or not content.strip():
             return
-        content = content[:MAX_TEXT]
+        content = without_requests(content[:MAX_TEXT])
+        if not content:
+            self._before = ""
+            return
         self._before = put_right(content, self._before)
         try:
             done = self.memories.append(
@@ -111,6 +116,14 @@ class CodaMemory:
             lambda: self.memories.remember_fact(fact, source=source, importance=importance)
         )
         return kept.id
+
+    async def forget_said(self, what: str) -> Sequence[str]:
+        """Forget what the user says is to be forgotten; gives what it was, as ``UserMemories``."""
+        return await asyncio.to_thread(self.memories.forget_said, what)
+
+    async def forget_everything(self) -> int:
+        """Forget the user altogether; gives how many memories went."""
+        return await asyncio.to_thread(self.memories.forget_everything)
 
     def get_context(self, max_tokens: int = 800) -> list[dict[str, str]]:
         """Give the last turns that fit into ``max_tokens``, oldest first."""

@@ -15,6 +15,7 @@ from coda_memory.embedding import Vectors
 from coda_memory.errors import MemoryStoreError
 from coda_memory.fact_finder import subject_key
 from coda_memory.fact_rules import Fact
+from coda_memory.forgetting import to_forget
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, MAX_TEXT, Kind, Memory, new_id
 from coda_memory.search import Hit, Ranking, as_memory, search
@@ -236,6 +237,16 @@ class UserMemories:
         wanted = " ".join(_checked(text).split()).casefold()
         ids = {m.id for m in self.list() if wanted in " ".join(m.text.split()).casefold()}
         return self._store.forget(self._owner, self._with_sources(ids), wanted)
+
+    def forget_said(self, what: str) -> Sequence[str]:
+        """Forget what the user says is to be forgotten ("that I like tea"), and no more than that.
+
+        Gives what the user was known by and is no longer; empty where nothing fits.
+        """
+        chosen = to_forget(what, self.list())
+        if chosen.ids:
+            self._store.forget(self._owner, chosen.ids)
+        return chosen.texts
 
     def forget_everything(self) -> int:
         """Forget this user altogether, with what was made of the characters."""

@@ -16,6 +16,7 @@ from functools import partial
 
 from coda_memory.corrections import put_right
 from coda_memory.distill import distill
+from coda_memory.forgetting import without_requests
 from coda_memory.llm import MemoryLlm
 from coda_memory.llm_facts import Read, facts_by
 from coda_memory.llm_filter import WORTH_ASKING, is_unsure, judge_by
@@ -85,8 +86,11 @@ class RememberedUser:
         return Recalled(recalled.told, recalled.refused, more=more)
 
     async def keep(self, said: str) -> Kept:
-        """Store a turn with the facts in it."""
-        said = said[:MAX_TEXT]
+        """Store a turn with the facts in it, without what it asks to forget."""
+        said = without_requests(said[:MAX_TEXT])
+        if not said:
+            self._before = ""
+            return Kept("")
         self._before = put_right(said, self._before)
         turn, *ruled = self.memories.turn(
             said, conversation_id=self.conversation_id, meant=self._before

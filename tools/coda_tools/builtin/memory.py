@@ -1,14 +1,14 @@
-"""Let the LLM store a fact in the long-term memory, and search it."""
+"""Let the LLM store a fact in the long-term memory, search it, and have it forget."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
 from coda_voice.protocols import settle
-from coda_voice.recollection import memories_for_llm
+from coda_voice.recollection import NOTHING_FORGOTTEN, forgotten_for_llm, memories_for_llm
 
 
 class FactMemory(Protocol):
@@ -25,12 +25,23 @@ class FactMemory(Protocol):
         """Keep a fact and give its id."""
 
 
-MEMORY_TOOLS = ("remember", "recall")
+@runtime_checkable
+class ForgettingMemory(Protocol):
+    """What it needs to be made to forget; Coda's own has it not."""
+
+    def forget_said(self, what: str) -> Awaitable[Sequence[str]] | Sequence[str]:
+        """Forget what these words name, no more; gives the facts that went."""
+
+    def forget_everything(self) -> Awaitable[int] | int:
+        """Forget all of this user; gives how many memories went."""
+
+
+MEMORY_TOOLS = ("remember", "recall", "forget", "forget_everything")
 """Their names."""
 
 
 def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
-    """Make the tools ``remember`` and ``recall``."""
+    """Make the tools ``remember`` and ``recall``, and those that forget if ``memory`` can."""
 
     @tool(cancellable=False, timeout=5)
     async def remember(fact: str) -> str:
@@ -52,7 +63,30 @@ def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
         lines = [_content(item) for item in found][:limit]
         return memories_for_llm(lines) or "Nothing is remembered about that."
 
-    return [remember, recall]
+    return [
+        remember,
+        recall,
+        *(_forgetting(memory) if isinstance(memory, ForgettingMemory) else []),
+    ]
+
+
+def _forgetting(memory: ForgettingMemory) -> list[Tool]:
+    @tool(cancellable=False, timeout=60)
+    async def forget(what: str) -> str:
+        """Delete a fact from memory for good, if the user asks to forget it.
+
+        what: the fact in the user's words, or what it is about: that I like tea; my address
+        """
+        gone = await settle(memory.forget_said(what))
+        return forgotten_for_llm(gone)
+
+    @tool(dangerous=True, cancellable=False, timeout=60)
+    async def forget_everything() -> str:
+        """Forget everything you have ever told me. Only if the user asks for all to be deleted."""
+        gone = await settle(memory.forget_everything())
+        return "I have forgotten everything about you." if gone else NOTHING_FORGOTTEN
+
+    return [forget, forget_everything]
 
 
 def _content(item: object) -> str:
