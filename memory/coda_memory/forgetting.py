@@ -7,7 +7,7 @@ them, but not what else was read from these turns. Words that fit nothing forget
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coda_memory.asking import answers, asked_subjects
@@ -29,6 +29,8 @@ _WHOSE = re.compile(r"(?:my|our) (?P<whose>.+?)(?:'s|s'?)? (?P<what>name|birthda
 _NOBODY = frozenset(
     ("me", "us", "it", "that", "this", "him", "her", "them", "you", "all", "everything")
 )
+LONGEST = 400
+"""Characters of a request; more is a story."""
 FEW_WORDS = 3
 """Fewer stand by chance in what says something else."""
 _NO_WORDS = frozenset(("a", "an", "the"))
@@ -53,13 +55,14 @@ def without_requests(turn: str) -> str:
 
 def to_forget(what: str, memories: Sequence[Memory]) -> Chosen:
     """Choose what ``what`` names: what is said behind "forget", or a fact in the third person."""
-    what = " ".join(what.replace("’", "'").split()).rstrip(" .!?")
+    what = " ".join(what[:LONGEST].replace("’", "'").split()).rstrip(" .!?")
     if _JUST_SAID.fullmatch(what):
         turns = [memory for memory in memories if memory.kind == "turn"]
         return _with_turns({m.id for m in turns[-1:]}, memories, lambda fact: True)
     about = _ABOUT.match(what)
     what = what[about.end() :] if about else _THAT.sub("", what, count=1)
-    for fits in _readings(what, about=about is not None):
+    known = {memory.id: _facts(memory) for memory in memories}
+    for fits in _readings(what, known, about=about is not None):
         if found := {m.id for m in memories if fits(m)}:
             return _with_turns(found, memories, fits)
     return Chosen()
@@ -68,19 +71,19 @@ def to_forget(what: str, memories: Sequence[Memory]) -> Chosen:
 _Fits = Callable[[Memory], bool]
 
 
-def _readings(what: str, *, about: bool) -> Iterable[_Fits]:
+def _readings(what: str, known: Mapping[str, Sequence[Fact]], *, about: bool) -> Iterable[_Fits]:
     """Give what the words may mean, the most exact first."""
     ruled = fact_as_ruled(what)
     facts = [ruled] if ruled else facts_in(what)
     if facts and not about:
-        yield lambda memory: any(_same(fact, one) for fact in facts for one in _facts(memory))
+        yield lambda memory: any(_same(fact, one) for fact in facts for one in known[memory.id])
     key = subject_key(what)
     if not key or key in _NOBODY:
         return
     subjects = _subjects(what, key)
-    yield lambda memory: any(subjects.fullmatch(one.subject) for one in _facts(memory))
+    yield lambda memory: any(subjects.fullmatch(one.subject) for one in known[memory.id])
     if asked := asked_subjects(what):
-        yield lambda memory: answers([one.subject for one in _facts(memory)], asked)
+        yield lambda memory: answers([one.subject for one in known[memory.id]], asked)
     if about or (not facts and len(what.split()) >= FEW_WORDS):
         spoken = {key} if about else {_plain(what), _plain(third_person(what))}
         mention = re.compile(rf"\b(?:{'|'.join(map(re.escape, spoken))})(?:s|es|ed|ing)?\b")
