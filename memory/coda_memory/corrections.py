@@ -40,7 +40,7 @@ def as_meant(turn: str) -> list[str]:
     meant: list[str] = []
     for sentence in sentences(turn):
         found = _LATER.match(sentence)
-        last = _last(meant[-1], single=False) if meant and found else None
+        last = _last(meant[-1]) if meant and found else None
         right = _instead(meant[-1], last, found["instead"]) if last and found else None
         if right:
             meant[-1] = right
@@ -56,32 +56,23 @@ def put_right(turn: str, before: str) -> str:
     it cannot be said later which of them was wrong.
     """
     found = _LATER.match(turn[:LONGEST_TURN].replace("’", "'"))
-    for said in reversed(as_meant(before)) if found else ():
+    if found is None:
+        return turn
+    for said in reversed(as_meant(before)):
         there = [] if asks(said) or unsure(said) else found_in(said)
-        last = (
-            next(
-                (
-                    one
-                    for one in reversed(there)
-                    if one.single or counted_anew(said[one.start : one.end], found["instead"])
-                ),
-                None,
-            )
-            if found
-            else None
-        )
-        if found and last:
-            begins = max((one.end for one in there if one.end <= last.start), default=0)
-            # Nothing else of that turn is said again.
-            right = _instead(said[: last.end], last, found["instead"])
-            return right[begins:] if right else turn
+        for last in reversed(there):
+            if last.single or counted_anew(said[last.start : last.end], found["instead"]):
+                begins = max((one.end for one in there if one.end <= last.start), default=0)
+                # Nothing else of that turn is said again.
+                right = _instead(said[: last.end], last, found["instead"])
+                return right[begins:] if right else turn
     return turn
 
 
 def _at_once(sentence: str) -> str:
     for mark in _AT_ONCE.finditer(sentence):
         said, clear = sentence[: mark.start()], re.search(_CLEAR, mark["mark"], re.IGNORECASE)
-        last = _last(said, single=False)
+        last = _last(said)
         if last is None or _REST.fullmatch(said, last.end) is None:
             continue
         counted = counted_anew(said[last.start : last.end], mark["instead"])
@@ -90,8 +81,8 @@ def _at_once(sentence: str) -> str:
     return sentence
 
 
-def _last(sentence: str, *, single: bool) -> Found | None:
-    found = [one for one in found_in(sentence) if one.single or not single]
+def _last(sentence: str) -> Found | None:
+    found = found_in(sentence)
     return found[-1] if found else None
 
 
@@ -103,4 +94,4 @@ def _instead(said: str, last: Found, instead: str) -> str | None:
         instead = _ARTICLE.sub("", instead, count=1)
     rest = "" if instead.endswith(" years old") else said[last.end :]
     right = said[: last.start] + (counted or instead) + rest
-    return right if _last(right, single=False) else None
+    return right if _last(right) else None

@@ -9,14 +9,14 @@ import re
 _UNSURE = re.compile(
     r"\b((?:if|whether|unless|in case)(?: only| ever| you \w+(?: that)?)? (?:i|we|my|our)|(?:i|we) (?:hope|wish|might|may|would)|"
     r"(?:maybe|perhaps) (?:i|we|my)|(?:i|we)'d (?!got\b|been\b|had\b)|do you|would you|could you|imagine|"
-    r"let's (?:say|pretend|play)|pretend|suppose|what if|i (?:dreamed|dreamt)|in (?:my|the|a|this) (?:\w+ )?(?:dream|game|book|story|song|film|movie|play|novel|dream)|"
+    r"let's (?:say|pretend|play)|pretend|suppose|what if|i (?:dreamed|dreamt)|in (?:my|the|a|this) (?:\w+ )?(?:dream|game|book|story|song|film|movie|play|novel)|"
     r"(?:he|she|they|it|song|book|\w+) (?:claims?|claimed|believes?|believed|goes|asked|writes|wrote)(?: (?:me|us|him|her))?(?: if| that)? (?:i|my)|"
     r"(?:he|she|they|it) (?:\w+ )?(?:says|said|told) (?:to )?\w+ (?:that )?(?:i|my)|"
     r"(?:\w+n't|not|never|nobody|no one) (?:\w+ )?(?:think|say|says|said|tell|told|believe|mean|true|sure|certain|know|"
     r"claim)(?: \w+)?(?: that| if| whether)? (?:i|my)|doubt (?:that )?(?:i|my)|"
     r"(?:\w+n't|not) want (?:\w+ )?to (?:say|tell|claim|think|believe|know)(?: \w+)?(?: that)? (?:i|my)|"
     r"(?:false|wrong|untrue|a lie) (?:that )?(?:i|my)|not that (?:i|my)|hypothetically|theoretically|in theory|"
-    r"(?:was|were|been|got) told (?:that )?(?:i|my)|(?:i|we) (?:read|heard|thought|assumed|lied|pretended|pretend) (?:that )?(?:i|my)|"
+    r"(?:was|were|been|got) told (?:that )?(?:i|my)|(?:i|we) (?:read|heard|thought|assumed|lied|pretended) (?:that )?(?:i|my)|"
     r"(?:i|we) (?:suspect|suppose|think) (?:that )?(?:i have|i've)|(?<=\w)[\s,]+no (?:it|that|i|we)(?:'m| is| am| do|n't|'s)* ?(?:isn't|not|don't)$|"
     r"kidding|joking|a joke|haha|lol|"
     r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i|"
@@ -59,8 +59,8 @@ _DISMISSED = re.compile(
 )
 """What is to be forgotten, or not remembered, is not told to be kept."""
 _PLANNED = re.compile(
-    r"\b(?:moving|relocating|quit|quitting|leaving)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
-    r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b",
+    r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
+    r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b|\b(?:quit|stop)\b.*\b(?:tomorrow|next (?:week|month|year))\b",
     re.IGNORECASE,
 )
 _TAKEN_BACK = re.compile(

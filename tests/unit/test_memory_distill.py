@@ -387,6 +387,7 @@ def test_what_is_not_so_is_no_fact(said: str):
         ("I've been living in Lyon", ["The user lives in Lyon."]),
         ("I was born on the fifth of May", ["The user's birthday is the fifth of May."]),
         ("I have six cats", ["The user has six cats."]),
+        ("I quit smoking this year", ["The user gave up smoking this year."]),
         ("I have asthma", ["The user has asthma."]),
         ("I'm allergic to peanuts or maybe walnuts", ["The user is allergic to peanuts."]),
         ("I like swimming and so on", ["The user likes swimming."]),
