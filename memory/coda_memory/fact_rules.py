@@ -165,7 +165,7 @@ RULES = (
     _rule(r"\bi(?:'m| am|'ve become| became) (?:now |also )?(?:a )?(?P<x>" + _HEALTH + r")\b", "The user is {x}", "health {key}", 0.9),
     _rule(r"\bi(?: no longer|'m no longer| don't| do not) (?:have|suffer(?:ing)? from) (?P<x>" + _ILLNESS + r")\b", "The user does not have {x}", "health {key}", 0.9),
     _rule(r"\bi(?:'ve got| have| suffer from| have got)(?: also| now)? (?P<x>" + _ILLNESS + r")\b(?! (?:tests?|research|medicine|charit))", "The user has {x}", "health {key}", 0.9),
-    _rule(r"\bi(?:'m| am)? (?:now )?(?:eat|eating|drink|drinking) (?P<x>(?:[\w-]+ ){0,2}?[\w-]+) again\b", "The user eats or drinks {x} again", "consumes {key}", 0.85, "preference"),
+    _rule(r"\bi(?:'m| am)? (?:now )?(?:eat|eating|drink|drinking) (?P<x>(?:[\w-]+ ){0,2}?[\w-]+) again\b", "The user does eat or drink {x} again", "consumes {key}", 0.85, "preference"),
     _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
     _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _X, "The user does not play {x}", "plays {key}", 0.65),
     _rule(_NO_MORE.format("drives?", "driving") + r"(?=an? |the |my |our )" + _X, "The user no longer drives {x}", "car", 0.65),
