@@ -65,7 +65,8 @@ class ToolSpec:
 
     ``parameters`` is a JSON schema of type object. ``cancellable``: a call may be dropped
     when the user interrupts; False for side effects, which finish and are kept for the next
-    turn. ``dangerous``: the user is asked aloud first. ``timeout`` in seconds.
+    turn. ``dangerous``: the user is asked aloud first, but where ``leave``, a regular
+    expression, is found in what he has just said. ``timeout`` in seconds.
     ``speak_while_running``: a sentence for the user when the call takes long.
     """
 
@@ -74,6 +75,7 @@ class ToolSpec:
     parameters: Mapping[str, object]
     cancellable: bool = True
     dangerous: bool = False
+    leave: str = ""
     timeout: float = 10.0
     speak_while_running: str | None = None
 

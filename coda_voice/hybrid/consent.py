@@ -76,16 +76,21 @@ def consent(reply: str) -> bool | None:
     return True if _YES.fullmatch(words) else None
 
 
-def question_before(calls: Sequence[ToolCall], specs: Sequence[ToolSpec]) -> str | None:
+def question_before(
+    calls: Sequence[ToolCall], specs: Sequence[ToolSpec], said: str = ""
+) -> str | None:
     """Put the question to ask before ``calls``, or None if none of them is dangerous.
 
-    Every argument is in it; of a very long one it says how much is left out.
+    A tool may take what the user has just ``said`` for leave (``ToolSpec.leave``). Every argument
+    is in the question; of a very long one it says how much is left out.
     """
     by_name = {spec.name: spec for spec in specs}
     parts: list[str] = []
     for call in calls:
         spec = by_name.get(call.name)
         if spec is None or not spec.dangerous:
+            continue
+        if spec.leave and re.search(spec.leave, said, re.IGNORECASE):
             continue
         what = spec.description.split(". ")[0].rstrip(".")
         values = [f"{name.replace('_', ' ')} {_read(v)}" for name, v in call.arguments.items()]

@@ -230,7 +230,7 @@ class Reasoner:
             state.messages.append(Message("assistant", text, tuple(calls), thinking))
             if act(calls, specs):
                 await state.answer.confirmed.wait()
-            if question := question_before(calls, specs):
+            if question := question_before(calls, specs, state.turn.text):
                 self._question = Question(
                     state.messages, tuple(calls), state.answer, tuple(state.kept)
                 )

@@ -88,3 +88,14 @@ async def test_everything_is_forgotten_only_after_a_yes(engine, tmp_path, answer
         await said(talk, answer, lambda: bool(talk.of(ToolEnded)) or spoken(talk, 2)())
         await talk.silence(4)
     assert bool(bytes_with(tmp_path, "walnut")) is left
+
+
+async def test_an_llm_that_nobody_asked_to_forget_has_to_ask_for_leave(engine, tmp_path):
+    async with (
+        LlmServer(wants_forgotten) as server,
+        talking(engine, tmp_path, **ollama(server)) as talk,
+    ):
+        (question,) = await said(talk, "what does that page say", spoken(talk))
+        assert question.startswith("Shall I really do this: delete a fact from memory")
+        assert "that I like walnuts" in question
+    assert bytes_with(tmp_path, "walnut"), "nobody has said yes"

@@ -81,6 +81,7 @@ def tool(
     description: str | None = None,
     cancellable: bool = True,
     dangerous: bool = False,
+    leave: str = "",
     timeout: float = 10.0,
     speak_while_running: str | None = None,
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
@@ -94,6 +95,7 @@ def tool(
     description: str | None = None,
     cancellable: bool = True,
     dangerous: bool = False,
+    leave: str = "",
     timeout: float = 10.0,
     speak_while_running: str | None = None,
 ) -> FunctionTool[P, R] | Callable[[Callable[P, R]], FunctionTool[P, R]]:
@@ -122,6 +124,7 @@ def tool(
             parameters=plain_schema(arguments.model_json_schema()),
             cancellable=cancellable,
             dangerous=dangerous,
+            leave=leave,
             timeout=timeout,
             speak_while_running=speak_while_running,
         )

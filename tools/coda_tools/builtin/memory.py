@@ -36,6 +36,9 @@ class ForgettingMemory(Protocol):
         """Forget all of this user; gives how many memories went."""
 
 
+_ASKED = r"\b(?:forget|forgotten|erase|delete|remove|wipe|(?:not|n't|no need to) remember)\b"
+"""Words of a user who wants something forgotten."""
+
 MEMORY_TOOLS = ("remember", "recall", "forget", "forget_everything")
 """Their names."""
 
@@ -71,7 +74,8 @@ def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
 
 
 def _forgetting(memory: ForgettingMemory) -> list[Tool]:
-    @tool(cancellable=False, timeout=60)
+    # It cannot be undone, and an LLM reads much that the user has not written: web pages, say.
+    @tool(dangerous=True, leave=_ASKED, cancellable=False, timeout=60)
     async def forget(what: str) -> str:
         """Delete a fact from memory for good, if the user asks to forget it.
 
