@@ -9,7 +9,6 @@ one text) or ``scopes`` (a list) default to ``talk memory``.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from coda_voice.config.server import ServerConfig
 from coda_voice.errors import AccessError, ConfigurationError
+from coda_voice.server.published_keys import PublishedKeys
 
 Scope = Literal["talk", "memory", "events", "admin"]
 """talk: hold conversations; memory: read and change one's own; events: of all conversations;
@@ -107,7 +107,7 @@ class Access:
             )
 
     async def caller(self, token: str | None) -> Caller:
-        """Give who shows ``token``. Raises AccessError."""
+        """Give who shows ``token``. Raises AccessError, also where that cannot be found out now."""
         if token is None:
             if self.open:
                 return Caller(LOCAL_SUBJECT, SCOPES)
@@ -147,10 +147,10 @@ class Access:
     async def _key_for(self, algorithm: object, token: str) -> str | jwt.PyJWK:
         if algorithm == "HS256" and self._secret is not None:
             return self._secret
-        if algorithm == "RS256" and isinstance(self._jwks, jwt.PyJWKClient):
-            return await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
+        wanted = jwt.get_unverified_header(token).get("kid")
+        if algorithm == "RS256" and isinstance(self._jwks, PublishedKeys):
+            return await self._jwks.key(wanted)
         if algorithm == "RS256" and isinstance(self._jwks, jwt.PyJWKSet):
-            wanted = jwt.get_unverified_header(token).get("kid")
             for key in self._jwks.keys:
                 if wanted is None or key.key_id == wanted:
                     return key
@@ -271,11 +271,11 @@ def _read_secret(path: str | None) -> str | None:
     return secret
 
 
-def _open_jwks(where: str | None) -> jwt.PyJWKClient | jwt.PyJWKSet | None:
+def _open_jwks(where: str | None) -> PublishedKeys | jwt.PyJWKSet | None:
     if where is None:
         return None
     if where.startswith("https://"):
-        return jwt.PyJWKClient(where, cache_keys=True, lifespan=300, timeout=5)
+        return PublishedKeys(where)
     if "://" in where:
         raise ConfigurationError(
             f"server.jwks_url is {where!r}; give an https address or a file: keys that come over "

@@ -41,6 +41,7 @@ HTTP_STATUS = {
     "token_invalid": 401,
     "token_expired": 401,
     "scope_missing": 403,
+    "keys_unavailable": 503,
     "too_many_conversations": 429,
     "slots_full": 503,
     "draining": 503,
