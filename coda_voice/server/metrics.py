@@ -208,7 +208,7 @@ class _Now(Collector):
         yield GaugeMetricFamily(
             "coda_sessions_detached",
             "Sessions waiting for their client to come back",
-            sum(s.detached_since is not None for s in sessions),
+            sum(s.left for s in sessions),
         )
         yield GaugeMetricFamily("coda_waiting", "Clients in line", self._sessions.waiting)
         yield CounterMetricFamily(

@@ -126,6 +126,11 @@ class Session:
 
     # ---- life -------------------------------------------------------------------------
 
+    @property
+    def left(self) -> bool:
+        """Whether its client was there and is gone; it may come back."""
+        return self._was_attached and self.detached_since is not None
+
     async def begin(self) -> None:
         """Take the conversation up; from now on it can be heard and spoken to."""
         if self.wish.transcribe:

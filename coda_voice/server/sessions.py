@@ -186,10 +186,12 @@ class Sessions:
         """End the caller's lost conversations where those alone keep them from a new one."""
         if caller.conversations is None:
             return
-        mine = [s for s in self._sessions.values() if s.caller.subject == caller.subject]
-        lost = [s for s in mine if s.detached_since is not None]
-        while lost and self._held_by(caller) >= caller.conversations:
-            await self.end(lost.pop(0), "replaced")
+        while self._held_by(caller) >= caller.conversations:
+            mine = (s for s in self.all() if s.caller.subject == caller.subject)
+            lost = next((s for s in mine if s.left), None)  # anew: it may have come back
+            if lost is None:
+                return
+            await self.end(lost, "replaced")
 
     def _held_by(self, caller: Caller) -> int:
         """Give how many conversations are the caller's, those included that are being opened."""
@@ -293,10 +295,15 @@ class Sessions:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for session in self.all():
-                over = self._over(session)
-                if over is not None:
-                    self._keep(asyncio.create_task(self.end(session, over[0], over[1])))
+                if self._over(session) is not None:
+                    self._keep(asyncio.create_task(self._end_if_over(session)))
             self._move_line()  # a slot may also be freed by somebody who is no session
+
+    async def _end_if_over(self, session: Session) -> None:
+        """End a session whose time is over still: its client may just have come back."""
+        over = self._over(session)
+        if over is not None:
+            await self.end(session, *over)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._kept.add(task)
@@ -336,7 +343,7 @@ class Sessions:
         while self._sessions and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
             for session in self.all():
-                if session.ended is not None or session.detached_since is not None:
+                if session.ended is not None or session.left:
                     await self.end(session, "server_restart")
         for session in self.all():
             await self.end(session, "server_restart")

@@ -13,6 +13,7 @@ from coda_memory.personality import list_characters
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from coda_voice.config.server import ServerConfig
+from coda_voice.errors import ConversationError
 from coda_voice.events import ConversationStarted, Transcript
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
@@ -229,3 +230,57 @@ async def test_whose_a_conversation_is_stays_known_however_many_others_begin(
             )
         assert front.owners[session.conversation.id] == "ada"
         assert len(front.owners) == 4 and "9" in front.owners
+
+
+@pytest.mark.parametrize("sooner", [True, False])
+async def test_who_comes_back_in_the_very_last_moment_has_the_conversation_or_is_told_it_is_gone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, sooner: bool
+):
+    async with front_of(engine) as front:
+        sessions = front.sessions
+        session = await sessions.open(ADA, Wish())
+        first, second = Wire(), Wire()
+        running = connect(front, session, first, resumed=False)
+        await first.until("ready")
+        first.incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        await running
+        back: list[asyncio.Task[None]] = []
+        refused: list[str] = []
+
+        async def resume() -> None:
+            try:
+                resumed = sessions.resume(ADA, session.token)
+            except ConversationError as error:
+                refused.append(error.error_code)
+                return
+            websocket = cast(WebSocket, second)
+            connection = Connection(websocket, resumed, StreamCodec(), front, resumable=True)
+            await connection.run(resumed=True)
+
+        def come_back() -> None:
+            back.append(asyncio.create_task(resume()))
+
+        looks = sessions._over
+
+        def looked(at: Session) -> object:
+            """Have the client come back right before, or right after what is done about it."""
+            over = looks(at)
+            if over is not None and not back:
+                if sooner:
+                    come_back()
+                else:
+                    asyncio.get_running_loop().call_soon(come_back)
+            return over
+
+        monkeypatch.setattr(sessions, "_over", looked)
+        front.change_limits({"resume_seconds": 1e-6})
+        await until(lambda: bool(refused or second.told))
+        if refused:
+            assert not sooner and refused == ["resume_unknown"]
+            return
+        session.mute(True)
+        await second.until("mute")
+        assert "ended" not in [told.get("status") for told in second.told]
+        assert session.ended is None and second.code is None
+        second.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await back[0]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,3 +158,44 @@ def wait_until_nothing_is_left(folder: Path) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"left over: {list(folder.iterdir())}, {threads}")
+
+
+async def test_one_that_its_client_has_not_reached_yet_is_not_taken_for_lost(
+    engine: Engine, tmp_path: Path
+):
+    recalls = Recalls()
+    recalls.recalled.set()
+    async with opening(engine, recalls, tmp_path) as sessions:
+        first = await sessions.open(ADA, Wish())
+        with pytest.raises(AccessError) as refused:
+            await sessions.open(ADA, Wish())
+        assert refused.value.error_code == "too_many_conversations"
+        assert first.ended is None
+        first.attach(gone := lambda: None)
+        await first.detach(gone)
+        await sessions.open(ADA, Wish())
+        assert first.ended == "replaced"
+
+
+async def test_who_comes_back_while_others_of_theirs_are_let_go_keeps_the_conversation(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recalls = Recalls()
+    recalls.recalled.set()
+    async with opening(engine, recalls, tmp_path) as sessions:
+        two = replace(ADA, conversations=2)
+        lost = [await sessions.open(two, Wish()) for _ in range(2)]
+        for session in lost:
+            session.attach(gone := lambda: None)
+            await session.detach(gone)
+        end = sessions.end
+
+        async def ending(*given: Any) -> None:
+            sessions.resume(ADA, lost[1].token).attach(lambda: None)
+            await end(*given)
+
+        monkeypatch.setattr(sessions, "end", ending)
+        with pytest.raises(AccessError):
+            await sessions.open(ADA, Wish())  # by a token for one conversation only
+        assert lost[0].ended == "replaced" and lost[1].ended is None
+        monkeypatch.undo()
