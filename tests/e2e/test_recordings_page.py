@@ -13,6 +13,9 @@ import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
+from coda_voice.events import WordSpoken
+from coda_voice.moshi.frames import FRAME_SAMPLES
+from coda_voice.server.recording import Recorder
 from tests.conftest import Spoken
 from tests.e2e.browser import PageUser, browser
 from tests.integration.voice_server import RunningServer, StreamClient, voice_server
@@ -88,6 +91,64 @@ def test_a_conversation_is_seen_read_and_heard(
         assert found.violations_count == 0, found.generate_report()
         assert somebody.problems == []
         page.screenshot(path=tmp_path / "recordings.png")
+    finally:
+        context.close()
+
+
+def record(folder: Path, word: str) -> str:
+    """Leave a recording of one second in which the user says one word; gives its name."""
+    recorder = Recorder(folder, word, agreed=f"asked for {word}", user_id="local")
+    for frame in range(12):
+        recorder.user(np.full(FRAME_SAMPLES, 0.1, dtype=np.float32))
+        recorder.agent(frame, np.zeros(FRAME_SAMPLES, dtype=np.float32))
+    recorder.event(WordSpoken(conversation_id=word, speaker="user", text=word, start=0.1, end=0.4))
+    return recorder.close().name
+
+
+def test_two_quick_clicks_do_one_thing(chromium: Browser, tmp_path: Path):
+    names = {word: record(tmp_path, word) for word in ("apple", "berry")}
+    context = chromium.new_context()
+    try:
+        with voice_server(server__recordings=str(tmp_path), moshi__slots=1) as server:
+            somebody = PageUser(context, f"{server.http}/recordings")
+            page = somebody.page
+            page.wait_for_selector("html[data-shown]")
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+
+            def shows(word: str) -> bool:
+                return (
+                    page.get_attribute("html", "data-shown") == names[word]
+                    and word in page.inner_text("#lines")
+                    and word in page.inner_text("#viewer-about")
+                )
+
+            # Twice on the same one: it is fetched once.
+            other = "apple" if shows("berry") else "berry"
+            page.dblclick(f"[data-name='{names[other]}']")
+            somebody.wait_until(lambda: shows(other))
+            assert len([url for url in asked if url.endswith("/audio")]) == 1
+
+            # On one and at once on another: the other is shown, however late the first one comes.
+            first = "berry" if other == "apple" else "apple"
+            held = []
+            page.route(f"**/{names[first]}/audio", lambda route: held.append(route))
+            page.click(f"[data-name='{names[first]}']")
+            somebody.wait_until(lambda: bool(held))
+            with page.expect_event("requestfailed", timeout=20_000):  # nobody waits for it
+                page.click(f"[data-name='{names[other]}']")
+            page.wait_for_selector("html[data-shown]")
+            assert shows(other)
+            current = page.get_attribute("[aria-current=true]", "data-name")
+            assert current == names[other]
+
+            # Twice on a word: it is played from there, once.
+            page.dblclick(".lines .user .jump")
+            somebody.wait_until(
+                lambda: bool(page.eval_on_selector("#audio", "a => a.currentTime > 0.1"))
+            )
+            assert page.is_hidden("#notice")
+            assert somebody.problems == []
     finally:
         context.close()
 

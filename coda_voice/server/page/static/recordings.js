@@ -19,9 +19,10 @@ const TOLD = {
   error: (e) => e.message,
 };
 let shown = null; // {peaks, marks, seconds}
+let loading = null; // {name, stop}: the recording that was chosen last, until it is shown
 
-async function get(path) {
-  const answer = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+async function get(path, signal) {
+  const answer = await fetch(path, { signal, headers: token ? { Authorization: `Bearer ${token}` } : {} });
   if (answer.ok) return answer;
   const { error } = await answer.json().catch(() => ({}));
   throw new Error(error?.message ?? `The server answered ${answer.status}.`);
@@ -55,23 +56,40 @@ function entry(recording) {
   return element("li", {}, button);
 }
 
+/** Shows the recording that was clicked last: a second click on it changes nothing. */
 async function show(recording) {
+  if (loading?.name === recording.name) return;
+  loading?.stop.abort();
+  const mine = (loading = { name: recording.name, stop: new AbortController() });
+  try {
+    await load(recording, mine.stop.signal);
+  } catch (error) {
+    if (!mine.stop.signal.aborted) throw error;
+  } finally {
+    if (loading === mine) loading = null;
+  }
+}
+
+async function load(recording, signal) {
   for (const button of byId("list").querySelectorAll("button")) {
     button.setAttribute("aria-current", button.dataset.name === recording.name);
   }
   byId("viewer-title").textContent = new Date(recording.started).toLocaleString();
   byId("viewer-about").textContent = `${recording.checkpoint} · ${recording.agreed}`;
   const base = `/v1/recordings/${recording.name}`;
-  const sound = await (await get(`${base}/audio`)).blob();
-  URL.revokeObjectURL(audio.src);
-  audio.src = URL.createObjectURL(sound);
-  const words = recording.complete ? await (await get(`${base}/words`)).json() : [];
+  const sound = await (await get(`${base}/audio`, signal)).blob();
+  const words = recording.complete ? await (await get(`${base}/words`, signal)).json() : [];
   // The last line of one that is still being recorded may be half written.
-  const events = (await (await get(`${base}/events`)).text()).split("\n").slice(0, -1).map((line) => JSON.parse(line));
+  const events = (await (await get(`${base}/events`, signal)).text()).split("\n").slice(0, -1).map((line) => JSON.parse(line));
   const notes = events.map((e) => ({ start: e.time, note: TOLD[e.type]?.(e) })).filter((e) => e.note);
   const lines = [...linesOf(words), ...notes].sort((a, b) => a.start - b.start);
+  const peaks = await peaksOf(sound);
+  signal.throwIfAborted(); // from here on nothing waits: sound, words and picture are of one recording
+  const former = audio.src;
+  audio.src = URL.createObjectURL(sound);
+  URL.revokeObjectURL(former);
   byId("lines").replaceChildren(...lines.map(row));
-  shown = { ...(await peaksOf(sound)), marks: notes };
+  shown = { ...peaks, marks: notes };
   draw();
   document.documentElement.dataset.shown = recording.name;
 }
