@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from coda_voice.config.server import ServerConfig
 from coda_voice.server.limits import AddressLimits
@@ -146,3 +148,14 @@ class PromptHttp(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+class PromptWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket; one that its client is closing does not break off a shutdown."""
+
+    def shutdown(self) -> None:
+        """Let the connection go: the server stops."""
+        try:
+            super().shutdown()
+        except InvalidState:  # what was said before our close is still being sent
+            self.transport.close()

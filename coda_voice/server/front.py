@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 
 from fastapi import Request, WebSocket
@@ -70,6 +70,8 @@ class Front:
         self.log = EventLog(settings.events_kept, self.sessions.happened)
         self.stopping = asyncio.Event()
         """Set when streams that never end by themselves should."""
+        self._talking: set[asyncio.Task[object]] = set()
+        """Those who serve a conversation's client."""
         self.owners: OrderedDict[str, str] = OrderedDict()
         """Whose conversations are, and lately were, by id."""
 
@@ -135,10 +137,27 @@ class Front:
         """
         session = await self.sessions.open(caller, wish, on_position)
         session.attach(lambda: None)
+        with self.talking():
+            try:
+                yield session
+            finally:
+                await self.sessions.end(session, "ended")
+
+    @contextmanager
+    def talking(self) -> Iterator[None]:
+        """Say that the current task serves a client, whom the server tells how it ends."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._talking.add(task)
         try:
-            yield session
+            yield
         finally:
-            await self.sessions.end(session, "ended")
+            self._talking.discard(task)
+
+    async def last_words(self, seconds: float) -> None:
+        """Wait until clients have taken what they are told about the end; not longer."""
+        if self._talking:
+            await asyncio.wait(self._talking, timeout=seconds)
 
 
 def refusal(error: VoiceProcessingError) -> JSONResponse:

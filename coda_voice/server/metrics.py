@@ -76,6 +76,11 @@ class Metrics:
             "coda_conversations_ended", "Conversations ended", ["reason"], registry=registry
         )
         self._dropped = Counter("coda_frames_dropped", "Frames lost", ["where"], registry=registry)
+        self._untold = Counter(
+            "coda_messages_dropped",
+            "Messages that are no sound, and that a client had not read when its time to was over",
+            registry=registry,
+        )
         self._barge_ins = Counter(
             "coda_barge_ins", "Times a user spoke over the agent", registry=registry
         )
@@ -142,6 +147,10 @@ class Metrics:
     def lost(self, where: str, frames: int) -> None:
         """Count frames that a session lost: its reader was slow (output), or sent too much."""
         self._dropped.labels(where).inc(frames)
+
+    def untold(self, messages: int) -> None:
+        """Count messages that a client did not read in time before its connection ended."""
+        self._untold.inc(messages)
 
     def event(self, event: Event) -> None:
         """Count what an event tells."""

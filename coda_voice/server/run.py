@@ -23,7 +23,13 @@ from uvicorn.server import ServerState
 
 from coda_voice.config.server import ServerConfig
 from coda_voice.errors import ConfigurationError
-from coda_voice.server.doorstep import HEAD_BYTES, Callers, Doorstep, PromptHttp
+from coda_voice.server.doorstep import (
+    HEAD_BYTES,
+    Callers,
+    Doorstep,
+    PromptHttp,
+    PromptWebSocket,
+)
 from coda_voice.server.front import Front
 
 SEND_BUFFER_BYTES = 32_768
@@ -34,6 +40,8 @@ BACKLOG = 128
 """Connections that may wait to be accepted: the loop takes all of them in one go, and while it
 does, no conversation goes on."""
 PING_SECONDS = 10.0
+LAST_WORDS_SECONDS = 2.0
+"""When all conversations are over, who reads slowly has so long to take the end of theirs."""
 ANSWERED = frozenset(
     {
         "ASGI callable returned without completing handshake.",
@@ -63,8 +71,8 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         await self._front.sessions.drain(self._front.settings.drain_seconds)
-        await asyncio.sleep(0.1)  # for the close messages to be on their way
         self._front.stopping.set()
+        await self._front.last_words(LAST_WORDS_SECONDS)  # what follows closes all sockets
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
@@ -97,7 +105,7 @@ def make_server(app: FastAPI) -> Server:
         log_level="warning",
         access_log=False,
         server_header=False,
-        ws="websockets-sansio",
+        ws=PromptWebSocket,
         ws_max_size=settings.message_kb * 1024,
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,

@@ -196,7 +196,8 @@ class Session:
             self.ended = reason
             if failure is not None:
                 if self.outbox.behind_since is not None:
-                    self.outbox.drop_audio()  # too late for it, and the reason would come later
+                    # Too late for it, and the reason would come later.
+                    self.lost("output", self.outbox.drop_audio())
                 self.outbox.put(failure)
         if self.conversation.ended is None:
             await self.manager.end_conversation(self.conversation.id, reason)

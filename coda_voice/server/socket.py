@@ -103,9 +103,13 @@ class Connection:
             else:
                 await self._close(CLOSE_CODES.get(session.ended or "", POLICY))
         finally:
+            cut_off = session.ended is not None and not _has_left(reader)
             for task in (*theirs, over):
                 task.cancel()
             await asyncio.gather(*theirs, over, return_exceptions=True)
+            if cut_off:
+                session.lost("output", session.outbox.drop_audio())
+                self._front.metrics.untold(len(session.outbox))
             if (
                 session.ended is None
                 and session.detached_since is None
@@ -223,6 +227,13 @@ def _is_gone(writer: asyncio.Task[None]) -> bool:
     if not writer.done() or writer.cancelled():
         return False
     return isinstance(writer.exception(), WebSocketDisconnect)
+
+
+def _has_left(reader: asyncio.Task[int]) -> bool:
+    """Whether the client itself has closed, or broke a rule; not the server that goes down."""
+    if not reader.done() or reader.cancelled():
+        return False
+    return reader.exception() is not None or reader.result() != RESTART
 
 
 async def until_gone(websocket: WebSocket, front: Front) -> None:

@@ -40,6 +40,10 @@ class ServedLine(Line):
         """Count frames that the client was too slow to read."""
 
     @abstractmethod
+    def untold(self, messages: int) -> None:
+        """Count messages that are no sound, and that the client had not read by the end."""
+
+    @abstractmethod
     def too_slow(self) -> None:
         """End the conversation, soon: the client has been too slow for too long."""
 
@@ -93,8 +97,9 @@ class EdgeConnection(ABC):
             self._served.lost(lost)
         if self._outbox.behind_seconds <= outputs.SLOW_SECONDS or self._over.is_set():
             return
-        self._outbox.drop_sound()  # too late for it, and the reason would come later
+        late = self._outbox.drop_sound()  # and the reason for the end would come later
         if self._served is not None:
+            self._served.lost(late)
             self._served.too_slow()
         else:
             self.end(POLICY)
@@ -114,8 +119,10 @@ class EdgeConnection(ABC):
             self._part("end", self._ended()),
         ]
         writing = self._part("write", self._write())
+        gone = False
         try:
             done, _ = await asyncio.wait([*parts, writing], return_when=asyncio.FIRST_COMPLETED)
+            gone = writing in done or (parts[0] in done and parts[0].exception() is None)
             for part in done:
                 part.result()
         except VoiceProcessingError as error:
@@ -130,6 +137,9 @@ class EdgeConnection(ABC):
             await asyncio.wait([writing], timeout=LAST_WORDS_SECONDS)
             writing.cancel()
             await asyncio.wait([writing])
+            if not gone and self._served is not None:
+                self._served.lost(self._outbox.drop_sound())
+                self._served.untold(len(self._outbox))
         await close(self._socket, self._code)
 
     def _part(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -160,6 +170,9 @@ class EdgeConnection(ABC):
                 await self._socket.send_text(waiting.message)
             except (WebSocketDisconnect, RuntimeError):
                 return  # the client has gone
+            except asyncio.CancelledError:
+                self._outbox.put_back(waiting)
+                raise
             if waiting.frame is not None and waiting.frame is not told:
                 told = waiting.frame  # several messages may be due with one frame
                 if self._served is not None:

@@ -66,6 +66,12 @@ class Outbox:
         self._ready.set()
         return dropped
 
+    def put_back(self, waiting: Waiting) -> None:
+        """Put first what was taken and could not be sent."""
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.appendleft(waiting)
+            self._sounds += waiting.frame is not None
+
     @property
     def behind_seconds(self) -> float:
         """For how long the reader has been losing sound."""
@@ -87,10 +93,15 @@ class Outbox:
             else:
                 place += 1
 
-    def drop_sound(self) -> None:
-        """Take back the sound that has not been sent."""
+    def drop_sound(self) -> int:
+        """Take back the sound that has not been sent; gives how many messages of it."""
+        sounds = self._sounds
         while self._sounds:
             self._drop_oldest_sound()
+        return sounds
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def close(self) -> None:
         """End the iteration after what is waiting."""

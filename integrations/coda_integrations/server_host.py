@@ -123,6 +123,10 @@ class SessionLine(ServedLine):
         """See ``ServedLine.lost``."""
         self._metrics.lost("output", frames)
 
+    def untold(self, messages: int) -> None:
+        """See ``ServedLine.untold``."""
+        self._metrics.untold(messages)
+
     def too_slow(self) -> None:
         """See ``ServedLine.too_slow``."""
         self._session.too_slow = True

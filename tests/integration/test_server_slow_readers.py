@@ -7,8 +7,9 @@ import contextlib
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from websockets.asyncio.client import ClientConnection
 from coda_voice.scripted_voice import ScriptedVoice
 from coda_voice.server import outputs, run
 from coda_voice.server import socket as server_socket
+from coda_voice.server.front import Front
 from tests.integration.good_company import MALLORY, good_company, guarded_server, settled
 from tests.integration.voice_server import FRAME_BYTES, RunningServer
 
@@ -170,6 +172,7 @@ class Figures:
 
 
 LOST = 'coda_frames_dropped_total{where="output"}'
+UNTOLD = "coda_messages_dropped_total"
 CLOSED = 'coda_conversations_ended_total{reason="slow_reader"}'
 
 
@@ -223,3 +226,47 @@ async def test_who_reads_late_hears_the_present(
                 # Each frame was sent or lost; what it hears is the last one, not one of before.
                 assert session.frames_out - client.sounds - sum(dropped) <= FRESH
     await settled(server)
+
+
+@pytest.mark.parametrize("edge", EDGES, ids=lambda edge: edge.path)
+@pytest.mark.parametrize("reads", [True, False], ids=["late", "never"])
+async def test_who_reads_slowly_is_told_of_a_shutdown_or_what_was_dropped_is_counted(
+    edge: Edge, reads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "SEND_BUFFER_BYTES", 4_096)
+    monkeypatch.setattr(outputs, "SLOW_SECONDS", 600.0)
+    patience = 60.0 if reads else 0.2
+    for module in (server_socket, connection, run):
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", patience)
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("[{key: key-of-the-house-0123, subject: house, scopes: [admin, events, talk]}]")
+    with guarded_server(tmp_path, server__keys_file=str(keys), server__drain_seconds=0.1) as server:
+        front = server.front
+        async with sluggard(server, edge) as client:
+            async with figures(server) as seen:
+                lost = await seen.until_above(LOST, outputs.AUDIO_FRAMES / 5)
+            server.terminate()
+            await until(front.stopping.is_set)
+            assert not front.sessions.all()
+            if reads:
+                assert await client.to_the_end() == 1012
+                told = [json.dumps(message) for message in client.told]
+                assert any("server_restart" in message for message in told), told[-3:]
+                assert figure(front, UNTOLD) == 0
+            else:
+                await until(lambda: figure(front, UNTOLD) >= 1)  # the end itself was not read
+                assert figure(front, LOST) > lost
+
+
+async def until(true: Callable[[], bool]) -> None:
+    for _ in range(6_000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to be")
+
+
+def figure(front: Front, name: str) -> float:
+    """Give a figure of a server that may be asked nothing any more."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", front.metrics.text().decode(), re.MULTILINE)
+    return float(found[1]) if found is not None else 0.0

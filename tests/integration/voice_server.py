@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from coda_voice.config import VoiceConfig
 from coda_voice.manager import VoiceManager
 from coda_voice.server.app import create_app
 from coda_voice.server.front import Front
-from coda_voice.server.run import listen, make_server
+from coda_voice.server.run import Server, listen, make_server
 
 FRAME_BYTES = 3_840
 ROOT = Path(__file__).parents[2]
@@ -32,11 +33,18 @@ ROOT = Path(__file__).parents[2]
 class RunningServer:
     """Where the server is, and its inside."""
 
-    def __init__(self, port: int, front: Front) -> None:
+    def __init__(self, port: int, front: Front, server: Server) -> None:
         self.port = port
         self.front = front
+        self._server = server
         self.http = f"http://127.0.0.1:{port}"
         self.ws = f"ws://127.0.0.1:{port}"
+
+    def terminate(self) -> None:
+        """Do what SIGTERM does."""
+        loop = self.front.log._loop
+        assert loop is not None
+        loop.call_soon_threadsafe(self._server.handle_exit, signal.SIGTERM, None)
 
 
 @contextmanager
@@ -71,7 +79,7 @@ def voice_server(manager: VoiceManager | None = None, **settings: Any) -> Iterat
             raise RuntimeError(f"the server did not start: {failed}")
         waited.wait(0.01)
     try:
-        yield RunningServer(listening.getsockname()[1], front)
+        yield RunningServer(listening.getsockname()[1], front, server)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -161,7 +161,8 @@ async def _talk(
         await refuse(websocket, codec, error)
         return
     connection = Connection(websocket, session, codec, front, resumable=resumable)
-    await connection.run(resumed=resume is not None, after=after)
+    with front.talking():
+        await connection.run(resumed=resume is not None, after=after)
 
 
 async def _opened(
