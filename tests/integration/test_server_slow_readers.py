@@ -249,6 +249,9 @@ async def test_who_reads_slowly_is_told_of_a_shutdown_or_what_was_dropped_is_cou
             await until(front.stopping.is_set)
             assert not front.sessions.all()
             if reads:
+                ticks = server.ticks()
+                await until(lambda: server.ticks() > ticks + 4 or server.uvicorn.should_exit)
+                assert not server.uvicorn.should_exit, "it waits for who has not read the end"
                 assert await client.to_the_end() == 1012
                 told = [json.dumps(message) for message in client.told]
                 assert any("server_restart" in message for message in told), told[-3:]
@@ -256,6 +259,27 @@ async def test_who_reads_slowly_is_told_of_a_shutdown_or_what_was_dropped_is_cou
             else:
                 await until(lambda: figure(front, UNTOLD) >= 1)  # the end itself was not read
                 assert figure(front, LOST) > lost
+
+
+async def test_a_client_that_is_just_leaving_does_not_break_off_a_shutdown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run, "SEND_BUFFER_BYTES", 4_096)
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("[{key: key-of-the-house-0123, subject: house, scopes: [admin, events, talk]}]")
+    with guarded_server(tmp_path, server__keys_file=str(keys)) as server:
+        async with sluggard(server, STREAM) as client:
+            async with figures(server) as seen:
+                await seen.until_above(LOST, outputs.AUDIO_FRAMES / 5)
+            client.ws.transport.pause_reading()  # it says goodbye, and takes nothing any more
+            client.ws.protocol.send_close(1000)
+            client.ws.transport.write(b"".join(client.ws.protocol.data_to_send()))
+            await until(lambda: not server.front.sessions.all())
+            server.terminate()
+            loop = server.front.log._loop
+            assert loop is not None
+            await until(loop.is_closed)
+            assert server.failed == []
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -33,18 +33,33 @@ ROOT = Path(__file__).parents[2]
 class RunningServer:
     """Where the server is, and its inside."""
 
-    def __init__(self, port: int, front: Front, server: Server) -> None:
+    def __init__(
+        self, port: int, front: Front, server: Server, failed: list[BaseException]
+    ) -> None:
+        self.failed = failed
         self.port = port
         self.front = front
-        self._server = server
+        self.uvicorn = server
+        self._ticks = 0
+        on_tick = server.on_tick
+
+        async def counted(counter: int) -> bool:
+            self._ticks += 1
+            return await on_tick(counter)
+
+        server.on_tick = counted  # type: ignore[method-assign]
         self.http = f"http://127.0.0.1:{port}"
         self.ws = f"ws://127.0.0.1:{port}"
+
+    def ticks(self) -> int:
+        """How often the server has looked whether it is to stop, so far."""
+        return self._ticks
 
     def terminate(self) -> None:
         """Do what SIGTERM does."""
         loop = self.front.log._loop
         assert loop is not None
-        loop.call_soon_threadsafe(self._server.handle_exit, signal.SIGTERM, None)
+        loop.call_soon_threadsafe(self.uvicorn.handle_exit, signal.SIGTERM, None)
 
 
 @contextmanager
@@ -79,7 +94,7 @@ def voice_server(manager: VoiceManager | None = None, **settings: Any) -> Iterat
             raise RuntimeError(f"the server did not start: {failed}")
         waited.wait(0.01)
     try:
-        yield RunningServer(listening.getsockname()[1], front, server)
+        yield RunningServer(listening.getsockname()[1], front, server, failed)
     finally:
         server.should_exit = True
         thread.join(30)
