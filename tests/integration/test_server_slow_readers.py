@@ -268,7 +268,7 @@ async def test_a_client_that_is_just_leaving_does_not_break_off_a_shutdown(
     keys = tmp_path / "keys.yaml"
     keys.write_text("[{key: key-of-the-house-0123, subject: house, scopes: [admin, events, talk]}]")
     with guarded_server(tmp_path, server__keys_file=str(keys)) as server:
-        async with sluggard(server, STREAM) as client:
+        async with sluggard(server, EDGES[-1]) as client:
             async with figures(server) as seen:
                 await seen.until_above(LOST, outputs.AUDIO_FRAMES / 5)
             client.ws.transport.pause_reading()  # it says goodbye, and takes nothing any more
