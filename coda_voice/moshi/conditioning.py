@@ -315,15 +315,16 @@ class Conditioner:
 
         def swapped(rebuilt: Future[Renewal]) -> None:
             # In the engine's thread, between two frames: the next one comes from the new state.
-            error = rebuilt.exception()
+            error, outcome = rebuilt.exception(), None
             if error is None:
-                frame = self._frame
-                self._now_in_prompt(made.told, frame)
-                done.set_result(
-                    Injection("prompt", frame, given, tuple(made.told), left_out, made.text)
-                )
+                self._now_in_prompt(made.told, frame := self._frame)
+                outcome = Injection("prompt", frame, given, tuple(made.told), left_out, made.text)
             elif isinstance(error, ConversationError):
-                done.set_result(not_told(str(error)))
+                outcome = not_told(str(error))
+            if not done.set_running_or_notify_cancel():
+                return  # who waited for it has left
+            if outcome is not None:
+                done.set_result(outcome)
             else:
                 done.set_exception(error)
 

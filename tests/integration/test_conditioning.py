@@ -138,6 +138,18 @@ def test_what_the_prompt_says_is_not_told_again(talk, models):
     assert told.know([CHESS]).result().channel == "none"
 
 
+def test_what_nobody_waits_for_any_more_is_in_the_prompt_all_the_same(talk, models, caplog):
+    told = conditioner(talk, models)
+    assert told.know([CHESS]).cancel()
+    for frame in silence(60):
+        talk.feed([frame])
+        if talk.out[-1].renewed:
+            break
+    assert "likes chess" in talk.slot.prompt.text
+    assert told.tell([CHESS]).result(timeout=30).told == ()
+    assert caplog.records == []
+
+
 def test_what_leaves_the_prompt_as_it_is_has_its_own_reason(talk, models):
     told = conditioner(talk, models)
     step_until(talk, told.begin([CHESS]), silence(60))
