@@ -35,7 +35,11 @@ def search_bars(row: Row) -> list[Row]:
     """Hold a search against what was promised; times only of 100,000 memories."""
     rows = [
         bar(f"recall@10{when}", row[key], "at least 0.98", row[key] >= 0.98)
-        for key, when in (("recall_at_10", ""), ("recall_at_10_after", " after the writes"))
+        for key, when in (
+            ("recall_at_10", ""),
+            ("recall_at_10_unlike", " of queries unlike all memories"),
+            ("recall_at_10_after", " after the writes"),
+        )
     ]
     if row["memories"] == 100_000:
         kept_up = row["upkeeps_beside"] >= FEWEST_UPKEEPS

@@ -75,6 +75,15 @@ class Server(uvicorn.Server):
         await self._front.last_words(LAST_WORDS_SECONDS)  # what follows closes all sockets
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; who reads nothing does not keep his socket open beyond it."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            # Of h11, of websockets, and on the doorstep, where nobody has got through by now.
+            if isinstance(transport := getattr(connection, "transport", None), asyncio.Transport):
+                transport.abort()
+        await asyncio.sleep(0)  # in which they are closed
+
     async def on_tick(self, counter: int) -> bool:
         """Stop when told so; a drain that failed stops, too."""
         if self._draining is not None and self._draining.done():

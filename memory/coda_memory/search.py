@@ -35,6 +35,8 @@ Row = dict[str, Any]
 Rows = list[Row]
 CANDIDATES = 24
 """Rows taken from each ranking before they are fused."""
+REFINED = 2
+"""So many times as many of the index's nearest are compared again, by their whole vectors."""
 NO_TURN = "kind != 'turn'"
 CROWDED = 8
 """So many of them with words that others have, too, and the rest of the store is asked again."""
@@ -263,7 +265,7 @@ def _by_vector(
         query = opened.query().nearest_to(vector).column("vector").distance_type("cosine")
         query = query.limit(limit).select([*COLUMNS, "_distance"])
         if probes is not None:
-            query = query.nprobes(probes)
+            query = query.nprobes(probes).refine_factor(REFINED)
         if where:
             query = query.where(where)
         return await query.to_arrow()

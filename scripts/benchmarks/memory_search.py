@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from coda_memory import MemoryStore, UserMemories
-from coda_memory.embedding import DEFAULT_MODEL, HASHED_WORDS, Vectors
+from coda_memory.embedding import DEFAULT_MODEL, HASHED_WORDS, Vectors, unit
 from rich.progress import track
 
 from scripts.benchmarks.memories import (
@@ -78,7 +78,8 @@ def measure(size: int, queries: int = QUERIES) -> Row:
         keep_up(store, "ada")  # as after the next writes: files merged, the index moved along
         ada = store.user("ada")
         store.warm()
-        row["recall_at_10"] = recall(ada, ids, written)
+        row["recall_at_10"] = recall(ada, ids, written, vectors(QUERIES // 2, DIMENSION, 99))
+        row["recall_at_10_unlike"] = recall(ada, ids, written, unlike(QUERIES // 2))
         embed = percentiles(lambda n: store.embedder.query(question(n)), queries, "embedding")
         row["embedding_p50_ms"], row["embedding_p95_ms"] = embed
         quiet = percentiles(lambda n: ada.search(question(n)), queries, "searching")
@@ -92,19 +93,25 @@ def measure(size: int, queries: int = QUERIES) -> Row:
             )
         row["writing_p50_ms"], row["writing_p95_ms"] = busy
         row.update(counted)
-        row["recall_at_10_after"] = recall(ada, ids, written)
+        row["recall_at_10_after"] = recall(ada, ids, written, vectors(QUERIES // 2, DIMENSION, 99))
         row["megabytes"] = (store.size_on_disk() or 0) / 1e6
     return row
 
 
-def recall(user: UserMemories, ids: list[str], written: Vectors, queries: int = 100) -> float:
+def unlike(count: int) -> Vectors:
+    """Queries that lie nowhere near the memories, as questions do: the hardest for an index."""
+    made = np.random.default_rng(4).standard_normal((count, DIMENSION))
+    return unit(made.astype(np.float32))
+
+
+def recall(user: UserMemories, ids: list[str], written: Vectors, queries: Vectors) -> float:
     """Share of the ten nearest, by comparing with all of ``written``, that a search finds."""
     right = 0
-    for query in track(vectors(queries, DIMENSION, 99), "recall", console=console):
+    for query in track(queries, "recall", console=console):
         best = np.argpartition(-(written @ query), 10)[:10]
         hits = user.search_vector("?", query, 10, ranking="vector", now=NOW)
         right += len({ids[i] for i in best} & {hit.memory.id for hit in hits})
-    return right / (10 * queries)
+    return right / (10 * len(queries))
 
 
 @contextmanager

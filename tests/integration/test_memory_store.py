@@ -22,6 +22,8 @@ from coda_memory.reembed import reembed
 from coda_memory.tables import Tables
 from coda_memory.transfer import export_lines, import_lines
 from coda_memory.voice import as_facts
+from lancedb.index import IvfFlat, IvfRq
+from lancedb.table import LanceTable
 from typer.testing import CliRunner
 
 from coda_voice.cli.main import command_line
@@ -726,6 +728,7 @@ def test_a_large_store_gets_an_index_that_finds_the_same_and_never_falls_to_piec
     """Each compaction adds a segment to the index and a file beside it: both must stay few."""
     monkeypatch.setattr(upkeep, "VECTOR_INDEX_ROWS", 2_000)
     monkeypatch.setattr(upkeep, "SEGMENTS", 3)
+    monkeypatch.setattr(upkeep, "PARTITION_ROWS", 500)
     with opened(tmp_path) as store:
         ada = store.user("ada")
         memories, vectors = grown(store, 5_000)
@@ -737,12 +740,14 @@ def test_a_large_store_gets_an_index_that_finds_the_same_and_never_falls_to_piec
         assert 2 <= most_segments <= 4
         files = store.read(name, lambda table: table.stats()["fragment_stats"]["num_fragments"])
         assert files is not None and files <= 4 + upkeep.WRITES_BEFORE_OPTIMIZE
-        right = 0
-        for query in vectors[::100]:
-            best = {memories[i].id for i in np.argsort(-(vectors @ query))[:10]}
-            hits = ada.search_vector("?", query, 10, ranking="vector")
-            right += len(best & {hit.memory.id for hit in hits})
-        assert right >= 0.98 * 500
+        unlike = unit(np.random.default_rng(4).standard_normal((50, 256)).astype(np.float32))
+        for asked in (vectors[::100], unlike):
+            right = 0
+            for query in asked:
+                best = {memories[i].id for i in np.argsort(-(vectors @ query))[:10]}
+                hits = ada.search_vector("?", query, 10, ranking="vector")
+                right += len(best & {hit.memory.id for hit in hits})
+            assert right >= 0.98 * 500
         assert ada.search("write 117", 1)[0].memory.text == "write 117"
         plan = store.read(
             name, lambda table: table.search(vectors[0]).nprobes(2).limit(10).analyze_plan()
@@ -760,11 +765,29 @@ def test_after_forgetting_a_large_store_has_its_index_again(tmp_path, monkeypatc
         assert store.user("ada").forget(memories[5].id) == 1
         store.writer.call(lambda: None).result()
         assert vector_segments(store) == 1
-    with opened(tmp_path) as store:
-        # As after an import by another version: no index, and it is made at the first write.
-        table = store.tables.open(store.tables.users()[0])
-        assert table is not None
-        table.drop_index("vector_idx")
-        store.user("ada").append([Memory(id="one", text="one", created_at=NOW)]).result()
-        store.writer.call(lambda: None).result()
-        assert vector_segments(store) == 1
+    for number, change in enumerate((without_index, with_an_earlier_version_s)):
+        with opened(tmp_path) as store:
+            table = store.tables.open(store.tables.users()[0])
+            assert table is not None
+            change(table)
+            one = Memory(id=f"one{number}", text="one", created_at=NOW)
+            store.user("ada").append([one]).result()
+            store.writer.call(lambda: None).result()
+            table = store.tables.open(store.tables.users()[0])
+            assert table is not None
+            kinds = {i.index_type for i in table.list_indices() if i.columns == ["vector"]}
+            assert kinds == {"IvfRq"} and vector_segments(store) == 1
+
+
+def without_index(table: LanceTable) -> None:
+    """As after an import: it is made at the first write."""
+    table.drop_index("vector_idx")
+
+
+def with_an_earlier_version_s(table: LanceTable) -> None:
+    table.create_index("vector", config=IvfFlat(distance_type="cosine"), replace=True)
+
+
+def test_vectors_of_an_odd_length_get_an_index_too():
+    assert isinstance(upkeep.vector_index(384), IvfRq)
+    assert isinstance(upkeep.vector_index(300), IvfFlat)

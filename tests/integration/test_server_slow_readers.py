@@ -259,6 +259,10 @@ async def test_who_reads_slowly_is_told_of_a_shutdown_or_what_was_dropped_is_cou
             else:
                 await until(lambda: figure(front, UNTOLD) >= 1)  # the end itself was not read
                 assert figure(front, LOST) > lost
+                loop = front.log._loop
+                assert loop is not None
+                await until(loop.is_closed)
+                assert not server.uvicorn.server_state.connections, "nobody keeps a socket open"
 
 
 async def test_a_client_that_is_just_leaving_does_not_break_off_a_shutdown(
