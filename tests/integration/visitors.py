@@ -62,13 +62,19 @@ class Soak:
     exit_status: int | None = None
 
     def growth(self) -> dict[str, float]:
-        """How much more there is of each, in the last third than in the one before it."""
+        """How much more there is of each, in the last third than in the one before it.
+
+        Of memory the most is compared. Of the others the least: pools of threads and of files fill
+        up and empty again within seconds, and what is left behind is there at any moment.
+        """
         third = max(1, len(self.moments) // 3)
         before, after = self.moments[-2 * third : -third], self.moments[-third:]
-        return {
-            key: max(getattr(m, key) for m in after) - max(getattr(m, key) for m in before)
-            for key in MAY_GROW
-        }
+
+        def of(key: str, moments: list[Moment]) -> float:
+            found = [float(getattr(moment, key)) for moment in moments]
+            return max(found) if key == "rss_mib" else min(found)
+
+        return {key: of(key, after) - of(key, before) for key in MAY_GROW}
 
     def check(self) -> None:
         """Fail if anything grew, or was left unfinished."""
