@@ -78,7 +78,8 @@ def measure(size: int, queries: int = QUERIES) -> Row:
         keep_up(store, "ada")  # as after the next writes: files merged, the index moved along
         ada = store.user("ada")
         store.warm()
-        row["recall_at_10"] = recall(ada, ids, written, vectors(QUERIES // 2, DIMENSION, 99))
+        alike = vectors(QUERIES // 2, DIMENSION, 99)
+        row["recall_at_10"] = recall(ada, ids, written, alike)
         row["recall_at_10_unlike"] = recall(ada, ids, written, unlike(QUERIES // 2))
         embed = percentiles(lambda n: store.embedder.query(question(n)), queries, "embedding")
         row["embedding_p50_ms"], row["embedding_p95_ms"] = embed
@@ -93,7 +94,7 @@ def measure(size: int, queries: int = QUERIES) -> Row:
             )
         row["writing_p50_ms"], row["writing_p95_ms"] = busy
         row.update(counted)
-        row["recall_at_10_after"] = recall(ada, ids, written, vectors(QUERIES // 2, DIMENSION, 99))
+        row["recall_at_10_after"] = recall(ada, ids, written, alike)
         row["megabytes"] = (store.size_on_disk() or 0) / 1e6
     return row
 

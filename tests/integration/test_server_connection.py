@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -26,16 +26,9 @@ from coda_voice.server.commands import ChoosePersonality
 from coda_voice.server.front import Front
 from coda_voice.server.session import Session, Wish
 from coda_voice.server.socket import Connection
+from tests.integration.voice_server import until
 
 ADA = Caller("ada", USUAL_SCOPES)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    for _ in range(6_000):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to be")
 
 
 class Wire:

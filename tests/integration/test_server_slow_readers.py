@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from coda_voice.server import outputs, run
 from coda_voice.server import socket as server_socket
 from coda_voice.server.front import Front
 from tests.integration.good_company import MALLORY, good_company, guarded_server, settled
-from tests.integration.voice_server import FRAME_BYTES, RunningServer
+from tests.integration.voice_server import FRAME_BYTES, RunningServer, until
 
 pytestmark = pytest.mark.timeout(900)
 HOUSE = {"Authorization": "Bearer key-of-the-house-0123"}
@@ -284,14 +284,6 @@ async def test_a_client_that_is_just_leaving_does_not_break_off_a_shutdown(
             assert loop is not None
             await until(loop.is_closed)
             assert server.failed == []
-
-
-async def until(true: Callable[[], bool]) -> None:
-    for _ in range(6_000):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to be")
 
 
 def figure(front: Front, name: str) -> float:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,15 @@ from coda_voice.server.run import Server, listen, make_server
 
 FRAME_BYTES = 3_840
 ROOT = Path(__file__).parents[2]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for what comes to be by itself, at most a minute of waiting."""
+    for _ in range(6_000):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to be")
 
 
 class RunningServer:
