@@ -24,6 +24,7 @@ PROMPT_BEFORE = PROMPT_AFTER = 4
 STOP_AFTER = 4  # frames from the user's onset to the agent's silence
 ANSWER_AFTER = (3, 5)  # frames from the end of the user's speech to the answer
 WORD_WEIGHT, FIRST_WEIGHT, COPY_WEIGHT = 1.0, 2.0, 3.0
+ANSWERS_READ = 0.3  # of what is read, answers with a name or a thing: they must be told apart
 PAD_WEIGHT = 0.5  # EPAD's, too: whether to speak must be learned without a bias towards it
 
 
@@ -78,6 +79,8 @@ COPYING = Mix(
     kinds=("name", "likes", "agent", "greet", "bye", "place", "remember"), told=0.3,
 )  # fmt: skip
 
+TELLING = replace(COPYING, prompt=0.5, told=0.6)  # what is told now, and asked for later on
+
 
 READING = Mix(prompt=0.3, read=1.0, long_pause=0.0, rest=0.0, interrupt=0.05, backchannel=0.05)
 
@@ -119,6 +122,8 @@ class Material:
             for t in self.agent.texts
             if t not in fixed and not t.startswith(("nice", "i will rem"))
         ]
+        unread, known = set(self.agent.texts) - set(self.readable), {*corpus.NAMES, *corpus.LIKES}
+        self.answers = sorted(t for t in unread if known.intersection(t.split()))
         self._pieces: dict[str, list[list[int]]] = {}
 
     def background(self, rng: random.Random, noisy: float) -> np.ndarray | None:
@@ -241,7 +246,10 @@ class Conversation:
     def read(self) -> None:
         """Read a sentence nobody asked for: only its rhythm and its sound are trained on."""
         begin = self.now
-        end = self.speak(self.rng.choice(self.material.readable), self.now)
+        texts = self.material.readable
+        if self.material.answers and self.rng.random() < ANSWERS_READ:
+            texts = self.material.answers
+        end = self.speak(self.rng.choice(texts), self.now)
         self._background(self.now, end)
         said = self.text[self.now : end]
         weight = np.where((said == PAD) | (said == EPAD), PAD_WEIGHT, 0.0)

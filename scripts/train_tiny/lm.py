@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from .dialogue import (
     COPYING,
     FIRST_WEIGHT,
     READING,
+    TELLING,
     Conversation,
     Material,
     Mix,
     Sample,
 )
+from .ears import HEARING_WEIGHT, HEARS_ALONE, HEARS_AT, hearing_loss, listening
 from .fast import FastForward
 from .optimize import MuonAndAdam
 from .parallel import MEET_EVERY, agree, average_parameters, pick_dtype
@@ -63,8 +66,10 @@ def lm_config(text_card: int) -> dict[str, Any]:
 class Talker(torch.nn.Module):
     """The language model and the reference embedding (text embedding plus one vector).
 
-    `hearing` is for training only: it must tell what the user says, a little later, from the
-    hidden states. Answers alone are too sparse a lesson in listening.
+    `hearing` is for training only: it must tell what the user says, a little later, from what
+    `HEARS_AT` layers make of it. Answers alone are too sparse a lesson in listening; and what is
+    heard can only be looked up by the layers above the one that knows it (an auxiliary loss in
+    the middle, as Lee and Watanabe 2021, "Intermediate Loss Regularization").
     """
 
     def __init__(self, text_card: int) -> None:
@@ -191,20 +196,18 @@ class Written:
     figures: dict[str, torch.Tensor]
 
 
-HEARING_WEIGHT, HEARD_PAD_WEIGHT = 0.5, 0.2
-
-
 def text_loss(
     model: Talker,
     fast: FastForward,
     batch: Batch,
     deaf_to_itself: float = 0.0,
     own: torch.Tensor | None = None,
+    alone: bool = False,
 ) -> Written:
     """Run the temporal transformer and weigh the monologue and what was heard.
 
     `own` [B, 8, T], delayed like the targets, is what the agent hears of itself in place of the
-    recording.
+    recording; `alone` as in `hearing_loss`.
     """
     lm = model.lm
     sequence = delayed(batch.codes, lm._get_initial_token(), batch.started)
@@ -213,27 +216,32 @@ def text_loss(
         inputs = inputs.clone()
         inputs[:, 1 : CODEBOOKS + 1, 1:] = own[:, :, :-1]
     inputs = hide_codes(inputs, deaf_to_itself)
-    hidden = fast.text(inputs, model.reference(batch.reference))
+    early = fast.early(inputs, model.reference(batch.reference), HEARS_AT)
+    hidden = fast.later(early, HEARS_AT)
     logits = F.linear(hidden, lm.text_linear.weight.to(hidden.dtype)).flatten(0, 1).float()
     target, weight = targets[:, 0].flatten(), batch.text_weight.flatten()
     entropy = F.cross_entropy(logits, target, reduction="none")
-    heard = batch.heard.flatten()
-    heard_logits = F.linear(hidden, model.hearing.weight.to(hidden.dtype)).flatten(0, 1).float()
-    heard_weight = torch.where(heard == PAD, HEARD_PAD_WEIGHT, 1.0)
-    unheard = (F.cross_entropy(heard_logits, heard, reduction="none") * heard_weight).sum()
+    unheard, understood = hearing_loss(model.hearing.weight, early, batch.heard, alone)
     with torch.no_grad():
         right = (logits.argmax(-1) == target).float()
         word, copied = (weight >= 1) & (target > PAD), weight == COPY_WEIGHT
-        first, understood = (
-            word & (weight == FIRST_WEIGHT),
-            (heard_logits.argmax(-1) == heard).float(),
-        )
+        first = word & (weight == FIRST_WEIGHT)
         figures = {
             "words": right[word].mean(), "first": right[first].mean(),
-            "copied": right[copied].mean(), "heard": understood[heard > PAD].mean(),
+            "copied": right[copied].mean(), "heard": understood,
         }  # fmt: skip
     loss = 1.5 * (entropy * weight).sum() / weight.sum()
-    return Written(hidden, targets, loss + HEARING_WEIGHT * unheard / heard_weight.sum(), figures)
+    return Written(hidden, targets, loss + HEARING_WEIGHT * unheard, figures)
+
+
+def listen_loss(
+    model: Talker, fast: FastForward, batch: Batch, alone: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The hearing loss where the user alone speaks: the layers above need not be run."""
+    sequence = delayed(batch.codes, model.lm._get_initial_token(), batch.started)
+    inputs = hide_codes(sequence[:, :, :-1], 0.0)
+    early = fast.early(inputs, model.reference(batch.reference), HEARS_AT)
+    return hearing_loss(model.hearing.weight, early, batch.heard, alone)
 
 
 def losses(
@@ -242,6 +250,7 @@ def losses(
     batch: Batch,
     generator: torch.Generator,
     own: torch.Tensor | None = None,
+    alone: bool = False,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], Callable[[], torch.Tensor]]:
     """The whole loss, its figures, and what draws the voice [B, 8, T] the model would have had.
 
@@ -249,7 +258,7 @@ def losses(
     mistakes, and has to find back to the recording's (scheduled sampling over whole sequences:
     Mihaylova and Martins 2019, "Scheduled Sampling for Transformers").
     """
-    written = text_loss(model, fast, batch, DEAF_TO_ITSELF, own)
+    written = text_loss(model, fast, batch, DEAF_TO_ITSELF, own, alone)
     hidden, targets = written.hidden, written.targets
     lottery = torch.rand(batch.sounding.shape, generator=generator) < 0.04
     chosen = (batch.sounding | lottery) & batch.trained
@@ -282,7 +291,9 @@ def losses(
 class Plan:
     """How long and on what to train; lengths in frames, `rows` per process.
 
-    Of the rows, `read_rows` hold nothing but sentences read aloud: practice in sounding.
+    Of the rows, `read_rows` hold nothing but sentences read aloud: practice in sounding;
+    `copy_rows` and `ear_rows` come on top: short questions and answers without sound, and users
+    who speak one after the other.
     """
 
     minutes: float
@@ -291,8 +302,10 @@ class Plan:
     read_rows: int = 0
     mix: Mix = field(default_factory=Mix)
     copy_rows: int = 0
-    copy_frames: int = 80
+    ear_rows: int = 0
     peak_rate: float = PEAK_RATE
+    copy_frames: int = 80
+    ear_frames: int = 150
     seed: int = 0
 
 
@@ -340,19 +353,25 @@ def train(
             ]
             batch, own = collate(samples, material.silence), None
         looks += 1
-        loss, figures, voice = losses(model, fast, batch, generator, own)
+        alone = step < HEARS_ALONE
+        loss, figures, voice = losses(model, fast, batch, generator, own, alone)
         if looks % LOOKS:  # there is another look at this batch
             own = voice()
         optimizer.zero_grad()
         loss.backward()
         if plan.copy_rows:
             practice = [
-                Conversation(rng, material, words, COPYING, plan.copy_frames).build()
-                for _ in range(plan.copy_rows)
+                Conversation(rng, material, words, mix, plan.copy_frames).build()
+                for mix in islice(cycle((COPYING, TELLING)), plan.copy_rows)
             ]
-            written = text_loss(model, fast, collate(practice, material.silence), 0.5)
+            written = text_loss(model, fast, collate(practice, material.silence), 0.5, alone=alone)
             (0.5 * written.loss).backward()
             figures["practice"] = written.figures["copied"]
+        if plan.ear_rows:
+            listened = [listening(rng, material, plan.ear_frames) for _ in range(plan.ear_rows)]
+            unheard, right = listen_loss(model, fast, collate(listened, material.silence), alone)
+            (HEARING_WEIGHT * unheard).backward()
+            figures["ear"] = right
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1

@@ -27,6 +27,7 @@ from .synthesis import UserLine
 from .tokenizer import load_tokenizer, train_tokenizer
 
 STAGES = ("corpus", "synthesis", "codec", "encode", "lm", "stt", "decoder", "export", "evaluate")
+KINDS_OF_CLIPS = ("user", "user_varied", "agent", "noise", "quiet")
 
 
 def material(work: Path) -> Material:
@@ -35,6 +36,7 @@ def material(work: Path) -> Material:
     with (work / "user_lines.jsonl").open() as rows:
         lines = [UserLine(**json.loads(row)) for row in rows]
     user = encode.Codes.load(work / "user.codes")
+    user = user.and_then(encode.Codes.load(work / "user_varied.codes"))
     return Material(
         encode.Codes.load(work / "agent.codes"),
         user,
@@ -94,9 +96,10 @@ def encode_clips(name: str, options: argparse.Namespace) -> None:
     elif name == "quiet":
         codes = encode.encode_quiet(mimi, clips.ClipStore(work, "user"), 100, seed=6)
     elif name == "user":
-        store = clips.ClipStore(work, name)
-        codes = encode.encode_user(mimi, store, seed=4, level=True)
-        codes = codes.and_then(encode.encode_user(mimi, store, seed=24, level=True, varied=True))
+        codes = encode.encode_user(mimi, clips.ClipStore(work, name), seed=4, level=True)
+    elif name == "user_varied":
+        store = clips.ClipStore(work, "user")
+        codes = encode.encode_user(mimi, store, seed=24, level=True, varied=True)
     else:
         codes = encode.encode_agent(mimi, clips.ClipStore(work, name))
     codes.save(work / f"{name}.codes")
@@ -107,7 +110,7 @@ def stage_encode(options: argparse.Namespace) -> None:
     mimi = codec.load_mimi(options.work / "codec", options.device).eval()
     constants = encode.constant_codes(mimi)
     (options.work / "constants.json").write_text(json.dumps(constants))
-    jobs = [(name, options) for name in ("agent", "user", "noise", "quiet")]
+    jobs = [(name, options) for name in KINDS_OF_CLIPS]
     if options.workers == 1:
         for job in jobs:
             encode_clips(*job)
@@ -143,11 +146,12 @@ def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     data = material(options.work)
     model = new_talker(options)
     minutes, rows = options.lm_minutes, options.rows
-    long, copying = max(1, rows // 3), Mix(say=0.25, prompt=0.9)
+    long, copying, ears = max(1, rows // 3), Mix(say=0.25, prompt=0.9), 2 * rows
+    rate = lm.PEAK_RATE * options.lm_rate
     plans = [
-        lm.Plan(minutes * options.lm_first, 160, rows, rows // 5, copying, 2 * rows),
-        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), 2 * rows),
-        lm.Plan(minutes, 480, long, long // 3, Mix(long_pause=0.25), rows),
+        lm.Plan(minutes * options.lm_first, 160, rows, rows // 5, copying, 2 * rows, ears, rate),
+        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), 2 * rows, ears, rate),
+        lm.Plan(minutes, 480, long, long // 3, Mix(long_pause=0.25), rows, ears, rate),
     ]
     for plan in plans:
         lm.train(rank, workers, model, data, options.work, plan, options.device, minutes)
@@ -256,6 +260,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lm-first", type=float, default=0.12, help="share spent on copying first")
     parser.add_argument(
         "--lm-long", type=float, default=0.8, help="share after which sequences are long"
+    )
+    parser.add_argument(
+        "--lm-rate", type=float, default=1.0, help="share of the peak learning rate"
     )
     parser.add_argument("--rows", type=int, default=10, help="sequences per process and step")
     parser.add_argument("--stt-minutes", type=float, default=25)

@@ -9,8 +9,10 @@ import torch
 from scripts.train_tiny import corpus
 from scripts.train_tiny.corpus import Facts, Question
 from scripts.train_tiny.dialogue import PAD_WEIGHT, Conversation, Material, Mix
+from scripts.train_tiny.ears import HEARS_AT, listening
 from scripts.train_tiny.encode import Codes
-from scripts.train_tiny.lm import collate, delayed
+from scripts.train_tiny.fast import FastForward
+from scripts.train_tiny.lm import Talker, collate, delayed, listen_loss
 from scripts.train_tiny.synthesis import UserLine
 from scripts.train_tiny.tokenizer import EPAD, PAD
 
@@ -130,3 +132,33 @@ def test_real_words_are_heard_more_often_than_invented_ones():
     assert set(often) == set(range(100))
     assert 0.75 < sum(index < 10 for index in often) / len(often) < 0.85
     assert corpus.real_often(["zorina"]) == [0]
+
+
+def test_a_lesson_in_listening_teaches_the_layers_that_hear_and_no_others(material):
+    torch.manual_seed(5)
+    model = Talker(200)
+    fast = FastForward(model.lm, False, torch.float32)
+    batch = collate([listening(random.Random(s), material, 90) for s in (1, 2)], SILENCE)
+    assert (batch.heard > PAD).any() and not batch.text_weight.any() and not batch.trained.any()
+    for alone in (True, False):
+        model.zero_grad()
+        loss, right = listen_loss(model, fast, batch, alone)
+        loss.backward()
+        assert 0 <= right <= 1 and model.hearing.weight.grad.abs().sum() > 0
+        moved = [layer.gating.linear_in.weight.grad is not None
+                 for layer in model.lm.transformer.layers]  # fmt: skip
+        assert moved == [not alone and at < HEARS_AT for at in range(len(moved))]
+
+
+def test_answers_with_real_names_and_things_are_read_aloud_too(material):
+    assert material.readable == ["i do not know your name", "it rains today"]
+    assert material.answers == [
+        "i will remember that you like tea", "your name is anna", "your name is ben"
+    ]  # fmt: skip
+    mix = Mix(noise=0, interrupt=0, backchannel=0)
+    read = set()
+    for seed in range(20):
+        conversation = Conversation(random.Random(seed), material, WORDS, mix, 120)
+        conversation.read()
+        read.add(tuple(conversation.text[: conversation.now]))
+    assert len(read) == 5
