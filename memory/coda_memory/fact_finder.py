@@ -37,9 +37,9 @@ _PERSON = {
     "us": "them",
 }
 _OWNED = "has {key}"
-_LISTED = ("allergic {key}", "speaks {key}")
-_AND = re.compile(r" and (?:to )?")
+_LISTED = ("allergic {key}", "speaks {key}", "consumes {key}")
 """Of these each may end by itself: "cats and dogs", and later "I'm not allergic to dogs"."""
+_AND = re.compile(r",? (?:and|or) (?:to )?|, ")
 _AND_A = re.compile(r" and (?=(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|\d+) )")
 _AGE = re.compile(
     r"^(?:(?:brand|new|old|second|little|one|six|seven|eight|nine|ten|eleven|twelve|\d+)\s+)+(?=\w)"

@@ -44,7 +44,13 @@ _END = (
     r"sorry|no|what(?:'s| is| are| about| do| does)|how (?:are|is|about|do)|can you|could you|do you|and you|you know)\b)"
 )
 """Where a thing ends: speech comes without full stops, and one sentence runs into the next."""
+_ITEM = (
+    r"(?!(?:i|i'm|you|he|she|it|we|they|my|your|his|her|our|their|but|so|and|or|because|not|no|that|this|there|please|can|"
+    r"could|what|how|do|is|are|who|which|when|where|then|thanks|thank|if|in|at|as|just|only|too|ok|okay|right|well|yes)\b)[\w'-]+(?: [\w'-]+){0,2}"
+)
 _X = r"(?P<x>[^.!;,?]+?)" + _END
+_XS = rf"(?P<x>{_ITEM}(?:, {_ITEM}?)+?,? (?:and|or) (?:to )?{_ITEM}?|[^.!;,?]+?)" + _END
+"""The same, or a list as it is typed: "nuts, eggs and milk"."""
 
 
 def _rule(pattern: str, text: str, subject: str, importance: float, kind: Kind = "fact") -> Rule:
@@ -52,7 +58,7 @@ def _rule(pattern: str, text: str, subject: str, importance: float, kind: Kind =
 
 
 def _likes(verb: str, says: str, importance: float = 0.7) -> Rule:
-    pattern = _I + rf"(?:{verb})\s+(?!to (?:think|believe|say|imagine|pretend)\b)" + _X
+    pattern = _I + rf"(?:{verb})\s+(?!to (?:think|believe|say|imagine|pretend)\b)" + _XS
     return _rule(pattern, f"The user {says} {{x}}", "likes {key}", importance, "preference")
 
 
@@ -154,9 +160,9 @@ RULES = (
           "The user's {what} is {x} years old", "age of {what}", 0.75),
     _rule(r"\bi was born on (?=[^.!?]*\b(?:" + "|".join(MONTHS_HEARD) + r")\b)" + _X, "The user's birthday is {x}", "birthday", 0.9),
     _rule(r"\bmy birthday(?:'s| is) (?:on )?" + _NO_DATE + _X, "The user's birthday is {x}", "birthday", 0.9),
-    _rule(r"\bi(?:'m| am) (?:not|no longer) (?:really |actually )?allergic to " + _X,
+    _rule(r"\bi(?:'m| am) (?:not|no longer) (?:really |actually )?allergic to " + _XS,
           "The user is not allergic to {x}", "allergic {key}", 0.95),
-    _rule(r"\bi(?:'m| am) (?:very |badly |severely |terribly )?allergic to " + _X, "The user is allergic to {x}", "allergic {key}", 0.95),
+    _rule(r"\bi(?:'m| am) (?:very |badly |severely |terribly )?allergic to " + _XS, "The user is allergic to {x}", "allergic {key}", 0.95),
     _rule(r"\bi(?:'m| am) (?:no longer|not|not a|no longer a) (?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
           "The user is not {x}", "diet", 0.9),
     _rule(r"\bi(?:'m| am|'ve gone| went|'ve become| became) (?:now )?(?:an? )?(?P<x>vegetarian|vegan|pescatarian)\b",
@@ -166,13 +172,13 @@ RULES = (
     _rule(r"\bi(?: no longer|'m no longer| don't| do not) (?:have|suffer(?:ing)? from) (?P<x>" + _ILLNESS + r")\b", "The user does not have {x}", "health {key}", 0.9),
     _rule(r"\bi(?:'ve got| have| suffer from| have got)(?: also| now)? (?P<x>" + _ILLNESS + r")\b(?! (?:tests?|research|medicine|charit))", "The user has {x}", "health {key}", 0.9),
     _rule(r"\bi(?:'m| am)? (?:now )?(?:eat|eating|drink|drinking) (?P<x>(?:[\w-]+ ){0,2}?[\w-]+) again\b", "The user does eat or drink {x} again", "consumes {key}", 0.85, "preference"),
-    _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _X, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
-    _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _X, "The user does not play {x}", "plays {key}", 0.65),
+    _rule(r"\bi (?:" + _NOT + r") (?:eat|eating|drink|drinking) " + _XS, "The user does not eat or drink {x}", "consumes {key}", 0.85, "preference"),
+    _rule(_NO_MORE.format("plays?", "playing") + r"(?:the )?" + _XS, "The user does not play {x}", "plays {key}", 0.65),
     _rule(_NO_MORE.format("drives?", "driving") + r"(?=an? |the |my |our )" + _X, "The user no longer drives {x}", "car", 0.65),
     _rule(r"\bi (?:don't|do not|dont|no longer) (?P<x>drives?)(?: a car)?(?: anymore| any more)?$", "The user no longer drives", "car", 0.65),
-    _rule(_NO_MORE.format("speaks?", "speaking") + _X, "The user does not speak {x}", "speaks {key}", 0.65),
+    _rule(_NO_MORE.format("speaks?", "speaking") + _XS, "The user does not speak {x}", "speaks {key}", 0.65),
     _rule(r"\bi(?:'ve)? (?:quit|gave up|given up|stopped) (?!(?:last|this|in|on|at|after|before|when|for|a (?:week|month|year|while))\b)" + _X, "The user gave up {x}", "habit {key}", 0.75),
-    _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _X,
+    _rule(r"\bi (?:" + _NOT + r") (?:really |actually |even )?(?:like|liking|enjoy|love) " + _XS,
           "The user does not like {x}", "likes {key}", 0.75, "preference"),
     _likes("hate|dislike|detest|can't stand|cannot stand|can't bear", "does not like"),
     _likes("like|love|enjoy|adore|am fond of|fond of|am keen on|keen on|am into|into", "likes"),
@@ -199,9 +205,9 @@ RULES = (
     _rule(_WE + r"(?:have|got|own|adopted|bought|had got) " + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
     _rule(r"\b(?:i|we)(?:'ve| have) (?:got )?" + _MOMENTARY + _SOME_THING + _END, "The user has {x}", "has {key}", 0.65),
     _rule(_I + r"drive (?=an? |the )" + _X, "The user drives {x}", "car", 0.65),
-    _rule(_I + r"(?:play|playing) (?:the )?" + _X, "The user plays {x}", "plays {key}", 0.65),
-    _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _X, "The user is learning {x}", "learns {key}", 0.65),
-    _rule(_I + r"speak (?!(?:to|with|about|for|at|in|on|up|of|as|too|very|\w+ly)\b)(?:fluent |some |a little )?" + _X, "The user speaks {x}", "speaks {key}", 0.65),
+    _rule(_I + r"(?:play|playing) (?:the )?" + _XS, "The user plays {x}", "plays {key}", 0.65),
+    _rule(_I + r"(?:learn|learning|studying|study) (?:the |to )?" + _XS, "The user is learning {x}", "learns {key}", 0.65),
+    _rule(_I + r"speak (?!(?:to|with|about|for|at|in|on|up|of|as|too|very|\w+ly)\b)(?:fluent |some |a little )?" + _XS, "The user speaks {x}", "speaks {key}", 0.65),
     _rule(r"\b(?:i|we)(?:'ve| have)?(?: just| recently| finally)? got (?P<x>married|divorced|engaged)\b", "The user is {x}", "family status", 0.8),
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single)\b",
           "The user is not {x}", "family status", 0.8),
