@@ -20,6 +20,7 @@ from websockets.exceptions import (
     InvalidURI,
     WebSocketException,
 )
+from websockets.http11 import Response
 
 from coda_voice.audio.pcm import decode_samples, encode_samples
 from coda_voice.errors import ConfigurationError, MoshiConnectionError, SlotsFullError
@@ -29,6 +30,13 @@ STREAM_PATH = "/v1/stream"
 MAX_MESSAGE_BYTES = 1024 * 1024
 CONNECT_SECONDS = 10.0
 _FULL = ("slots_full", "too_many_conversations")
+_ADVICE = {
+    401: "it wants a token or a key.",
+    403: "the token may not, or the origin is not allowed.",
+    404: "it does not speak this protocol at this path.",
+    429: "it takes no more conversations now; try again later.",
+    503: "it takes no more conversations now; try again later.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +181,7 @@ class RemoteConversation:
                 if message.text("status") == "waiting" and self._on_position is not None:
                     self._on_position(int(message.number("position")))
         except InvalidStatus as error:
-            raise _refused(error.response.status_code, url) from error
+            raise refused(error.response, f"The voice server at {_shown(url)}") from error
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
             raise MoshiConnectionError(
                 f"The voice server at {_shown(url)} cannot be reached "
@@ -261,21 +269,18 @@ def _raise_if_fatal(message: RemoteMessage) -> None:
     raise MoshiConnectionError(f"The voice server ended the conversation: {said}", code)
 
 
-def _refused(status: int, url: str) -> MoshiConnectionError | SlotsFullError:
-    if status in (429, 503):
-        return SlotsFullError(
-            f"The voice server at {_shown(url)} takes no more conversations now ({status}); try "
-            "again later."
-        )
-    advice = {
-        401: "it wants a token or a key",
-        403: "the token may not, or the origin is not allowed",
-        404: "it does not speak this protocol at this path",
-    }.get(status, "is it one of ours?")
-    return MoshiConnectionError(
-        f"The voice server at {_shown(url)} refused the connection ({status}): {advice}.",
-        f"http_{status}",
-    )
+def refused(answer: Response, who: str) -> MoshiConnectionError | SlotsFullError:
+    """Give the error that a refused handshake stands for, with what the server says of it."""
+    status = answer.status_code
+    try:
+        told = json.loads(answer.body or b"")["error"]
+        code, said = str(told["code"]), str(told["message"])
+    except (ValueError, TypeError, LookupError):  # not ours, or something between us and it
+        code = "slots_full" if status in (429, 503) else f"http_{status}"
+        said = _ADVICE.get(status, "is it one of ours?")
+    text = f"{who} refused the connection ({status}): {said}"
+    full = code in _FULL or status == 429
+    return SlotsFullError(text, code) if full else MoshiConnectionError(text, code)
 
 
 def _lost(error: ConnectionClosed) -> MoshiConnectionError:

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from coda_voice.audio.pcm import decode_samples, encode_samples
 from coda_voice.errors import MoshiConnectionError, SlotsFullError
 from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
-from coda_voice.remote import STREAM_PATH, RemoteConversation, RemoteFrame, websocket_url
+from coda_voice.remote import STREAM_PATH, RemoteConversation, RemoteFrame, refused, websocket_url
 
 ProtocolName = Literal["v1-stream", "moshi", "kyutai", "realtime"]
 OPEN_SECONDS = 15.0
@@ -89,10 +89,7 @@ class _SocketLink(Link):
             )
             await self._begin()
         except InvalidStatus as error:
-            status = error.response.status_code
-            if status in (429, 503):
-                raise SlotsFullError(f"The server takes no more ({status}).") from error
-            raise MoshiConnectionError(f"The server refused: HTTP {status}.") from error
+            raise refused(error.response, "The server") from error
         except (OSError, InvalidHandshake, TimeoutError) as error:
             raise MoshiConnectionError(
                 f"The server cannot be reached: {error or type(error).__name__}."

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 import numpy as np
 import pytest
 from openai import AsyncOpenAI
+from websockets.datastructures import Headers
+from websockets.http11 import Response
 
 from coda_voice.audio import telephony
 from coda_voice.cli.main import main
@@ -21,11 +23,12 @@ from coda_voice.errors import (
     ConfigurationError,
     ConversationError,
     MoshiConnectionError,
+    SlotsFullError,
 )
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import Pcm
-from coda_voice.remote import RemoteMessage, decode, websocket_url
+from coda_voice.remote import RemoteMessage, decode, refused, websocket_url
 from tests.conftest import Spoken
 from tests.integration.voice_server import RunningServer, voice_server
 
@@ -138,6 +141,32 @@ def test_what_is_no_address_and_no_answer_is_said():
             decode(message)
     told = decode('{"type": "transcript", "text": 3, "start": "x"}')
     assert isinstance(told, RemoteMessage) and told.text("text") == "" and told.number("start") == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "full", "said"),
+    [
+        (503, "slots_full", True, "all slots are taken"),
+        (503, "draining", False, "is shutting down"),
+        (503, "keys_unavailable", False, "provider of keys"),
+        (401, "token_expired", False, "has ended"),
+        (429, "too_many_connections", True, "from this address"),
+    ],
+)
+def test_why_a_server_refuses_is_said_as_it_says_it(status: int, code: str, full: bool, said: str):
+    body = json.dumps({"error": {"code": code, "message": said}}).encode()
+    error = refused(Response(status, "", Headers(), body), "The server")
+    assert isinstance(error, SlotsFullError) == full
+    assert error.error_code == code and said in error.message and str(status) in error.message
+
+
+@pytest.mark.parametrize("body", [None, b"", b"<html>", b"[]", b'{"error": "no"}', b"\xff"])
+def test_a_proxy_that_refuses_says_nothing_of_slots(body: bytes | None):
+    full = refused(Response(503, "", Headers(), body or b""), "The server")
+    assert isinstance(full, SlotsFullError) and "try again later" in full.message
+    wrong = refused(Response(404, "", Headers(), body or b""), "The server")
+    assert not isinstance(wrong, SlotsFullError) and "this path" in wrong.message
+    assert wrong.error_code == "http_404"
 
 
 async def test_the_probe_measures_by_all_protocols(server: RunningServer):
