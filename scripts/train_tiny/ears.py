@@ -21,7 +21,7 @@ from .tokenizer import PAD
 
 HEARS_AT = 4  # of six layers: the last two have what was heard to answer with
 HEARING_WEIGHT, HEARD_PAD_WEIGHT = 0.5, 0.2
-HEARS_ALONE = 150  # steps in which a new head learns without moving what it reads
+HEARS_ALONE = 60  # steps in which a new head learns without moving what it reads
 
 
 def hearing_loss(
