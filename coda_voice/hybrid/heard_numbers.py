@@ -85,7 +85,10 @@ def _whole(words: Sequence[str]) -> tuple[float, int] | None:
             while used < len(words) and _SMALL.get(words[used].lower(), 99) < 10:
                 digits += str(_SMALL[words[used].lower()])
                 used += 1
-            return total + current + float(f"0.{digits or '0'}"), used
+            value = total + current + float(f"0.{digits or '0'}")
+            if used < len(words) and _SCALES.get(words[used].lower(), 0) >= 1_000:
+                return round(value * _SCALES[words[used].lower()], 6), used + 1
+            return value, used
         else:
             break
         used += 1

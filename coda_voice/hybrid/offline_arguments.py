@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 
 from num2words import num2words  # type: ignore[import-untyped]
 
 from coda_voice.hybrid.heard_numbers import parse_number
 from coda_voice.hybrid.second_person import second_person
-from coda_voice.hybrid.spoken_times import clock_time, duration_seconds, seconds_until_tomorrow
+from coda_voice.hybrid.spoken_times import duration_seconds
 
 Arguments = Mapping[str, object]
 
@@ -22,30 +21,13 @@ def timer(match: re.Match[str]) -> Arguments | None:
     groups = match.groupdict()
     seconds = duration_seconds(groups["length"].strip())
     label = (groups.get("label") or groups.get("named") or "").strip()
+    if _SECOND_TIMER.search(match.string):
+        return None
     return {"seconds": seconds, "label": label} if seconds else None
 
 
-_ON_THE_DAY = re.compile(r"(?<!\bfor)(?<!\bof)(?<!\bby)(?<!\buntil)(?<!\babout) tomorrow$")
-"""Behind what is to be done, and no part of it: "the dinner for tomorrow" is."""
-
-
-def reminder(match: re.Match[str]) -> Arguments | None:
-    groups = match.groupdict()
-    text = second_person(groups.get("what") or "wake up")
-    if length := groups.get("length"):
-        seconds = duration_seconds(length.strip())
-        return {"text": text, "in_seconds": seconds} if seconds else None
-    now = datetime.now().astimezone()
-    day, at = groups.get("day") or "", groups["at"]
-    if not (day or "tomorrow" in at.split() or _ON_THE_DAY.search(text)):
-        at_time = clock_time(at, now)
-        return {"text": text, "at_time": at_time} if at_time else None
-    # A time of day is the next one of it, which need not be tomorrow's.
-    part = re.search(r"\b(morning|afternoon|evening)\b", day)
-    at = re.sub(r"\btomorrow(?= (?:morning|afternoon|evening)$)", "in the", at)
-    at = re.sub(r"^tomorrow at | tomorrow$", "", at) + (f" in the {part[1]}" if part else "")
-    seconds = seconds_until_tomorrow(at, now)
-    return {"text": _ON_THE_DAY.sub("", text), "in_seconds": seconds} if seconds else None
+_SECOND_TIMER = re.compile(r"\band (?:also )?(?:another|a second|one for|a timer)\b")
+"""Of "five minutes and another one for ten" one would be lost."""
 
 
 def days_away(match: re.Match[str]) -> Arguments | None:

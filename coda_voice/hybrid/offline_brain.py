@@ -70,6 +70,7 @@ def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
     plain = re.sub(r"(?<=[\d)])\s*([+*/-])\s*(?=\d)", r" \1 ", plain).replace("%", " percent")
     plain = re.sub(r"(?<=\d)x(?=\d)", " times ", plain)
+    plain = re.sub(r"(?<=\w)-(?=(?:second|minute|hour|day)s?\b)", " ", plain)
     plain = re.sub(r"[?!;:\"]|[.,](?!\d)", " ", plain)
     plain = re.sub(
         r"^(?:\s*(?:hey|hi|ok|okay|so|well|um|uh|please|coda|could you|can you|would you)\b)+",

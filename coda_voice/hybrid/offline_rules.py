@@ -16,15 +16,16 @@ from coda_voice.hybrid.offline_arguments import (
     day_name,
     days_away,
     fact,
-    reminder,
     timer,
     units,
 )
+from coda_voice.hybrid.offline_reminders import REMINDER, reminder
 from coda_voice.hybrid.offline_sums import expression
 
 Rule = tuple[str, re.Pattern[str], Callable[[re.Match[str]], Arguments | None]]
 
 _ASKING = r"(?:what(?:'s| is|s)|how much is|calculate|compute|work out|tell me|^and)"
+_HOW_MUCH = r"how (?:far|long|tall|high|wide|deep|heavy|hot|cold|warm|fast|big|much) (?:is|are)"
 _DURATION = (
     r"((?:[\w.-]+ ){1,6}?(?:seconds?|minutes?|hours?|days?)"
     r"(?: and (?:a half|[\w.-]+ (?:seconds?|minutes?)))?)"
@@ -59,9 +60,10 @@ _OTHER_DAYS = "|".join(
 _WHICH_DAY = r"^(?!remind me\b|set\b|wake me\b).*\b(?:day|date)\b.*?"
 _SPAN = r"(?P<count>[\w -]+?) (?P<unit>day|week)s?"
 _MONTH = "|".join(MONTHS_HEARD)
-_DAY = r"(?P<day>tomorrow (?:morning |afternoon |evening )?)?"
-_AT = r"at (?P<at>[\w' ]+?)"
-_PLACE = r"(?: is it)?(?: now| right now)? in (?P<place>[a-z ]+?)(?: now| right now)?"
+_PLACE = (
+    r"(?: is it)?(?: now| right now)?(?: over| down| up)?(?: there)? in (?P<place>[a-z ]+?)"
+    r"(?: now| right now)?"
+)
 _NOW = r"(?:(?:and|but|just|now|also|you (?:can|should|may)|i (?:want|would like) you to) )*"
 _ALL_OF_ME = (
     r"(?:(?:everything|all|anything)(?: (?:that )?i (?:ever )?(?:said|told you))?|"
@@ -73,7 +75,7 @@ RULES: Sequence[Rule] = (
     _rule(
         "get_time",
         r"\b(?:what(?:'s| is|s)?|tell me|know|have|got) the time(?: now| right now| is)?$|"
-        r"\btime is it\b|^(?:the )?(?:current )?time$|"
+        r"\b(?:time|hour) is it\b|^how late is it(?: now)?$|^(?:the )?(?:current )?time$|"
         rf"\bwhat(?:'s| is)? (?:the )?time\b(?! (?:{_OF_SOMETHING})\b)(?! is (?!it\b))",
         _fixed(),
     ),
@@ -91,7 +93,9 @@ RULES: Sequence[Rule] = (
         "get_date",
         rf"(?!.*\b(?:{_OTHER_DAYS})\b)(?:.*\b(?:what|which) (?:day|date)\b"
         r"(?! (?:did|do|does|will|was|were|should|shall|can)\b)(?! is (?!it\b|today\b|this\b))"
-        r"|.*\b(?:today's|the) date\b|.*\bdate today\b|what (?:year|month) (?:is it|are we in)$)",
+        r"|.*\b(?:today's|the) date\b|.*\bdate today\b|"
+        r"(?:what|which) (?:year|month) (?:is it|are we in)$"
+        r"|what(?:'s| is|s) today$)",
         _fixed(),
     ),
     _rule(
@@ -112,35 +116,18 @@ RULES: Sequence[Rule] = (
     ),
     _rule(
         "set_timer",
-        rf"\b(?:(?!an?\b|the\b|my\b|set\b|start\b|new\b)(?P<named>[a-z]+) )?timer\b.*?"
+        rf"\b(?:(?!an?\b|the\b|my\b|set\b|start\b|new\b|another\b)(?P<named>[a-z]+) )?timer\b.*?"
         rf"\b(?:for|of|to) (?P<length>{_DURATION})(?: for (?:the |my )?(?P<label>[a-z ]+))?$",
         timer,
     ),
     _rule(
         "set_timer",
-        r"(?:\b(?:set|start|make|begin)(?: me)? an?|^(?:an? )?(?!the\b)) ?(?P<length>[\w. -]+?)"
-        r"(?: (?P<label>(?!min|sec|hour|day)[a-z]+))?? timer\b",
+        r"(?:\b(?:set|start|make|begin|give|need|want|put on)(?: me)? an?|^(?:an? )?(?!the\b)) ?"
+        r"(?P<length>[\w. -]+?)(?: (?P<named>(?!min|sec|hour|day)[a-z]+))?? timer"
+        r"(?: for (?:the |my )?(?P<label>[a-z ]+)| please|)$",
         timer,
     ),
-    _rule(
-        "set_reminder",
-        rf"\bremind me in (?P<length>{_DURATION}) (?:to|that|about) (?P<what>.+)$",
-        reminder,
-    ),
-    _rule(
-        "set_reminder",
-        rf"\bremind me (?:to|that|about) (?P<what>.+?) in (?P<length>{_DURATION})$",
-        reminder,
-    ),
-    _rule(
-        "set_reminder",
-        rf"\bremind me {_DAY}{_AT} (?:to|that|about) (?P<what>.+)$",
-        reminder,
-    ),
-    _rule("set_reminder", rf"\bremind me (?:to|that|about) (?P<what>.+?) {_AT}$", reminder),
-    _rule("set_reminder", rf"\balarm {_DAY}(?:for|at) (?P<at>[\w' ]+)$", reminder),
-    _rule("set_reminder", rf"\bwake me(?: up)? {_DAY}{_AT}$", reminder),
-    _rule("set_reminder", rf"\bwake me(?: up)? in (?P<length>{_DURATION})$", reminder),
+    _rule("set_reminder", REMINDER, reminder),
     _rule(
         "cancel_timer",
         r"\b(?:cancel|stop|delete|clear|turn off) "
@@ -151,9 +138,11 @@ RULES: Sequence[Rule] = (
     ),
     _rule(
         "list_timers",
-        r"\b(?:timers?|reminders?)\b.*\b(?:left|running|have)\b|"
-        r"\bhow (?:long|much time)\b.*\btimer\b|\bwhich timers\b|"
-        r"^(?:list|show)(?: me)? (?:all )?(?:my |the )?timers$",
+        r"\b(?:timers?|reminders?|alarms?)\b.*\b(?:left|running|have)\b|"
+        r"\bhow (?:long|much (?:time|longer))\b.*\btimer\b|\bwhich timers\b|"
+        r"^(?:list|show|tell)(?: me)? (?:all )?(?:my |the )?(?:timers|reminders|alarms)$|"
+        r"^(?:what are|do i have|are there|have i got)(?: my| the| any)? "
+        r"(?:timers?|reminders?|alarms?)(?: set| running)?$",
         _fixed(),
     ),
     _rule(
@@ -164,7 +153,7 @@ RULES: Sequence[Rule] = (
     ),
     _rule(
         "convert_units",
-        rf"{_ASKING} (?P<value>.+?) (?:degrees )?(?P<source>{_UNIT_NAME}) in "
+        rf"(?:{_ASKING}|{_HOW_MUCH}) (?P<value>.+?) (?:degrees )?(?P<source>{_UNIT_NAME}) in "
         rf"(?:degrees )?(?P<target>{_UNIT_NAME})$",
         units,
     ),
@@ -185,7 +174,7 @@ RULES: Sequence[Rule] = (
         "remember",
         r"^(?:and |also |i want you to |i'd like you to )*"
         r"(?:remember|note|keep in mind|don't forget) (?:that )?(?P<fact>(?!what|who|where|when|"
-        r"how|if)\w+ .+)$",
+        r"how|if)[\w']+ .+)$",
         fact,
     ),
     _rule(

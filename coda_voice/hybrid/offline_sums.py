@@ -17,6 +17,9 @@ _OTHER_WORDS = (
         rf"\bto the ({'|'.join(_ORDINALS)})\b(?: power)?",
         lambda m: f"to the power of {_ORDINALS[m[1]]}",
     ),
+    (r" (?:for me|together|all together|altogether)$", ""),
+    (r"^(.+ percent) off(?: of)? (.+)$", r"\2 minus \1"),
+    (r"^what do you get (?:if|when) you ", ""),
     (r"^(?:the )?sum of (.+) and (.+)$", r"\1 plus \2"),
     (r"^(?:the )?product of (.+) and (.+)$", r"\1 times \2"),
     (r"^(?:the )?difference between (.+) and (.+)$", r"\1 minus \2"),
@@ -34,6 +37,7 @@ _OPERATORS = (
     (r"(?:plus|and|added to)", "+"),
     (r"(?:minus|less|take away)", "-"),
     (r"percent of", "/100*"),
+    (r"percent$", "/100"),
 )
 _OPERAND = r"-?[\d.]+(?:e[+-]?\d+)?(?: \*\*[23])?"
 _SUM = re.compile(rf"{_OPERAND}(?: (?:\*\*|/100\*|[*/+-]) {_OPERAND})*")
@@ -61,8 +65,17 @@ def expression(match: re.Match[str]) -> Mapping[str, object] | None:
             return None
         return {"expression": (_ROOTS | _PARTS)[alone["what"]].format(_digits(number[0]))}
     parts = _parts(text.split())
+    if share := _share(parts or []):
+        return {"expression": share}
     whole = parts is not None and len(parts) >= 2 and _SUM.fullmatch(" ".join(parts))
     return {"expression": "".join(parts)} if parts and whole else None
+
+
+def _share(parts: list[str]) -> str | None:
+    """Read "eighty plus fifteen percent" as everybody means it: fifteen percent of eighty more."""
+    if len(parts) == 4 and parts[1] in "+-" and parts[3] == "/100":
+        return f"{parts[0]}*(1{parts[1]}{parts[2]}/100)"
+    return None
 
 
 def _digits(value: float) -> str:

@@ -121,7 +121,7 @@ RULES: tuple[Rule, ...] = (
         "arithmetic",
         rf"{_NUMBER_ENDS} (?:(?:plus|minus)\b|times\b(?!{_OFTEN}))|"
         r"\bminus \w+ (?:plus|minus|times)\b|"
-        r"\b(?:divided by|multiplied by|percent of|square root|squared|"
+        r"\b(?:divided by|multiplied by|percent of|square root|squared|cubed|"
         r"calculate|compute|(?:half|third|quarter) of (?:an? )?(?:\w+ )?(?:hundred|thousand|"
         r"million|\w*ty|"
         r"\w*teen|ten|twelve|eight|six|\d+))\b(?!.*\b(?:history|meaning)\b)",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from coda_voice.hybrid.heard_numbers import parse_number
 
-_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
+_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0, "week": 604_800.0}
 _PARTS_OF_AN_HOUR = (
     (r"(?:a )?half(?: of)?", "thirty minutes"),
     (r"three quarters of", "forty-five minutes"),
@@ -22,6 +22,7 @@ def duration_seconds(text: str) -> float | None:
     total = 0.0
     for part, length in _PARTS_OF_AN_HOUR:
         text = re.sub(rf"\b{part} an hour\b", length, text)
+    text = re.sub(r"\b(?:an? )?(?:couple|pair) of\b", "two", text)
     words = text.replace("half a", "0.5").split()
     latest = 0.0
     at = 0
@@ -58,14 +59,21 @@ def clock_time(text: str, now: datetime) -> str | None:
     words, at_night = re.subn(r" at night$", "", words)
     if words in ("noon", "midday", "midnight"):
         return "00:00" if words == "midnight" else "12:00"
+    words = re.sub(r"^half (?!past\b)", "half past ", words)  # half six, in Britain
+    words = re.sub(r"(?<=\w) (?:oh|o|zero) (?=\w)", " ", words)  # six oh five
     shift = 0
-    if part := re.match(r"(half|(?:a )?quarter) (past|to) (.+)$", words):
-        shift = (30 if part[1] == "half" else 15) * (1 if part[2] == "past" else -1)
-        words = part[3]
+    if part := re.match(
+        r"(?P<by>.+?)(?: minutes?)? (?P<way>past|after|to|before) (?P<hour>.+)$", words
+    ):
+        minutes = _minutes(part["by"])
+        if minutes is None:
+            return None
+        shift = minutes * (1 if part["way"] in ("past", "after") else -1)
+        words = part["hour"]
     hour = parse_number(words.split())
     rest = words.split()[hour[1] :] if hour else []
     minute = parse_number(rest) if rest else (0.0, 0)
-    if hour is None or minute is None or minute[1] != len(rest):
+    if hour is None or minute is None or minute[1] != len(rest) or not hour[0].is_integer():
         return None
     of_day = int(hour[0]) * 60 + int(minute[0]) + shift
     if not 0 <= of_day < 1_440 or minute[0] >= 60:
@@ -81,16 +89,10 @@ def clock_time(text: str, now: datetime) -> str | None:
     return f"{of_day // 60:02}:{of_day % 60:02}"
 
 
-def seconds_until_tomorrow(text: str, now: datetime) -> float | None:
-    """Read a time of day as tomorrow's, as far from ``now``; None if it is no time.
-
-    Computed on the clock of this machine: a night in which that changes is shorter or longer.
-    """
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    midnight += timedelta(days=1)
-    at_time = clock_time(text, midnight)
-    if at_time is None:
-        return None
-    hour, minute = map(int, at_time.split(":"))
-    moment = midnight.replace(hour=hour, minute=minute).astimezone()
-    return round((moment - now.astimezone()).total_seconds())
+def _minutes(words: str) -> int | None:
+    """Read how far from the hour: "a quarter", "half", "twenty five"."""
+    if words in ("half", "quarter", "a quarter"):
+        return 30 if words == "half" else 15
+    number = parse_number(words.split())
+    whole = number is not None and number[1] == len(words.split()) and number[0].is_integer()
+    return int(number[0]) if number and whole and 0 < number[0] < 60 else None

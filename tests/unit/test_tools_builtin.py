@@ -117,7 +117,46 @@ async def test_a_reminder_of_another_day_says_which():
     told = await ask(registry, "set_reminder", text="pay", in_seconds=3 * 86_400)
     assert told == "I will remind you on Tuesday at 12:05 in the afternoon: pay."
     midnight = await ask(registry, "set_reminder", text="sleep", at_time="0:00")
-    assert midnight == "I will remind you tomorrow at 12:00 at night: sleep."
+    assert midnight == "I will remind you at midnight: sleep.", "which is tonight's"
+    timers.close()
+
+
+@pytest.mark.parametrize(
+    ("day", "at_time", "told"),
+    [
+        ("tomorrow", "7:00", "tomorrow at 7:00 in the morning"),
+        ("tomorrow", "", "tomorrow at 9:00 in the morning"),
+        ("today", "17:30", "at 5:30 in the afternoon"),
+        ("Tuesday", "12:00", "on Tuesday at noon"),
+        ("tomorrow", "0:00", "at midnight"),
+    ],
+)
+async def test_a_reminder_may_be_for_another_day(day, at_time, told):
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    answer = await ask(registry, "set_reminder", text="pay", at_time=at_time, day=day)
+    assert answer == f"I will remind you {told}: pay."
+    timers.close()
+
+
+async def test_todays_weekday_is_today_or_in_a_week():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    today = f"{NOON:%A}"
+    await ask(registry, "set_reminder", text="later", at_time="13:05", day=today)
+    await ask(registry, "set_reminder", text="in a week", at_time="11:05", day=today)
+    left = {label: round(seconds) for label, seconds in timers.left()}
+    assert left == {"later": 3_600, "in a week": 7 * 86_400 - 3_600}
+    timers.close()
+
+
+async def test_tomorrow_comes_an_hour_sooner_when_the_clocks_are_put_forward(in_berlin):
+    evening = datetime(2026, 3, 28, 22, 0, tzinfo=LocalZone())
+    timers = Timers(lambda announcement: None, lambda: evening)
+    await ask(
+        ToolRegistry(timers.tools()), "set_reminder", text="x", at_time="7:00", day="tomorrow"
+    )
+    assert timers.left()[0][1] == pytest.approx(8 * 3_600, abs=5)
     timers.close()
 
 
@@ -143,6 +182,9 @@ async def test_only_the_timer_that_is_named_is_stopped():
         ("2 ^ 10", "1024"),
         ("15% of 80", "12"),
         ("200 * 10%", "20"),
+        ("80 + 15%", "92"),
+        ("(100 - 10 percent) * 2", "180"),
+        ("10% + 5%", "0.15"),
         ("17 % 5", "2"),
         ("10 percent of 5", "0.5"),
         ("1,234,567 + 1", "1234568"),
@@ -301,6 +343,10 @@ async def test_timers_that_cannot_be():
         ("set_reminder", {"text": "x"}),
         ("set_reminder", {"text": "x", "in_seconds": 5, "at_time": "10:00"}),
         ("set_reminder", {"text": "x", "at_time": "25:99"}),
+        ("set_reminder", {"text": "x", "in_seconds": 5, "day": "tomorrow"}),
+        ("set_reminder", {"text": "x", "at_time": "7:00", "day": "today"}),
+        ("set_reminder", {"text": "x", "at_time": "7:00", "day": "someday"}),
+        ("set_reminder", {"text": "x", "at_time": "7:00", "day": "25 December"}),
     ]:
         assert (await registry.call(name, arguments)).fault == "failed"
     for _ in range(32):

@@ -51,10 +51,12 @@ _PARTS_OF_DAY = ((4, "at night"), (12, "in the morning"), (18, "in the afternoon
 
 
 def clock_time(moment: datetime) -> str:
-    """Write a time of day as one says it: ``3:42 in the afternoon``.
+    """Write a time of day as one says it: ``3:42 in the afternoon``, ``noon``.
 
     Aloud, "P M" is two letters that are easily lost, and the hour with them.
     """
+    if (moment.hour, moment.minute) in ((0, 0), (12, 0)):
+        return "noon" if moment.hour else "midnight"
     part = next((part for end, part in _PARTS_OF_DAY if moment.hour < end), "in the evening")
     return f"{moment.hour % 12 or 12}:{moment.minute:02d} {part}"
 

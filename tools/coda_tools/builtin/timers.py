@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from coda_tools.builtin.clock import Now, clock_time, later, local_now, seconds_between
+from coda_tools.builtin.feasts import next_day
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
 from coda_voice.errors import ValidationError
@@ -134,17 +135,20 @@ class Timers:
             return f"A timer for {duration_text(seconds)} is running."
 
         @tool(cancellable=False, timeout=2)
-        async def set_reminder(text: str, in_seconds: float = 0, at_time: str = "") -> str:
-            """Remind the user of something later. Give either in_seconds or at_time.
+        async def set_reminder(
+            text: str, in_seconds: float = 0, at_time: str = "", day: str = ""
+        ) -> str:
+            """Remind the user of something later. Give in_seconds, or at_time with or without day.
 
             text: what to remind of, for example call Anna
             in_seconds: from now
             at_time: time of day, 24 hours, for example 17:30
+            day: for example tomorrow, friday or 2026-12-25; empty for the next time it is at_time
             """
-            if bool(in_seconds) == bool(at_time):
+            if bool(in_seconds) == bool(at_time or day):
                 raise ValidationError("Give either in_seconds or at_time, and not both.")
             now = self._now()
-            seconds = in_seconds or seconds_between(now, _next(at_time, now))
+            seconds = in_seconds or seconds_between(now, _moment(at_time, day.strip(), now))
             self.start(seconds, text, f"You asked me to remind you: {text}.")
             return f"I will remind you {_when(later(now, seconds), now)}: {text}."
 
@@ -173,17 +177,30 @@ def _refuse_length(seconds: float) -> None:
 
 
 def _when(due: datetime, now: datetime) -> str:
-    """Say a time of day, and which day's where that is not today's."""
-    days = (due.date() - now.date()).days
-    day = "" if days == 0 else "tomorrow " if days == 1 else f"on {due:%A} "
+    """Say a time of day, and which day's where that is not today's; midnight is its evening's."""
+    evening = due - timedelta(minutes=1) if clock_time(due) == "midnight" else due
+    days = (evening.date() - now.date()).days
+    day = "" if days == 0 else "tomorrow " if days == 1 else f"on {evening:%A} "
     return f"{day}at {clock_time(due)}"
 
 
-def _next(at_time: str, now: datetime) -> datetime:
-    """Give the next moment at which the clock shows ``at_time``."""
+def _moment(at_time: str, day: str, now: datetime) -> datetime:
+    """Give when it is ``at_time`` (nine in the morning, if empty) on ``day``, or next."""
+    moment = _clock_shows(at_time or "9:00", now)
+    if not day:
+        return moment if moment > now else moment + timedelta(days=1)
+    ahead = {"today": 0, "tomorrow": 1, f"{now:%A}".lower(): 0 if moment > now else 7}
+    days = ahead.get(day.lower())
+    moment += timedelta((next_day(day, now.date()) - now.date()).days if days is None else days)
+    if moment <= now:
+        raise ValidationError(f"That is past: it is {clock_time(now)} on {now:%A} now.")
+    return moment
+
+
+def _clock_shows(at_time: str, now: datetime) -> datetime:
+    """Give the moment of today at which the clock shows ``at_time``."""
     hour, _, minute = at_time.strip().partition(":")
     try:
-        moment = now.replace(hour=int(hour), minute=int(minute or 0), second=0, microsecond=0)
+        return now.replace(hour=int(hour), minute=int(minute or 0), second=0, microsecond=0)
     except ValueError as error:
         raise ValidationError(f"{at_time!r} is no time of day; write 17:30.") from error
-    return moment if moment > now else moment + timedelta(days=1)

@@ -73,7 +73,7 @@ def convert(value: float, from_unit: str, to_unit: str) -> float:
         raise ValidationError(f"{from_unit} cannot be converted to {to_unit}: {error}.") from error
 
 
-@tool(timeout=5)
+@tool
 def convert_units(value: float, from_unit: str, to_unit: str) -> str:
     """Convert a quantity from one unit to another.
 
