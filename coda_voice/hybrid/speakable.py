@@ -7,12 +7,14 @@ the user need not wait for a full stop. What an inline ``<think>`` block holds i
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator
 
 from coda_voice.hybrid.spoken_numbers import with_numbers_as_words
 from coda_voice.hybrid.written_forms import written_out
+from coda_voice.hybrid.written_formulas import plain_formulas
 
 MAX_SENTENCE = 240
 """Characters after which a sentence is broken at a comma, or at a space."""
@@ -41,16 +43,22 @@ _CLAUSE = re.compile(
     r"(?<=[a-z])(?:(,)\s+(?=[a-z])|"
     r"\s+(?=(?:and|but|because|which|while|although|so|who|where|when)\s))"
 )
-_MARKUP = re.compile(r"[*_`#|<>\[\]()\"“”]|https?:|^\s*-")
+_MARKUP = re.compile(r"[*_`#|<>\\\[\]()\"“”]|https?:|^\s*-")
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _ITEM = re.compile(r"\s*(\d{1,2})[.)]\s+")
 _REWRITES = (
+    (re.compile(r"<\|[^|<>]{1,40}\|>"), ""),  # a token of the chat template, leaked
+    (
+        re.compile(r"&(?:#\d{2,6}|#x[\da-fA-F]{2,5}|[a-zA-Z]{2,8});"),
+        lambda entity: html.unescape(entity[0]),
+    ),
     (re.compile(r"!\[([^\]]*)\]\([^)]*\)"), r"\1"),
     (re.compile(r"\[([^\]]+)\]\([^)]*\)"), r"\1"),
     (re.compile(r"https?://(?:www\.)?([\w.-]*\w)(?:[:/?#]\S*)?"), r"\1"),
     (re.compile(r"^\s{0,3}#{1,6}\s+", re.MULTILINE), ""),
-    (re.compile(r"^\s*[-*+•]\s+", re.MULTILINE), ""),
+    (re.compile(r"^\s*[-*+•]\s+(?:\[[ xX]\]\s+)?", re.MULTILINE), ""),
+    (re.compile(r"(?:(?<=[.,;:!?)])|(?<=[a-z]{3})|\s)\[\d{1,3}\](?=[\s.,;:!?\[]|$)"), ""),
     (re.compile(r"^\s*>\s?", re.MULTILINE), ""),
     (re.compile(r"^\s*[-*_=|: ]{3,}\s*$", re.MULTILINE), ""),
     (re.compile(r"(\*\*|__|~~|`)"), ""),
@@ -109,6 +117,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _spoken(text: str) -> str:
+    text = plain_formulas(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = with_numbers_as_words(written_out(text))

@@ -23,10 +23,18 @@ def _groups(match: re.Match[str]) -> str:
 
 def _address(match: re.Match[str]) -> str:
     address = match[0].removeprefix("www.")
-    for sign, word in (("@", " at "), (".", " dot "), ("_", " underscore "), ("-", " dash ")):
+    for sign, word in (
+        ("@", " at "),
+        (".", " dot "),
+        ("_", " underscore "),
+        ("-", " dash "),
+        ("+", " plus "),
+    ):
         address = address.replace(sign, word)
     return address
 
+
+_CODE = r"(?:[Zz][Ii][Pp](?: code)?|[Pp]ostal code|[Pp]ostcode|PIN|[Pp]asscode|[Cc]ode)"
 
 _RULES = (
     (re.compile(rf"(?<![\w@])[\w.+-]+@{_DOMAIN}\b"), _address),
@@ -54,6 +62,10 @@ _RULES = (
             r"(?P<before>\b(?:[Cc]all|[Dd]ial|[Rr]ing|[Pp]hone) )(?P<number>\d{3})"
             r"(?![\w-]| (?:\w+s|people)\b|[.,]\d)"  # not "call 112 people"
         ),
+        _groups,
+    ),
+    (
+        re.compile(rf"(?P<before>\b{_CODE}(?: is)?:? )(?P<number>\d{{4,8}})(?![\w-]|[.,]\d)"),
         _groups,
     ),
 )

@@ -19,6 +19,7 @@ from coda_voice.hybrid.spoken_numbers import (
     year_words,
 )
 from coda_voice.hybrid.written_addresses import spelled_addresses
+from coda_voice.hybrid.written_shorthand import in_full
 
 _MONEY = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "INR": "₹"}
 _DOLLARS = {"US": "US", "CA": "Canadian", "C": "Canadian", "AU": "Australian",
@@ -152,7 +153,7 @@ _RULES = (
     (re.compile(r"\((1[5-9]\d\d|20\d\d)\)"), lambda m: f"({year_words(int(m[1]))})"),
     (
         re.compile(
-            r"(?<=[a-zA-Z²³\d€$£])(?<!per)/(month|day|week|year|hour|minute|night|person|kg|l|m²|km|m³)\b"
+            r"(?<=[a-zA-Z²³\d€$£])(?<!per)/(month|day|week|year|hour|hr|minute|night|person|kg|l|m²|km|m³)\b"
         ),
         _per,
     ),
@@ -217,7 +218,7 @@ _RULES = (
 
 def written_out(text: str) -> str:
     """Give ``text`` with such notations in the longer form."""
-    text = spelled_addresses(text)
+    text = in_full(spelled_addresses(text))
     for pattern, form in _RULES:
         text = pattern.sub(form, text)
     return text

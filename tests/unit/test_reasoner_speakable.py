@@ -188,6 +188,33 @@ def test_signs_and_addresses_are_said_as_one_says_them(written, spoken):
     assert speakable(written) == spoken
 
 
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        (r"\( 3 \times 4 = 12 \)", "three times four is twelve"),
+        (r"It is $\frac{1}{2}$ of \[ x^{2} \].", "It is one half of x to the power of two."),
+        (r"$\sqrt{16} = 4$ costs \$5", "the square root of sixteen is four costs five dollars"),
+        ("It was $5 and is $6, or $5-$6.",
+         "It was five dollars and is six dollars, or five dollars to six dollars."),
+        ("Open 9am-5pm, Mon-Fri.", "Open nine A M to five P M, Monday to Friday."),
+        ("Ask him and/or her; he/she has it w/o milk.",
+         "Ask him and or her; he or she has it without milk."),
+        ("He is 5'10\", or 5 ft 10 in.", "He is five feet ten, or five feet ten inches."),
+        ("20° C, 10,5 km, +5%, UTC+2", "twenty degrees Celsius, ten point five kilometers, plus "
+         "five percent, UTC plus two"),
+        ("The 1969 moon landing", "The nineteen sixty-nine moon landing"),
+        ("in 1066 AD", "in ten sixty-six AD"),
+        ("a $5 bill, $12/hr, 2 tsp", "a five-dollar bill, twelve dollars per hour, two teaspoons"),
+        ("Rome is old.[1] Very [2]. a &amp; b<|im_end|>", "Rome is old. Very. a and b"),
+        ("- [x] milk\n- [ ] eggs", "milk eggs"),
+        ("The zip code is 90210.", "The zip code is nine zero two one zero."),
+        ("a + b = c is 3x faster", "a plus b equals c is three times faster"),
+    ],
+)  # fmt: skip
+def test_shorthand_and_formulas_are_said_in_full(written, spoken):
+    assert speakable(written) == spoken
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 1_000])
 @pytest.mark.parametrize(
     ("written", "spoken"),
