@@ -45,6 +45,7 @@ class Turn:
     all of it; what is thought on half a turn calls no tool with side effects before
     ``Answer.confirm``. ``moshi_heard``: Moshi heard it too, and may answer by itself what
     the offline brain cannot. ``deep``: it wants the larger model, where there are two.
+    ``stand_in``: the fallback answers, and no LLM is asked.
     ``aloud``: the sentences are spoken, which takes its time and may be cut off, so that who
     speaks tells by ``Answer.heard`` and ``Answer.question_heard`` what was heard; else what is
     taken from the answer has been read.
@@ -58,6 +59,7 @@ class Turn:
     confirmed: bool = True
     moshi_heard: bool = False
     deep: bool = False
+    stand_in: bool = False
     aloud: bool = False
 
 

@@ -26,7 +26,7 @@ from coda_voice.hybrid.heard_history import HeardHistory
 from coda_voice.hybrid.moshi_alone import MoshiAlone
 from coda_voice.hybrid.reasoner import Reasoner
 from coda_voice.hybrid.route_budget import Restarts
-from coda_voice.hybrid.router import Router
+from coda_voice.hybrid.router import RouteDecision, Router
 from coda_voice.hybrid.turn_under_way import TurnUnderWay
 from coda_voice.hybrid.unanswered import Unanswered
 from coda_voice.moshi.transcript import AGREED_FRAMES, QUIET_FRAMES
@@ -221,11 +221,19 @@ class HybridAttendant(Attendant):
         stops = self.router.is_stop(said.text)
         text = said.text if stops else self._unanswered.before(said, now)
         asked = self._reasoner.waiting_for_consent
-        decision = self.router.route(text, now, partial=not said.final, agent_text=self._moshi_text)
+        decision = self.router.route(
+            text,
+            now,
+            partial=not said.final,
+            agent_text=self._moshi_text,
+            stand_in=self._reasoner.can_stand_in,
+        )
         self.conversation.publish(
             decision.event(self.conversation.id, text, not said.final, said.time, said.generation)
         )
-        self._at_once = decision.target == "llm" and self._reasoner.answers_at_once(text)
+        self._at_once = decision.target == "llm" and (
+            decision.stand_in or self._reasoner.answers_at_once(text)
+        )
         if decision.target == "stop":
             self._unanswered.forget()
             self._reasoner.forget_question()
@@ -236,7 +244,7 @@ class HybridAttendant(Attendant):
             if said.final:
                 self._think(said.text, said)
         elif decision.target == "llm" and self._may_think(said, settled):
-            self._think_of(text, said, now, settled=settled, deep=decision.deep)
+            self._think_of(text, said, now, decision, settled=settled)
         elif decision.target == "moshi" and said.final:
             current = self._thinking
             if current is not None and current.generation == said.generation:
@@ -247,7 +255,7 @@ class HybridAttendant(Attendant):
         return said.final or settings.parallel or (settled and settings.presume)
 
     def _think_of(
-        self, text: str, said: UserText, now: float, *, settled: bool, deep: bool
+        self, text: str, said: UserText, now: float, decision: RouteDecision, *, settled: bool
     ) -> None:
         current = self._thinking
         again = self._restarts.wanted(text, now, final=said.final, settled=settled)
@@ -255,12 +263,14 @@ class HybridAttendant(Attendant):
             return
         if current is None or current.generation < said.generation or again:
             if again or said.final:
-                self._think(text, said, deep=deep)
+                self._think(text, said, deep=decision.deep, stand_in=decision.stand_in)
         elif said.final:
             current.answer.confirm()
             current.release()
 
-    def _think(self, text: str, said: UserText, *, deep: bool = False) -> None:
+    def _think(
+        self, text: str, said: UserText, *, deep: bool = False, stand_in: bool = False
+    ) -> None:
         if self._thinking is not None:
             self._drop_thinking()
         conversation = self.conversation
@@ -274,6 +284,7 @@ class HybridAttendant(Attendant):
                 confirmed=said.final,
                 moshi_heard=not said.typed,
                 deep=deep,
+                stand_in=stand_in,
                 aloud=True,
             )
         )
@@ -415,6 +426,8 @@ class HybridAttendant(Attendant):
             half_a_turn = thinking is not None and not thinking.answer.confirmed.is_set()
             # A brain that works but has no answer to this is no reason to spare it the next.
             at_fault = event.code is not None and event.code != "llm_not_understood"
-            if not event.code or (at_fault and not half_a_turn):
+            if event.offline and not event.code and not self._reasoner.offline:
+                self.router.answered_by_stand_in(now)
+            elif not event.code or (at_fault and not half_a_turn):
                 self.router.answered(now, None if event.code else first)
         self.conversation.publish(event.model_copy(update={"time": self.conversation.seconds}))

@@ -32,7 +32,7 @@ from coda_voice.hybrid.reasoning_prompt import (
     prompt_messages,
     tool_message,
 )
-from coda_voice.hybrid.speakable import SentenceStream
+from coda_voice.hybrid.speakable import SentenceStream, speakable
 from coda_voice.hybrid.thinking import Outcome, Thinking, ThinkingEvents, now
 from coda_voice.hybrid.tool_runner import ToolRunner
 from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
@@ -77,7 +77,8 @@ class Reasoner:
         self._tell = ThinkingEvents(publish, conversation_id)
         self._settings = settings or ReasonerSettings()
         self._runner = ToolRunner(tools, publish, conversation_id)
-        self._phrases = itertools.cycle(self._settings.waiting_phrases or ("",))
+        phrases = [speakable(phrase) for phrase in self._settings.waiting_phrases]
+        self._phrases = itertools.cycle(phrases or ("",))
         self._generation = -1
         self._question: Question | None = None
         self._current: tuple[asyncio.Task[None], Thinking] | None = None
@@ -97,6 +98,8 @@ class Reasoner:
         answer = Answer(turn.generation, turn.confirmed, turn.aloud)
         loop = asyncio.get_running_loop()
         client = self._deep if turn.deep and self._deep is not None else self._client
+        if turn.stand_in and self._fallback is not None:
+            client = self._fallback
         state = Thinking(turn, answer, loop.time(), client)
         task = loop.create_task(self._think(state), name=f"reasoner turn {turn.generation}")
         # A task cancelled before its first step never runs, so the end is told from outside.
@@ -135,6 +138,18 @@ class Reasoner:
         client = self._current[1].client if self._current is not None and self.thinking else None
         if not (client or self._client).offline:
             return False
+        return self._has_a_rule(text)
+
+    def can_stand_in(self, text: str) -> bool:
+        """Whether the offline brain is there in place of an LLM, and has a rule for this."""
+        return self._fallback is not None and self._fallback.offline and self._has_a_rule(text)
+
+    @property
+    def offline(self) -> bool:
+        """Whether there is no LLM, and the offline brain answers all."""
+        return self._client.offline
+
+    def _has_a_rule(self, text: str) -> bool:
         return understand(text, {spec.name for spec in self._runner.specs()}) is not None
 
     def interrupt(self, generation: int) -> None:
@@ -319,7 +334,7 @@ class Reasoner:
         if phrase is None:
             return False
         state.told.add(phrase)
-        self._tell.say(state, phrase, "filler")
+        self._tell.say(state, speakable(phrase), "filler")
         return True
 
     async def _fail(self, state: Thinking, error: LlmError) -> None:
@@ -351,7 +366,9 @@ class Reasoner:
     def _others(self, asked: LlmClient) -> list[LlmClient]:
         """Give who may answer where ``asked`` could not, in order."""
         quick = [self._client] if asked is self._deep else []
-        return quick + ([self._fallback] if self._fallback is not None else [])
+        if self._fallback is None or asked is self._fallback:
+            return quick
+        return [*quick, self._fallback]
 
     async def _rounds_of_fallback(self, state: Thinking, error: LlmError) -> None:
         state.rounds = state.bad_rounds = 0

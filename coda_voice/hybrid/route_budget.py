@@ -44,8 +44,9 @@ class RouteBudget:
             return
         self._bad_in_a_row += 1
         if self._bad_in_a_row >= 2:
-            wait = BACK_OFF_FIRST * 2.0 ** (self._bad_in_a_row - 2)
-            self._closed_until = now + min(wait, BACK_OFF_LONGEST)
+            # Bounded: after a night without an LLM the power itself would be too large.
+            doublings = min(self._bad_in_a_row - 2, 10)
+            self._closed_until = now + min(BACK_OFF_FIRST * 2.0**doublings, BACK_OFF_LONGEST)
 
 
 class Restarts:

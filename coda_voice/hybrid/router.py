@@ -8,6 +8,7 @@ alone hallucinate.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
@@ -40,7 +41,7 @@ class RouteDecision:
 
     ``target``: ``moshi`` alone, the ``llm`` too, ``stop`` (fall silent), or ``wait`` (the
     partial transcript says too little yet, or thinking ahead would cost too much). ``deep``:
-    the larger of two LLMs, where there are two.
+    the larger of two LLMs, where there are two. ``stand_in``: the offline brain in its place.
     """
 
     target: Target
@@ -49,6 +50,7 @@ class RouteDecision:
     reasons: tuple[str, ...]
     milliseconds: float
     deep: bool = False
+    stand_in: bool = False
 
     def event(
         self, conversation_id: str, text: str, partial: bool, time: float, generation: int
@@ -68,6 +70,7 @@ class RouteDecision:
         )
 
 
+STANDS_IN = "the offline brain stands in"
 ROUTED_BY = 4_000
 """Characters of a turn: of a typed letter the rules take a time that grows with its square."""
 
@@ -101,6 +104,10 @@ class Router:
         if first_text is not None:
             self._answered_at = now
 
+    def answered_by_stand_in(self, now: float) -> None:
+        """Note that the offline brain answered, which says nothing of how the LLM is."""
+        self._answered_at = now
+
     @staticmethod
     def is_stop(text: str) -> bool:
         """Whether ``text`` asks for silence and nothing else."""
@@ -108,18 +115,34 @@ class Router:
         return rule is not None and rule.kind == "stop"
 
     def route(
-        self, text: str, now: float, *, partial: bool = False, agent_text: str = ""
+        self,
+        text: str,
+        now: float,
+        *,
+        partial: bool = False,
+        agent_text: str = "",
+        stand_in: Callable[[str], bool] = lambda text: False,
     ) -> RouteDecision:
-        """Decide on the user's words so far; ``agent_text`` is Moshi's latest monologue."""
+        """Decide on the user's words so far; ``agent_text`` is Moshi's latest monologue.
+
+        ``stand_in``: whether the offline brain can answer a text, where the LLM is spared.
+        """
         started = perf_counter()
         reasons: list[str] = []
-        target, kind, confidence = self._decide(text, now, partial, agent_text, reasons)
+        target, kind, confidence = self._decide(text, now, partial, agent_text, reasons, stand_in)
         deep = any(reason.startswith("deep: ") for reason in reasons)
         took = (perf_counter() - started) * 1_000
-        return RouteDecision(target, kind, confidence, tuple(reasons), took, deep)
+        stands_in = STANDS_IN in reasons
+        return RouteDecision(target, kind, confidence, tuple(reasons), took, deep, stands_in)
 
     def _decide(
-        self, text: str, now: float, partial: bool, agent_text: str, reasons: list[str]
+        self,
+        text: str,
+        now: float,
+        partial: bool,
+        agent_text: str,
+        reasons: list[str],
+        stand_in: Callable[[str], bool],
     ) -> tuple[Target, Kind | Literal["unknown"], float]:
         words = normalised(text[:ROUTED_BY])
         if not words:
@@ -144,7 +167,10 @@ class Router:
         refusal = self.budget.refusal(now)
         if refusal:
             reasons.append(refusal)
-            return "moshi", kind, confidence
+            if not stand_in(text):
+                return "moshi", kind, confidence
+            reasons.append(STANDS_IN)
+            return "llm", kind, confidence
         shortage = None if self.every_turn else self.resources.shortage()
         if shortage and (partial or (plain and self.preference != "llm")):
             reasons.append(shortage)

@@ -149,6 +149,18 @@ async def test_a_refused_connection_leaves_it_to_the_offline_brain(engine: Engin
         await still_well(talk)
 
 
+async def test_while_a_dead_llm_is_spared_the_offline_brain_goes_on(engine: Engine):
+    """After the second failure nobody but Moshi answered, for up to a minute."""
+    config = settings("http://127.0.0.1:9", {"turns_per_minute": 2}, fallback_enabled=True)
+    async with VoiceManager(config, engine=engine) as manager:
+        talk = await HybridTalk.begin(manager)
+        for _ in range(4):
+            ended = await ask(talk, "what is three plus four")
+            assert (ended.outcome, ended.offline) == ("answered", True)
+            assert talk.of(ScriptEnded)[-1].heard == "seven"
+        assert [e.code for e in talk.of(ReasoningEnded)] == ["llm_unreachable"] * 2 + [None] * 2
+
+
 async def test_every_event_of_what_the_offline_brain_does_says_so(engine: Engine):
     """A turn of the LLM's, and one that it leaves to the offline brain."""
     with_tool = [call_of("calculate", expression="3+4"), reply("Seven.")]

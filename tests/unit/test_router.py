@@ -177,6 +177,28 @@ def test_failures_back_off_longer_each_time_and_a_good_answer_opens_the_way():
     assert router.route("stop", 90.2).target == "stop"
 
 
+def test_after_a_night_without_an_llm_it_is_still_asked_once_a_minute():
+    router = Router()
+    for at in range(2_000):
+        router.answered(float(at), None)
+    assert router.route("who was napoleon", 2_058.0).target == "moshi"
+    assert router.route("who was napoleon", 2_059.1).target == "llm"
+
+
+def test_while_the_llm_is_spared_the_offline_brain_answers_what_it_can():
+    router = Router()
+    for at in (0.0, 1.0):
+        router.answered(at, None)
+    can = lambda text: "time" in text  # noqa: E731
+    clock = router.route("what time is it", 2.0, stand_in=can)
+    assert (clock.target, clock.stand_in) == ("llm", True)
+    router.answered_by_stand_in(2.5)
+    history = router.route("who was napoleon", 3.0, stand_in=can)
+    assert (history.target, history.stand_in) == ("moshi", False), "the LLM is spared as before"
+    later = router.route("what time is it", 6.1, stand_in=can)
+    assert (later.target, later.stand_in) == ("llm", False)
+
+
 def test_a_conversation_has_a_budget_per_minute_which_partial_transcripts_do_not_use():
     router = Router(budget=RouteBudget(turns_per_minute=3))
     for at in range(10):
