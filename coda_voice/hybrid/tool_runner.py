@@ -92,7 +92,7 @@ class ToolRunner:
         async with self._places:
             tools = self._tools
             if tools is None or call.malformed is not None:
-                refused = _refused(call)
+                refused = refused_call(call)
                 self._ended(call, "failed", turn, refused)
                 return refused
             task = asyncio.current_task()
@@ -176,11 +176,10 @@ class ToolRunner:
             self._ended(call, "cancelled", turn)
 
 
-def _refused(call: ToolCall) -> ToolOutcome:
-    """Give the outcome of a call that cannot even start: unreadable, or there are no tools."""
+def refused_call(call: ToolCall) -> ToolOutcome:
+    """Give the outcome of a call that cannot even start: unreadable, or of a tool not offered."""
     if call.malformed is None:
-        return ToolOutcome(
-            call.call_id, call.name, fault="unknown_tool", error="There are no tools."
-        )
+        error = f"There is no tool {call.name!r} here."
+        return ToolOutcome(call.call_id, call.name, fault="unknown_tool", error=error)
     error = f"{call.name}: the arguments are no JSON object: {call.malformed:.200}"
     return ToolOutcome(call.call_id, call.name, fault="invalid_arguments", error=error)

@@ -18,6 +18,7 @@ from coda_voice.hybrid.llm import (
 )
 from coda_voice.hybrid.reasoning_prompt import tool_message
 from coda_voice.hybrid.speakable import SentenceStream
+from coda_voice.hybrid.tool_runner import refused_call
 from coda_voice.protocols import ToolBox, ToolSpec
 
 THINKING_SECONDS = 60.0
@@ -62,8 +63,8 @@ async def think(
     """Ask the first LLM, and the next where one fails before it has said anything.
 
     ``tools`` are the client's: calls of them end the answer, for the client to run. Those of
-    ``toolbox`` are run here. Raises LlmError when the last LLM fails, or one in the middle
-    of its answer.
+    ``toolbox`` are run here, except dangerous ones. Raises LlmError when the last LLM fails, or
+    one in the middle of its answer.
     """
     failure = LlmError("No LLM is set up to answer.", "llm_unreachable")
     for llm in llms:
@@ -89,7 +90,9 @@ async def _rounds(
 ) -> AsyncIterator[Thought]:
     """Run the house's own tools between the LLM's answers, then give the last one."""
     theirs = {spec.name for spec in tools}
-    ours = [s for s in toolbox.specs() if s.name not in theirs] if toolbox is not None else []
+    house = toolbox.specs() if toolbox is not None else ()
+    # Nobody is asked for leave here: what wants it is not offered, and not run if called anyway.
+    ours = [s for s in house if s.name not in theirs and not s.dangerous]
     read = written = 0
     for round_number in range(MAX_ROUNDS + 1):
         specs = [*tools, *(ours if round_number < MAX_ROUNDS else ())]
@@ -111,6 +114,10 @@ async def _rounds(
             return
         messages.append(Message("assistant", text, calls))
         for call in calls:
+            offered = any(spec.name == call.name for spec in ours)
+            if call.malformed is not None or not offered:
+                messages.append(tool_message(refused_call(call)))
+                continue
             outcome = await toolbox.call(call.name, call.arguments, call.call_id)
             messages.append(tool_message(outcome))
     raise LlmError(f"{llm.name} went on calling tools.", "llm_tool_loop")
