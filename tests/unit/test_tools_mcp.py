@@ -16,7 +16,7 @@ from coda_voice.errors import ConfigurationError
 
 SERVER = str(Path(__file__).parent.parent / "data" / "mcp_server.py")
 SECRETIVE = str(Path(SERVER).with_name("mcp_secretive.py"))
-STDIO = {"command": sys.executable, "args": [SERVER], "timeout": 10.0}
+STDIO = {"command": sys.executable, "args": [SERVER], "timeout": 10.0, "connect_timeout": 30.0}
 
 
 @contextlib.asynccontextmanager
@@ -69,6 +69,18 @@ async def test_the_tools_of_a_stdio_server_are_called_checked_and_survive_its_de
         again = await registry.call("sums_add", {"a": 20, "b": 22})
         assert again.result == "42"
     assert [spec.name for spec in registry.specs()] == ["add"]
+
+
+async def test_calls_that_were_lost_with_a_server_do_not_take_the_next_one_down():
+    told = []
+    registry = ToolRegistry()
+    async with McpServers({"sums": STDIO}, registry, report=lambda change: told.append(change)):
+        lost = await asyncio.gather(
+            *(registry.call("hang", {}) for _ in range(3)), registry.call("die", {})
+        )
+        assert [outcome.fault for outcome in lost] == ["failed"] * 4
+        assert (await registry.call("add", {"a": 20, "b": 22})).result == "42"
+        assert [change.state for change in told] == ["ready", "gone", "ready"]
 
 
 async def test_an_http_server_serves_and_a_call_that_hangs_is_given_up():

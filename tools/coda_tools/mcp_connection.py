@@ -144,12 +144,13 @@ class McpConnection:
                 raise IntegrationError(
                     f"The MCP server {self.name!r} failed: {error}", server=self.name
                 ) from error
-            await self.drop()
             gone = (
                 f"The MCP server {self.name!r} is gone ({error or type(error).__name__}); it is "
                 "started again."
             )
-            self._on_state(gone)
+            if self._client is client:  # else another call has seen it before, and it is back
+                await self.drop()
+                self._on_state(gone)
             raise IntegrationError(gone, server=self.name) from error
         text = _text(result)
         if result.is_error:
