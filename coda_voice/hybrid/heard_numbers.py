@@ -85,10 +85,9 @@ def _whole(words: Sequence[str]) -> tuple[float, int] | None:
             while used < len(words) and _SMALL.get(words[used].lower(), 99) < 10:
                 digits += str(_SMALL[words[used].lower()])
                 used += 1
-            value = total + current + float(f"0.{digits or '0'}")
-            if used < len(words) and _SCALES.get(words[used].lower(), 0) >= 1_000:
-                return round(value * _SCALES[words[used].lower()], 6), used + 1
-            return value, used
+            exact = total + current + float(f"0.{digits or '0'}")
+            scale = _SCALES.get(words[used].lower(), 0) if used < len(words) else 0
+            return (round(exact * scale, 6), used + 1) if scale >= 1_000 else (exact, used)
         else:
             break
         used += 1

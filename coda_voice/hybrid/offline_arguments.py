@@ -79,7 +79,9 @@ def _length(seconds: int) -> str:
 
 
 def units(match: re.Match[str]) -> Arguments | None:
-    said = re.sub(r"^(?:an?|one)$", "1", match["value"])
+    said = re.sub(
+        r"^(?:an?|one)$", "1", match["value"].removesuffix(" of a").removesuffix(" of an")
+    )
     words = re.sub(r"^(?:minus|negative) |^-(?=\d)", "", said).split()
     below_zero = " ".join(words) != said
     number = parse_number(words)

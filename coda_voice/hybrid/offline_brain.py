@@ -58,6 +58,14 @@ class OfflineBrain:
         yield StreamEnd()
 
 
+_LOOSE = (
+    (r"\b(?:u+h+|u+m+|er+m?|hm+)\b\s*", ""),
+    (r"\b(for|in) (?:like|about|around|roughly) ", r"\1 "),
+    (r" (?:roughly|approximately|exactly)\s*$", ""),
+    (r"\b((?:kilo)?met(?:er|re)s|miles|feet) an? (?=(?:hour|minute|second)\b)", r"\1 per "),
+    (r"\bi (?:want|need|would like) to know (?=what|how)", " "),
+)
+"""How people speak, and what they mean by it."""
 LONGEST_REQUEST = 400
 """Characters of what a tool can be called for by rules, whose time grows with their square."""
 
@@ -72,6 +80,8 @@ def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
     plain = re.sub(r"(?<=\d)x(?=\d)", " times ", plain)
     plain = re.sub(r"(?<=\w)-(?=(?:second|minute|hour|day)s?\b)", " ", plain)
     plain = re.sub(r"[?!;:\"]|[.,](?!\d)", " ", plain)
+    for what, instead in _LOOSE:
+        plain = re.sub(what, instead, plain)
     plain = re.sub(
         r"^(?:\s*(?:hey|hi|ok|okay|so|well|um|uh|please|coda|could you|can you|would you)\b)+",
         "",

@@ -173,7 +173,8 @@ RULES: Sequence[Rule] = (
     _rule(
         "remember",
         r"^(?:and |also |i want you to |i'd like you to )*"
-        r"(?:remember|note|keep in mind|don't forget) (?:that )?(?P<fact>(?!what|who|where|when|"
+        r"(?:remember|note|keep in mind|don't forget) "
+        r"(?!(?:that|this|it)(?: for me)?$)(?:that )?(?P<fact>(?!what|who|where|when|"
         r"how|if)[\w']+ .+)$",
         fact,
     ),

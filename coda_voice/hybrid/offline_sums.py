@@ -19,6 +19,7 @@ _OTHER_WORDS = (
     ),
     (r" (?:for me|together|all together|altogether)$", ""),
     (r"^(.+ percent) off(?: of)? (.+)$", r"\2 minus \1"),
+    (r"^what (?=.* is$)", ""),
     (r"^what do you get (?:if|when) you ", ""),
     (r"^(?:the )?sum of (.+) and (.+)$", r"\1 plus \2"),
     (r"^(?:the )?product of (.+) and (.+)$", r"\1 times \2"),

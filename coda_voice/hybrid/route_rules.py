@@ -199,7 +199,8 @@ RULES: tuple[Rule, ...] = (
         "about the agent",
         r"^(?:and )?(?:how are you|how have you been|who are you|what are you|are you (?:a|an|real|"
         r"okay|well|there)(?! \w+ who)|what can you do(?! (?:about|for|to|if|against))|"
-        r"what do you like|can you hear me|what's your|what's (?:up|new)(?! (?:in|on|at|about|"
+        r"what do you like|can you hear me|what's your(?! (?:battery|system|processor|memory))|"
+        r"what's (?:up|new)(?! (?:in|on|at|about|"
         r"with (?!you)))|how (?:was|is|did) you|how's (?:your|life|everything)|"
         r"do you (?:like|dream|ever|"
         r"sleep|feel|love|have a favou?rite))\b",

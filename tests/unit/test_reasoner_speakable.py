@@ -366,6 +366,13 @@ def test_the_offline_brain_reads_sums_as_people_say_them(said, expression):
         ("minus forty degrees celsius in fahrenheit", -40.0, "celsius", "fahrenheit"),
         ("how far is ten miles in kilometres", 10.0, "miles", "kilometres"),
         ("how hot is thirty celsius in fahrenheit", 30.0, "celsius", "fahrenheit"),
+        (
+            "what's sixty miles an hour in kilometers an hour",
+            60.0,
+            "miles per hour",
+            "kilometers per hour",
+        ),
+        ("convert three quarters of a cup to milliliters", 0.75, "cup", "milliliters"),
     ],
 )
 def test_the_offline_brain_reads_lengths_and_weights(said, value, source, target):
@@ -471,7 +478,7 @@ async def test_the_offline_brain_says_why_a_tool_failed_where_that_can_be_listen
      "remind me to call anna on the first of march at nine",
      "remind me to call anna next friday at nine", "remind me to call anna in two weeks at nine",
      "remind me to take my pills every day at nine", "remind me every day at nine to take my pills",
-     "the alarm at seven did not ring"],
+     "the alarm at seven did not ring", "can you remember that for me"],
 )  # fmt: skip
 def test_the_offline_brain_knows_what_it_does_not_know(said):
     assert understand(said, TOOLS) is None
@@ -533,6 +540,7 @@ def test_reminders_are_asked_for_in_many_ways(said, arguments):
         ("start a ten minute timer for the pasta", 600.0, "pasta"),
         ("set a timer for a couple of minutes", 120.0, ""),
         ("set another timer for ten minutes", 600.0, ""),
+        ("uh set me a timer for um like ten minutes", 600.0, ""),
     ],
 )
 def test_timers_are_asked_for_in_many_ways(said, seconds, label):

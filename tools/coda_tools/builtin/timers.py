@@ -138,19 +138,22 @@ class Timers:
         async def set_reminder(
             text: str, in_seconds: float = 0, at_time: str = "", day: str = ""
         ) -> str:
-            """Remind the user of something later. Give in_seconds, or at_time with or without day.
+            """Remind the user of something while you talk. Give in_seconds, or at_time.
 
             text: what to remind of, for example call Anna
             in_seconds: from now
             at_time: time of day, 24 hours, for example 17:30
-            day: for example tomorrow, friday or 2026-12-25; empty for the next time it is at_time
+            day: for example tomorrow or friday; empty for the next time it is at_time
             """
             if bool(in_seconds) == bool(at_time or day):
                 raise ValidationError("Give either in_seconds or at_time, and not both.")
             now = self._now()
             seconds = in_seconds or seconds_between(now, _moment(at_time, day.strip(), now))
             self.start(seconds, text, f"You asked me to remind you: {text}.")
-            return f"I will remind you {_when(later(now, seconds), now)}: {text}."
+            due = later(now, seconds)
+            # Who hangs up will not hear it: over night that is likely, and honest to say.
+            lasting = "" if due.date() == now.date() else ", if we are still talking then"
+            return f"I will remind you {_when(due, now)}{lasting}: {text}."
 
         @tool(timeout=2)
         async def list_timers() -> str:

@@ -67,6 +67,12 @@ def _unit(name: str) -> pint.Unit:
 def convert(value: float, from_unit: str, to_unit: str) -> float:
     """Give ``value`` in ``to_unit``. Raises ValidationError for units that do not fit."""
     source, target = _unit(from_unit), _unit(to_unit)
+    # "Ounces in a cup" are those of a volume, though nobody says so.
+    fluid = _registry().Unit("fluid_ounce")
+    if source == _registry().Unit("ounce") and target.is_compatible_with(fluid):
+        source = fluid
+    if target == _registry().Unit("ounce") and source.is_compatible_with(fluid):
+        target = fluid
     try:
         return float(_registry().Quantity(value, source).to(target).magnitude)
     except pint.DimensionalityError as error:
