@@ -99,6 +99,7 @@ ACTS: dict[str, str] = {
     "server.waiting": "coda_voice/server/sessions.py",
     "server.wait_seconds": "coda_voice/server/sessions.py",
     "server.idle_seconds": "coda_voice/server/sessions.py",
+    "server.silent_call_seconds": "integrations/coda_integrations/server_host.py",
     "server.longest_seconds": "coda_voice/server/sessions.py",
     "server.resume_seconds": "coda_voice/server/sessions.py",
     "server.drain_seconds": "coda_voice/server/run.py",

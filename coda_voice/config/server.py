@@ -72,6 +72,8 @@ class ServerConfig(BaseModel):
     idle_seconds: Seconds = 60.0
     """A conversation that gets no audio for so long is ended; not those of OpenAI's and telephones'
     protocols, whose clients may send nothing for a while."""
+    silent_call_seconds: Seconds = 180.0
+    """A telephone call of which no sound at all has come for so long is ended."""
     longest_seconds: Seconds | None = None
     """A connection's longest life; empty: no limit."""
     resume_seconds: Seconds = 30.0

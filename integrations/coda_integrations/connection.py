@@ -111,12 +111,16 @@ class EdgeConnection(ABC):
         self._code = code
         self._over.set()
 
-    async def run(self) -> None:
-        """Serve the client until it has gone or all is over. Raises only what is a fault."""
+    async def run(self, *until: Coroutine[object, object, None]) -> None:
+        """Serve the client until it has gone or all is over. Raises only what is a fault.
+
+        ``until``: what else ends it, by its return or by a VoiceProcessingError.
+        """
         parts = [
             self._part("read", self._read()),
             self._part("speak", self._speak()),
             self._part("end", self._ended()),
+            *(self._part("until", other) for other in until),
         ]
         writing = self._part("write", self._write())
         gone = False

@@ -55,6 +55,10 @@ class EdgeHost(Protocol):
     def line(self, guest: Guest) -> AbstractAsyncContextManager[Line]:
         """Hold a conversation for as long as the context lasts. Raises SlotsFullError."""
 
+    @property
+    def silent_call_seconds(self) -> float:
+        """A telephone call that sends no sound at all for so long is over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guest:
@@ -71,8 +75,19 @@ class Guest:
 class LocalHost:
     """Serves edges from one manager, to anybody who can connect; ``close`` at the end."""
 
-    def __init__(self, manager: VoiceManager, thinkers: Thinkers | None = None) -> None:
+    def __init__(
+        self,
+        manager: VoiceManager,
+        thinkers: Thinkers | None = None,
+        *,
+        silent_call_seconds: float | None = None,
+    ) -> None:
         self.thinkers = thinkers or Thinkers([OfflineBrain()])
+        self.silent_call_seconds = (
+            manager.config.server.silent_call_seconds
+            if silent_call_seconds is None
+            else silent_call_seconds
+        )
         self._manager = manager
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="coda-edge")
 
@@ -90,11 +105,12 @@ class LocalHost:
         """Hold a conversation of the manager's."""
         conversation_id = await self._manager.start_conversation(user_id=guest.user_id)
         conversation = self._manager.conversation(conversation_id)
+        line = ConversationLine(conversation, self._pool)
         try:
-            yield ConversationLine(conversation, self._pool)
+            yield line
         finally:
             if conversation.ended is None:
-                await self._manager.end_conversation(conversation_id)
+                await self._manager.end_conversation(conversation_id, line.end_reason)
 
     def close(self) -> None:
         """Let the threads go."""

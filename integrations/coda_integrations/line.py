@@ -7,6 +7,7 @@ nothing while it waits for an answer, so the line fills what is missing with sil
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -33,7 +34,8 @@ class Line(ABC):
     """One conversation's way in and out for an edge: ``put`` sound, iterate ``frames``.
 
     All sound is mono float32 at 24 kHz. ``dropped_seconds`` counts what did not fit,
-    ``filled_seconds`` the silence put in.
+    ``filled_seconds`` the silence put in; ``end_reason`` is what the conversation's end is told
+    with.
     """
 
     conversation: Conversation
@@ -41,6 +43,8 @@ class Line(ABC):
     def __init__(self, *, fill_after: float = FILL_AFTER_SECONDS) -> None:
         self.dropped_seconds = 0.0
         self.filled_seconds = 0.0
+        self.end_reason = "ended"
+        self._put_at = time.monotonic()
         self._settings = AudioSettings()
         self._fill_after = fill_after
         self._waiting: deque[Pcm] = deque(maxlen=8_192)
@@ -58,9 +62,15 @@ class Line(ABC):
 
     def put(self, pcm: Pcm) -> None:
         """Give sound of the user; never waits, drops the oldest where too much is waiting."""
+        self._put_at = time.monotonic()
         for begin in range(0, len(pcm), _SLICE):
             self._put(pcm[begin : begin + _SLICE])
         self._changed.set()
+
+    @property
+    def nothing_came_for(self) -> float:
+        """Seconds since sound was put, be it silence; what the line fills in does not count."""
+        return time.monotonic() - self._put_at
 
     def _put(self, pcm: Pcm) -> None:
         limit = BACKLOG_SECONDS * SAMPLE_RATE

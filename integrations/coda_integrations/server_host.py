@@ -97,7 +97,16 @@ class ServerHost:
             raise TypeError("this guest was let in by another host")
         wish = Wish(sample_rate=SAMPLE_RATE)
         async with self._front.session(guest.caller, wish) as session:
-            yield SessionLine(session, self._front)
+            line = SessionLine(session, self._front)
+            try:
+                yield line
+            finally:
+                await self._front.sessions.end(session, line.end_reason)
+
+    @property
+    def silent_call_seconds(self) -> float:
+        """See ``EdgeHost.silent_call_seconds``; as it is set now."""
+        return self._front.settings.silent_call_seconds
 
 
 class SessionLine(ServedLine):

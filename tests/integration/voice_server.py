@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection
 
 from coda_voice.config import VoiceConfig
 from coda_voice.manager import VoiceManager
-from coda_voice.server.app import create_app
+from coda_voice.server.app import Routes, create_app
 from coda_voice.server.front import Front
 from coda_voice.server.run import Server, listen, make_server
 
@@ -72,7 +72,9 @@ class RunningServer:
 
 
 @contextmanager
-def voice_server(manager: VoiceManager | None = None, **settings: Any) -> Iterator[RunningServer]:
+def voice_server(
+    manager: VoiceManager | None = None, routes: Sequence[Routes] = (), **settings: Any
+) -> Iterator[RunningServer]:
     """Serve coda-tiny. ``settings`` as for VoiceConfig.load, a section or ``section__key`` each."""
     given = {
         "moshi__device": "cpu",
@@ -82,7 +84,7 @@ def voice_server(manager: VoiceManager | None = None, **settings: Any) -> Iterat
         "logging__level": "error",
         **settings,
     }
-    app = create_app(VoiceConfig.load(env={}, **given), manager=manager)
+    app = create_app(VoiceConfig.load(env={}, **given), manager=manager, routes=routes)
     front: Front = app.state.front
     listening = listen(front.settings)
     server = make_server(app)

@@ -32,6 +32,7 @@ class Limits(BaseModel):
     waiting: Annotated[int, Field(ge=0, le=1_000)] | None = None
     wait_seconds: _Seconds | None = None
     idle_seconds: _Seconds | None = None
+    silent_call_seconds: _Seconds | None = None
     longest_seconds: _Seconds | None = None
     resume_seconds: _Seconds | None = None
     drain_seconds: _Seconds | None = None

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import uuid
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Self
 
+from coda_integrations.connection import LAST_WORDS_SECONDS, ServedLine
 from coda_integrations.host import EdgeHost, voice_of
 from coda_integrations.line import Line
 from coda_integrations.telephony.audiosocket_codec import (
@@ -31,6 +33,7 @@ from coda_integrations.telephony.audiosocket_codec import (
     audio,
     hangup,
 )
+from coda_integrations.telephony.silence import end_of_silent_call
 from coda_integrations.wire_audio import FromWire, WireFormat
 from coda_voice.errors import VoiceProcessingError
 
@@ -42,6 +45,10 @@ ID_SECONDS = 5.0
 LINE_RATE = 8_000
 _UNSENT_BYTES = 64_000
 """Four seconds of sound that Asterisk has not read: it is gone."""
+_SEND_BUFFER_BYTES = 32_768
+"""Of a call in the kernel, which would otherwise take minutes of sound from us unread."""
+_UNACKNOWLEDGED_MS = 20_000
+"""A call whose sound nobody acknowledges is gone after so long."""
 
 
 class AudioSocketServer:
@@ -62,9 +69,13 @@ class AudioSocketServer:
         """0 takes a free one; the one taken once it listens."""
         self._server: asyncio.Server | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._served: set[asyncio.Task[None]] = set()
+        """Those of them that are not being hung up yet."""
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         """Listen."""
+        self._closing = False
         self._server = await asyncio.start_server(self._accept, self._address, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -75,10 +86,11 @@ class AudioSocketServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Hang up everywhere."""
+        """Hang up everywhere; Asterisk has two seconds to take that."""
+        self._closing = True
         if self._server is not None:
             self._server.close()
-        for call in self._calls:
+        for call in self._served:
             call.cancel()
         if self._calls:
             await asyncio.wait(set(self._calls))
@@ -87,28 +99,34 @@ class AudioSocketServer:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is not None:
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+        assert task is not None
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        self._served.add(task)
         try:
-            await self._serve(reader, writer)
+            _bound(writer)
+            if not self._closing:  # or it was accepted in the last moment
+                await self._serve(reader, writer)
         except asyncio.CancelledError:
-            writer.write(hangup())
-        except (AudioSocketError, VoiceProcessingError, TimeoutError, ConnectionError) as error:
+            task.uncancel()  # it was we who asked, and there is still something to say
+        except (AudioSocketError, VoiceProcessingError, OSError) as error:
             logger.warning("an AudioSocket call ended: %s", error or type(error).__name__)
-            writer.write(hangup())
         finally:
-            writer.close()
+            self._served.discard(task)
+            await _hang_up(reader, writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         messages = AudioSocketReader()
-        async with asyncio.timeout(ID_SECONDS):
-            first: list[Message] = []
-            while not first:
-                data = await reader.read(4_096)
-                if not data:
-                    return
-                first = messages.feed(data)
+        first: list[Message] = []
+        try:
+            async with asyncio.timeout(ID_SECONDS):
+                while not first:
+                    data = await reader.read(4_096)
+                    if not data:
+                        return
+                    first = messages.feed(data)
+        except TimeoutError as error:
+            raise AudioSocketError(f"no id of the call came in {ID_SECONDS:.0f} s") from error
         if not isinstance(first[0], CallId) or not self._known(first[0].call_id):
             raise AudioSocketError("a call without an id that is known here")
         guest = self._host.trusted(f"asterisk:{first[0].call_id}")
@@ -116,24 +134,50 @@ class AudioSocketServer:
             call = _Call(line, writer)
             if not all(call.message(message) for message in first[1:]):
                 return
-            speaking = asyncio.create_task(call.speak(), name="audiosocket speak")
-            reading = asyncio.create_task(call.read(reader, messages), name="audiosocket read")
+            parts = (
+                asyncio.create_task(call.speak(), name="audiosocket speak"),
+                asyncio.create_task(call.read(reader, messages), name="audiosocket read"),
+                asyncio.create_task(end_of_silent_call(line, self._host), name="audiosocket until"),
+            )
             try:
-                done, _ = await asyncio.wait(
-                    (speaking, reading), return_when=asyncio.FIRST_COMPLETED
-                )
-                for task in done:
-                    task.result()
+                done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+                for part in done:
+                    part.result()
             finally:
-                speaking.cancel()
-                reading.cancel()
-                await asyncio.wait((speaking, reading))
-        writer.write(hangup())
+                for part in parts:
+                    part.cancel()
+                await asyncio.gather(*parts, return_exceptions=True)
+
+
+def _bound(writer: asyncio.StreamWriter) -> None:
+    """Have the kernel hold little for one who does not read, and give up one who is gone."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+
+
+async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say that the call is over, let Asterisk close, and close; who does not is not waited for.
+
+    What it still sends is read away: a socket closed with unread sound is reset, and the message
+    may be lost with it.
+    """
+    try:
+        with suppress(TimeoutError, OSError):  # it may be gone, and may be reset meanwhile
+            writer.write(hangup())
+            writer.write_eof()
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                while await reader.read(65_536):
+                    pass
+    finally:
+        writer.transport.abort()
 
 
 class _Call:
     def __init__(self, line: Line, writer: asyncio.StreamWriter) -> None:
         self._line = line
+        self._served = line if isinstance(line, ServedLine) else None
         self._writer = writer
         self._voice = voice_of(line.conversation)
         self._from_wire = FromWire(WireFormat("int16", LINE_RATE))
@@ -142,6 +186,8 @@ class _Call:
     async def read(self, reader: asyncio.StreamReader, messages: AudioSocketReader) -> None:
         """Hear the caller until the call is over."""
         while data := await reader.read(4_096):
+            if self._served is not None:
+                self._served.received(len(data))
             for message in messages.feed(data):
                 if not self.message(message):
                     return
@@ -169,5 +215,8 @@ class _Call:
             async for heard in frames:
                 # One frame for each that was heard, so nothing piles up that could not be stopped.
                 if self._writer.transport.get_write_buffer_size() > _UNSENT_BYTES:
+                    self._line.end_reason = "slow_reader"
                     raise AudioSocketError("Asterisk does not read")
                 self._writer.write(audio(self._outlet.push(heard.frame.pcm), LINE_RATE))
+                if self._served is not None:
+                    self._served.sent(heard)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import quoteattr
 
-from fastapi import APIRouter, Request, Response, WebSocket
+from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 
 from coda_integrations.connection import POLICY, EdgeConnection, close, refusal_code_of
 from coda_integrations.host import EdgeHost, Guest, voice_of
 from coda_integrations.line import Line
+from coda_integrations.telephony.silence import end_of_silent_call
 from coda_integrations.telephony.twilio_call import (
     Action,
     HangUp,
@@ -82,7 +84,8 @@ def twilio_routes(
             guest = host.trusted(f"twilio:{call.call_sid}")
         try:
             async with host.line(guest) as line:
-                await TwilioConnection(websocket, line, call).run()
+                connection = TwilioConnection(websocket, line, call)
+                await connection.run(end_of_silent_call(line, host))
         except VoiceProcessingError as error:  # every slot taken, too many of one user, draining
             await close(websocket, refusal_code_of(error))
 
@@ -98,7 +101,8 @@ async def _guest(
     url = "ws" + base.removeprefix("http") + "/v1/twilio"
     if signed(websocket.headers.get("x-twilio-signature"), url, auth_token):
         return Guest()  # who it is, the call says
-    await websocket.send_denial_response(Response("The request is not signed by Twilio.", 403))
+    with suppress(WebSocketDisconnect):
+        await websocket.send_denial_response(Response("The request is not signed by Twilio.", 403))
     return None
 
 
