@@ -91,6 +91,7 @@ def create_app(
     app.add_exception_handler(VoiceProcessingError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _no_such_route)
+    app.add_exception_handler(Exception, _broken)
     app.add_middleware(Bodies, settings=server)
     app.add_middleware(  # in front of it: what is added last is asked first
         Gate, settings=server, addresses=front.addresses, open_to_all=front.access.open
@@ -151,6 +152,12 @@ async def _not_understood(request: Request, error: Exception) -> JSONResponse:
     where = ".".join(str(part) for part in first["loc"])
     body = {"error": {"code": "bad_request", "message": f"{where}: {first['msg']}"}}
     return JSONResponse(body, 422)
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """Answer for a fault of ours, which is logged where it is raised on."""
+    message = "The server failed at this; its log says how. It may be worth another try."
+    return JSONResponse({"error": {"code": "internal", "message": message}}, 500)
 
 
 async def _no_such_route(request: Request, error: Exception) -> JSONResponse:

@@ -17,7 +17,13 @@ from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
 from coda_voice.config.server import ServerConfig
-from coda_voice.errors import AccessError, VoiceProcessingError
+from coda_voice.errors import (
+    AccessError,
+    ComponentNotInitializedError,
+    IntegrationError,
+    VoiceProcessingError,
+    VoiceTimeoutError,
+)
 from coda_voice.events import ConversationStarted, Event
 from coda_voice.manager import VoiceManager
 from coda_voice.server.access import (
@@ -49,8 +55,11 @@ HTTP_STATUS = {
     "conversation_ended": 404,
     "resume_unknown": 404,
     "not_found": 404,
+    "engine_stopped": 503,
 }
 """HTTP status for the errors that have one of their own; 400 for others that a caller causes."""
+NOT_THE_CALLERS = (IntegrationError, VoiceTimeoutError, ComponentNotInitializedError)
+"""Errors that no caller causes, as of a memory store whose disk is full: 503."""
 
 
 class Front:
@@ -162,7 +171,8 @@ class Front:
 
 def refusal(error: VoiceProcessingError) -> JSONResponse:
     """Give an error as a response: status, code, message, and when to try again."""
-    status = HTTP_STATUS.get(error.error_code, 400)
+    usual = 503 if isinstance(error, NOT_THE_CALLERS) else 400
+    status = HTTP_STATUS.get(error.error_code, usual)
     headers: dict[str, str] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

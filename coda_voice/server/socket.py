@@ -39,6 +39,7 @@ CLOSE_CODES = {
     "message_too_big": TOO_BIG,
     "internal": INTERNAL,
     "engine_stopped": INTERNAL,
+    "cannot_record": INTERNAL,
 }
 """Close code for why a conversation ended or was refused; all others broke a rule."""
 

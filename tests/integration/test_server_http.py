@@ -170,6 +170,8 @@ async def test_memories_by_rest(server: RunningServer):
         found = (await http.get("/v1/memories", params={"query": "my dog"})).json()
         assert found[0]["text"] == "I have a dog called Rex." and found[0]["score"] > 0
         assert (await http.delete(f"/v1/memories/{found[0]['id']}")).json()["forgotten"] >= 1
+        gone = await http.delete(f"/v1/memories/{found[0]['id']}")
+        assert gone.status_code == 404 and gone.json()["error"]["code"] == "not_found"
         left = [memory["text"] for memory in (await http.get("/v1/memories")).json()]
         assert not [text for text in left if "Rex" in text]
         assert (await http.delete("/v1/memories")).json()["forgotten"] == len(left)

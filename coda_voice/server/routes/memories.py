@@ -91,7 +91,10 @@ def routes(front: Front) -> APIRouter:
     ) -> Forgotten:
         """Forget one, with the words it came from; its text is in no file afterwards."""
         memories = of(caller)
-        return Forgotten(forgotten=await asyncio.to_thread(memories.forget, memory_id))
+        forgotten = await asyncio.to_thread(memories.forget, memory_id)
+        if not forgotten:
+            raise ValidationError(f"There is no memory {memory_id!r} of yours.", "not_found")
+        return Forgotten(forgotten=forgotten)
 
     @router.delete("")
     async def forget_everything(caller: Caller = rememberer) -> Forgotten:

@@ -33,7 +33,10 @@ ORIGIN: Responses = {403: _refusal("By that name, or for pages of that origin: n
 LOGIN: Responses = {
     401: _refusal("No key or token, or a bad one", "WWW-Authenticate"),
     403: _refusal("The scope is missing; or by that name, or for pages of that origin: no"),
-    503: _refusal("The keys that tokens are checked with cannot be had now", "Retry-After"),
+    503: _refusal(
+        "The keys that tokens are checked with, or what is asked for, cannot be had now",
+        "Retry-After",
+    ),
 }
 REFUSALS: Responses = {
     400: _refusal("It cannot be done; the message says why"),
