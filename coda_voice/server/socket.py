@@ -66,6 +66,8 @@ class Connection:
         self._resumable = resumable
         self._messages = message_rate(front)
         self._taken = asyncio.Event()
+        self._known = False
+        """Whether the client has been told what it can come back with."""
 
     async def run(self, *, resumed: bool = False, after: int | None = None) -> None:
         """Speak until the conversation ends, the client goes, or another takes it over.
@@ -79,6 +81,7 @@ class Connection:
             writer.cancel()  # what is still to be told is told to the other
 
         session.attach(on_taken, after)
+        self._known = resumed
         writer = asyncio.create_task(self._write(resumed))
         reader = asyncio.create_task(self._read())
         taken = asyncio.create_task(self._taken.wait())
@@ -152,7 +155,7 @@ class Connection:
     async def _lost(self, on_taken: Callable[[], None]) -> None:
         if self._session.ended is not None:
             return
-        if self._resumable:
+        if self._resumable and self._known:
             await self._session.detach(on_taken)
         else:
             await self._front.sessions.end(self._session, "connection_lost")
@@ -205,6 +208,7 @@ class Connection:
     async def _write(self, resumed: bool) -> None:
         session = self._session
         await self._send(session.ready(resumed=resumed, resume_seconds=self._resume_seconds))
+        self._known = True
         async for output in session.outputs():
             try:
                 await self._send(output)

@@ -30,23 +30,27 @@ class Voices:
 
     def names(self) -> list[str]:
         """List the voices there are."""
+        return sorted(self._samples())
+
+    def _samples(self) -> dict[str, Path]:
+        """Give the files by name; beside a sample there may be others, such as its licence."""
         if self._folder is None:
-            return []
-        found = (p for p in self._folder.iterdir() if p.is_file() and p.suffix in SUFFIXES)
-        return sorted(p.stem for p in found if _NAME.fullmatch(p.name))
+            return {}
+        found = sorted(p for p in self._folder.iterdir() if p.is_file() and p.suffix in SUFFIXES)
+        return {p.stem: p for p in found if _NAME.fullmatch(p.name)}
 
     def read(self, name: str) -> Pcm:
         """Give the sample of a voice, 24 kHz. Raises ProtocolError for a name that is none here.
 
         The name is looked up in the list of what is there, never joined to a path.
         """
-        stem = Path(name).stem if _NAME.fullmatch(name) else ""
-        if self._folder is None or stem not in self.names():
+        samples = self._samples()
+        path = samples.get(Path(name).stem) if _NAME.fullmatch(name) else None
+        if path is None:
             raise ProtocolError(
                 f"There is no voice {name[:80]!r} here; there are: "
-                f"{', '.join(self.names()) or 'none'}.",
+                f"{', '.join(sorted(samples)) or 'none'}.",
                 "unknown_voice",
                 fatal=True,
             )
-        path = next(p for p in sorted(self._folder.iterdir()) if p.stem == stem)
         return files.read(str(path)).at(SAMPLE_RATE)

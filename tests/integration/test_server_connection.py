@@ -104,6 +104,16 @@ async def test_what_could_not_be_sent_is_told_to_who_comes_back(engine: Engine):
         await running
 
 
+async def test_who_goes_before_he_is_told_how_to_come_back_leaves_no_conversation(engine: Engine):
+    async with front_of(engine) as front:
+        session = await front.sessions.open(ADA, Wish())
+        wire = Wire()
+        wire.broken = True
+        await connect(front, session, wire, resumed=False)
+        assert session.ended == "connection_lost"
+        assert not front.sessions.all() and not front.manager.get_active_conversations()
+
+
 async def test_words_lost_in_a_dead_socket_are_told_again_to_who_says_where_they_were(
     engine: Engine,
 ):
