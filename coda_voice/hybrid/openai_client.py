@@ -28,6 +28,7 @@ from coda_voice.hybrid.llm import (
 )
 from coda_voice.hybrid.prompt_budget import PromptBudget
 from coda_voice.hybrid.prompt_shape import Prompt, PromptShape
+from coda_voice.json_text import read_json
 from coda_voice.protocols import ToolSpec
 
 
@@ -223,8 +224,8 @@ class _Calls:
 
 def _call(call_id: str, name: str, text: str) -> ToolCall:
     try:
-        arguments = json.loads(text or "{}")
-    except json.JSONDecodeError:
+        arguments = read_json(text or "{}")
+    except ValueError:
         return ToolCall(call_id, name, {}, malformed=text)
     if not isinstance(arguments, dict):
         return ToolCall(call_id, name, {}, malformed=text)

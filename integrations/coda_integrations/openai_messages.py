@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from coda_voice.json_text import read_json
 
 MAX_MESSAGE_BYTES = 20 * 1024 * 1024
 """OpenAI allows 15 MiB of audio in one append; as base64 that is 20 MiB."""
@@ -64,8 +65,14 @@ def read_event(
             "message_too_large",
         )
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        message = read_json(text)
+    except UnicodeError as error:
+        raise problem(
+            "The message has half a character in it (a surrogate without its other half), or is "
+            "not UTF-8; send whole characters.",
+            "invalid_json",
+        ) from error
+    except ValueError as error:
         raise problem(
             "The message is no JSON; send one JSON object in each text message.", "invalid_json"
         ) from error

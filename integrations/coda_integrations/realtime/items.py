@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from openai.types.realtime import (
 
 from coda_integrations.realtime.codec import RealtimeProtocolError, new_id
 from coda_voice.hybrid.llm import Message, ToolCall
+from coda_voice.json_text import read_json
 from coda_voice.moshi.frames import Word
 
 MAX_ITEMS = 1_024
@@ -222,7 +222,7 @@ def text_of(item: ConversationItem) -> str:
 
 def _arguments(text: str) -> dict[str, object]:
     try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
+        read = read_json(text)
+    except ValueError:
         return {}
     return read if isinstance(read, dict) else {}

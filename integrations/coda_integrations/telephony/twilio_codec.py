@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from coda_voice.json_text import read_json
+
 MAX_MESSAGE_BYTES = 1024 * 1024
 
 
@@ -105,8 +107,8 @@ def decode(text: str | bytes) -> Message | None:
     if len(text) > MAX_MESSAGE_BYTES:
         raise TwilioProtocolError(f"a message of {len(text)} bytes")
     try:
-        read = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        read = read_json(text)
+    except ValueError as error:
         raise TwilioProtocolError("a message that is no JSON") from error
     if not isinstance(read, dict) or not isinstance(read.get("event"), str):
         raise TwilioProtocolError("a message without an event")
