@@ -21,7 +21,7 @@ from coda_voice.analytics import Analytics
 from coda_voice.answering import Answering
 from coda_voice.attendants import Attendant, AttendantFactory
 from coda_voice.calls import full_duplex, utterance
-from coda_voice.conversation import Conversation
+from coda_voice.conversation import LETTING_GO_SECONDS, Conversation
 from coda_voice.errors import (
     ComponentNotInitializedError,
     ValidationError,
@@ -175,7 +175,8 @@ class VoiceManager(Answering):
         for conversation in self._conversations:
             self._conversations.end(conversation, "shutdown")
         try:
-            await self._conversations.settled()
+            # Each has told its end by then; what does not let go must not keep us from stopping.
+            await self._conversations.settled(seconds=2 * LETTING_GO_SECONDS)
             await self._close_hybrid()
         finally:  # what fails there, or is cancelled, leaves no engine running
             self._memories = self._mode = None
@@ -299,7 +300,7 @@ class VoiceManager(Answering):
         """
         self._running()
         self._conversations.end_asked(conversation_id, reason)
-        await self._conversations.settled()
+        await self._conversations.settled(conversation_id)  # not others that end meanwhile
 
     def attend(self, factory: AttendantFactory) -> None:
         """Have ``factory`` make an attendant for each conversation that begins from now on.

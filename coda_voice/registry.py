@@ -139,11 +139,16 @@ class Conversations:
             return
         self.end(self.get(conversation_id), reason)
 
-    async def settled(self, conversation_id: str | None = None) -> None:
-        """Wait until ended conversations (of this id, if one is given) have let go."""
+    async def settled(
+        self, conversation_id: str | None = None, *, seconds: float | None = None
+    ) -> None:
+        """Wait until ended conversations (of this id, if one is given) have let go.
+
+        ``seconds``: not longer than that.
+        """
         left = {t for t, name in self._closing.items() if conversation_id in (None, name)}
         if left:
-            await asyncio.wait(left)
+            await asyncio.wait(left, timeout=seconds)
 
     async def end_idle(self, after: float) -> None:
         """End, for ever, those that nobody has touched for ``after`` seconds."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,9 +30,13 @@ from coda_voice.server.recording import Recorder
 from coda_voice.server.session import Session, Wish, checked_rate
 from coda_voice.server.voices import Voices
 
+logger = logging.getLogger(__name__)
+
 RETRY_AFTER = 5
 """Seconds after which a refused client may try again."""
 WATCH_SECONDS = 0.25
+END_SECONDS = 10.0
+"""At a shutdown, for a conversation's memories to be stored and its tools to stop."""
 AUDIO_THREADS = 2
 
 
@@ -340,20 +345,41 @@ class Sessions:
         for session in self.all():
             session.outbox.put(Draining(seconds))
         deadline = time.monotonic() + seconds
+        ending: dict[Session, asyncio.Task[None]] = {}
+
+        def end(session: Session) -> None:
+            if session not in ending:
+                ending[session] = asyncio.create_task(self.end(session, "server_restart"))
+                self._keep(ending[session])
+
         while self._sessions and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
             for session in self.all():
                 if session.ended is not None or session.left:
-                    await self.end(session, "server_restart")
+                    end(session)
         for session in self.all():
-            await self.end(session, "server_restart")
+            end(session)  # all at once: what each still has to store takes its time
+        await self._wait_for_ends(ending.values())
+
+    async def _wait_for_ends(self, ending: Iterable[asyncio.Task[None]]) -> None:
+        """Wait for ends that are under way, but not for what does not let go of one."""
+        tasks = set(ending)
+        if not tasks:
+            return
+        _, left = await asyncio.wait(tasks, timeout=END_SECONDS)
+        if left:
+            logger.warning(
+                "%d conversations have not let go within %.0f s (a tool, a memory or an attendant "
+                "of theirs goes on); the server does not wait for them.",
+                len(left),
+                END_SECONDS,
+            )
 
     async def close(self) -> None:
         """End everything."""
         for session in self.all():
-            await self.end(session, "shutdown")
-        for task in list(self._kept):
-            await asyncio.wait([task])
+            self._keep(asyncio.create_task(self.end(session, "shutdown")))
+        await self._wait_for_ends(self._kept)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 

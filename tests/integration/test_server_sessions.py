@@ -20,6 +20,7 @@ from coda_voice.errors import AccessError, SlotsFullError
 from coda_voice.events import MemoryInjected
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
+from coda_voice.server import sessions as sessions_module
 from coda_voice.server.access import USUAL_SCOPES, Caller
 from coda_voice.server.recording import Recorder
 from coda_voice.server.session import Wish
@@ -158,6 +159,59 @@ def wait_until_nothing_is_left(folder: Path) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"left over: {list(folder.iterdir())}, {threads}")
+
+
+async def test_conversations_end_side_by_side_when_the_server_stops(engine: Engine):
+    closing = 0
+    together = asyncio.Event()
+
+    class Stores(Attendant):
+        """Has something to store at the end, and takes its time: until the other has begun to."""
+
+        name = "stores"
+
+        async def aclose(self) -> None:
+            nonlocal closing
+            closing += 1
+            if closing == 2:
+                together.set()
+            await together.wait()
+
+    async with VoiceManager(engine=engine, attendants=[lambda _: Stores()]) as manager:
+        sessions = Sessions(manager, ServerConfig())
+        opened = [await sessions.open(replace(ADA, conversations=2), Wish()) for _ in range(2)]
+        await sessions.drain(0.0)
+        assert together.is_set() and not sessions.all()
+        assert [session.ended for session in opened] == ["server_restart"] * 2
+        await sessions.close()
+
+
+async def test_what_does_not_let_go_of_a_conversation_holds_neither_others_nor_the_server(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(sessions_module, "END_SECONDS", 0.5)
+    let_go = asyncio.Event()
+
+    class Clings(Attendant):
+        name = "clings"
+
+        async def aclose(self) -> None:
+            await let_go.wait()
+
+    factory = lambda talk: Clings() if talk.user_id == "ada" else None  # noqa: E731
+    async with VoiceManager(engine=engine, attendants=[factory]) as manager:
+        sessions = Sessions(manager, ServerConfig())
+        held = await sessions.open(ADA, Wish())
+        other = await sessions.open(replace(ADA, subject="bert"), Wish())
+        ending = asyncio.create_task(sessions.end(held, "ended"))
+        await asyncio.sleep(0)
+        await sessions.end(other, "ended")
+        assert not ending.done() and sessions.all() == [held]
+        await sessions.drain(0.0)
+        await sessions.close()
+        assert "1 conversations have not let go" in caplog.text
+        let_go.set()
+        await ending
 
 
 async def test_one_that_its_client_has_not_reached_yet_is_not_taken_for_lost(
