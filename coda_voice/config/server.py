@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _path(value: object) -> object:
@@ -23,6 +24,23 @@ def _several(value: object) -> object:
 FilePath = Annotated[str | None, BeforeValidator(_path)]
 Several = Annotated[str, BeforeValidator(_several)]
 Seconds = Annotated[float, Field(gt=0, le=86_400), BeforeValidator(lambda v: _as_float(v))]
+
+
+def _public(value: str | None) -> str | None:
+    """Refuse what is no whole address: Twilio would be sent nowhere, and never be believed."""
+    if value is None:
+        return None
+    try:
+        address = urlsplit(value)
+        whole = address.scheme in ("http", "https") and bool(address.hostname)
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ValueError("must be a whole address, such as https://voice.example.org")
+    return value
+
+
+PublicUrl = Annotated[str | None, AfterValidator(_public)]
 
 
 def _as_float(value: object) -> object:
@@ -64,7 +82,7 @@ class ServerConfig(BaseModel):
     """OTLP collector that gets traces of conversations (``http://127.0.0.1:4318``)."""
     twilio_token_file: FilePath = None
     """File with Twilio's auth token: its calls are answered, when signed with it."""
-    public_url: str | None = None
+    public_url: PublicUrl = None
     """What the world calls the server (``https://voice.example.org``), behind a proxy."""
     waiting: int = Field(default=8, ge=0, le=1_000)
     """Clients that may wait in line for a slot."""

@@ -67,7 +67,11 @@ class Gate:
     def _problem(self, scope: Scope, headers: Headers) -> tuple[str, str] | None:
         host = headers.get("host", "")
         if self._check_hosts and not self._known_host(host):
-            return "host_not_allowed", "This server is not known by that name (Host)."
+            return (
+                "host_not_allowed",
+                "This server is not known by that name (Host); its owner can name it in "
+                "server.allowed_hosts.",
+            )
         origin = headers.get("origin")
         if origin is None or (scope["type"] == "http" and scope["method"] in HARMLESS):
             return None

@@ -8,7 +8,12 @@ from coda_memory.errors import MemoryStoreError
 from fastapi import APIRouter
 
 from coda_voice.config import VoiceConfig
-from coda_voice.errors import ConversationError, ValidationError, VoiceProcessingError
+from coda_voice.errors import (
+    ConfigurationError,
+    ConversationError,
+    ValidationError,
+    VoiceProcessingError,
+)
 from coda_voice.server.app import create_app
 from coda_voice.server.front import Front, refusal
 
@@ -48,3 +53,18 @@ async def test_a_fault_of_the_server_is_answered_like_every_refusal():
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal"
     assert "secret" not in answer.text
+
+
+async def test_a_server_that_is_not_known_by_a_name_says_how_it_can_be():
+    config = VoiceConfig.load(env={}, moshi__device="cpu", server__allowed_hosts="one.example")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(config))) as client:
+        assert (await client.get("http://one.example/health/live")).status_code == 200
+        refused = await client.get("http://evil.example/health/live")
+    assert refused.status_code == 403
+    assert "server.allowed_hosts" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("address", ["voice.example.org", "wss://voice.example.org", "https://["])
+def test_a_public_address_that_is_not_whole_is_refused_at_the_start(address: str):
+    with pytest.raises(ConfigurationError, match=r"public_url.*https://voice\.example\.org"):
+        VoiceConfig.load(env={}, server__public_url=address)
