@@ -26,6 +26,9 @@ FILL_AFTER_SECONDS = 0.4
 """Silence of the line after which the gap is filled: more than a network's usual jitter."""
 BACKLOG_SECONDS = 120.0
 """Sound that may wait to be heard; more than that and the oldest is lost."""
+CALL_BACKLOG_SECONDS = 0.5
+"""The same of a telephone: it never sends less than it speaks, so what waits once, after a stall
+of the network, would be waited for as long as the call lasts."""
 _SLICE = SAMPLE_RATE
 """Longer chunks are heard in slices of a second."""
 
@@ -34,8 +37,8 @@ class Line(ABC):
     """One conversation's way in and out for an edge: ``put`` sound, iterate ``frames``.
 
     All sound is mono float32 at 24 kHz. ``dropped_seconds`` counts what did not fit,
-    ``filled_seconds`` the silence put in; ``end_reason`` is what the conversation's end is told
-    with.
+    ``filled_seconds`` the silence put in; ``backlog_seconds`` of sound may wait to be heard.
+    ``end_reason`` is what the conversation's end is told with.
     """
 
     conversation: Conversation
@@ -43,6 +46,7 @@ class Line(ABC):
     def __init__(self, *, fill_after: float = FILL_AFTER_SECONDS) -> None:
         self.dropped_seconds = 0.0
         self.filled_seconds = 0.0
+        self.backlog_seconds = BACKLOG_SECONDS
         self.end_reason = "ended"
         self._put_at = time.monotonic()
         self._settings = AudioSettings()
@@ -73,7 +77,7 @@ class Line(ABC):
         return time.monotonic() - self._put_at
 
     def _put(self, pcm: Pcm) -> None:
-        limit = BACKLOG_SECONDS * SAMPLE_RATE
+        limit = self.backlog_seconds * SAMPLE_RATE
         full = len(self._waiting) == self._waiting.maxlen
         while self._waiting and (full or self._waiting_samples + len(pcm) > limit):
             lost = len(self._waiting.popleft())

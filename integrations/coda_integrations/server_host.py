@@ -24,7 +24,7 @@ from coda_voice.errors import ConversationError
 from coda_voice.heard import Heard
 from coda_voice.hybrid.clients import client_for
 from coda_voice.hybrid.offline_brain import OfflineBrain
-from coda_voice.moshi.frames import SAMPLE_RATE
+from coda_voice.moshi.frames import FRAME_SECONDS, SAMPLE_RATE, Pcm
 from coda_voice.server.access import USUAL_SCOPES, Caller
 from coda_voice.server.front import Front
 from coda_voice.server.limits import RateLimit
@@ -119,6 +119,7 @@ class SessionLine(ServedLine):
         self.conversation = session.conversation
         self._session = session
         self._metrics = front.metrics
+        self._dropped_told = 0.0
 
     def received(self, size: int) -> None:
         """See ``ServedLine.received``."""
@@ -139,6 +140,14 @@ class SessionLine(ServedLine):
     def too_slow(self) -> None:
         """See ``ServedLine.too_slow``."""
         self._session.too_slow = True
+
+    def put(self, pcm: Pcm) -> None:
+        """See ``Line.put``; what is dropped is counted."""
+        super().put(pcm)
+        frames = int((self.dropped_seconds - self._dropped_told) / FRAME_SECONDS)
+        if frames:
+            self._dropped_told += frames * FRAME_SECONDS
+            self._metrics.lost("input", frames)
 
     def listen(self, settings: AudioSettings) -> None:
         """See ``Line.listen``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -155,6 +156,19 @@ async def test_a_call_of_twilios_ends_when_no_sound_comes_and_not_while_silence_
             talking.cancel()
         figures = server.front.metrics.text().decode()
         assert 'coda_conversations_ended_total{reason="silent_call"} 1.0' in figures
+
+
+async def test_what_a_network_held_up_is_not_heard_late_for_the_rest_of_a_call(tmp_path: Path):
+    with twilio_server(tmp_path) as (server, signed):
+        async with connect(f"{server.ws}/v1/twilio", additional_headers=signed) as socket:
+            await begin(socket, "CA1")
+            await until(lambda: len(server.front.sessions) == 1)
+            held_up = base64.b64encode(b"\xff" * 8_000 * 12).decode()  # twelve seconds at once
+            await socket.send(json.dumps({"event": "media", "media": {"payload": held_up}}))
+            lost = re.compile(r'^coda_frames_dropped_total\{where="input"\} (\S+)$', re.MULTILINE)
+            await until(lambda: lost.search(server.front.metrics.text().decode()) is not None)
+            found = lost.search(server.front.metrics.text().decode())
+            assert found is not None and float(found[1]) >= 125, "ten seconds, in frames"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Self
 
 from coda_integrations.connection import LAST_WORDS_SECONDS, ServedLine
 from coda_integrations.host import EdgeHost, voice_of
-from coda_integrations.line import Line
+from coda_integrations.line import CALL_BACKLOG_SECONDS, Line
 from coda_integrations.telephony.audiosocket_codec import (
     Audio,
     AudioSocketError,
@@ -177,6 +177,7 @@ async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 class _Call:
     def __init__(self, line: Line, writer: asyncio.StreamWriter) -> None:
         self._line = line
+        line.backlog_seconds = CALL_BACKLOG_SECONDS
         self._served = line if isinstance(line, ServedLine) else None
         self._writer = writer
         self._voice = voice_of(line.conversation)
@@ -203,7 +204,10 @@ class _Call:
                     self._line.put(pcm)
             case Dtmf("*"):
                 self._voice.hush()
-            case Hangup() | Failure():
+            case Hangup():
+                return False
+            case Failure(code):
+                logger.warning("Asterisk gave an AudioSocket call up: error %s", code[:8].hex())
                 return False
             case _:
                 pass

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 
 from coda_integrations.connection import POLICY, EdgeConnection, close, refusal_code_of
 from coda_integrations.host import EdgeHost, Guest, voice_of
-from coda_integrations.line import Line
+from coda_integrations.line import CALL_BACKLOG_SECONDS, Line
 from coda_integrations.telephony.silence import end_of_silent_call
 from coda_integrations.telephony.twilio_call import (
     Action,
@@ -127,6 +127,7 @@ class TwilioConnection(EdgeConnection):
     def __init__(self, websocket: WebSocket, line: Line, call: TwilioCall) -> None:
         super().__init__(websocket, line)
         self.call = call
+        line.backlog_seconds = CALL_BACKLOG_SECONDS
         self._voice = voice_of(line.conversation)
 
     def received(self, message: str | bytes) -> None:
