@@ -70,8 +70,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with _running(front, traces, own=manager is None):
-            yield
+        try:
+            async with _running(front, traces, own=manager is None):
+                yield
+        except Exception as error:
+            front.failure = error
+            raise
 
     app = DescribedApp(
         title="coda-voice",

@@ -79,6 +79,8 @@ class Front:
         self.log = EventLog(settings.events_kept, self.sessions.happened)
         self.stopping = asyncio.Event()
         """Set when streams that never end by themselves should."""
+        self.failure: Exception | None = None
+        """Why the application could not start, or stop, for whoever serves it."""
         self._talking: set[asyncio.Task[object]] = set()
         """Those who serve a conversation's client."""
         self.owners: OrderedDict[str, str] = OrderedDict()

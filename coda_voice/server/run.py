@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from uvicorn.server import ServerState
 
 from coda_voice.config.server import ServerConfig
-from coda_voice.errors import ConfigurationError
+from coda_voice.errors import ConfigurationError, VoiceProcessingError
 from coda_voice.server.doorstep import (
     HEAD_BYTES,
     Callers,
@@ -51,6 +51,9 @@ ANSWERED = frozenset(
 )
 """What uvicorn complains of in its log though whoever asked has their answer (the first: refused
 with 401, 403 or 429). A stranger could write a line for every connection."""
+
+OURS = f"\n{VoiceProcessingError.__module__}."
+"""Stands in a traceback that ends with an error of ours, which says all there is to know."""
 
 
 class Server(uvicorn.Server):
@@ -129,7 +132,8 @@ def make_server(app: FastAPI) -> Server:
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:
-    return record.msg not in ANSWERED
+    # The second: why the application does not start, which ``serve`` raises for others to tell.
+    return record.msg not in ANSWERED and OURS not in str(record.msg)
 
 
 def listen(settings: ServerConfig) -> socket.socket:
@@ -195,7 +199,8 @@ async def serve(app: FastAPI, on_listening: Callable[[str], None] = lambda addre
 
     Raises ConfigurationError when it cannot listen, and what starting the manager raises.
     """
-    settings = app.state.front.settings
+    front: Front = app.state.front
+    settings = front.settings
     listening = listen(settings)
     server = make_server(app)
     host, port = listening.getsockname()[:2]
@@ -212,7 +217,12 @@ async def serve(app: FastAPI, on_listening: Callable[[str], None] = lambda addre
     announcing = asyncio.create_task(announce())
     try:
         await server.serve(sockets=[listening])
+    except SystemExit:  # so uvicorn ends where the application cannot start
+        if front.failure is None:
+            raise
     finally:
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)
         listening.close()
+    if front.failure is not None and not server.started:
+        raise front.failure
