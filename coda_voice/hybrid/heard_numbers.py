@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from num2words import num2words  # type: ignore[import-untyped]
+from coda_voice.number_names import VALUES as _SMALL
 
-_SMALL = {str(num2words(n)): n for n in range(20)} | {
-    str(num2words(n)): n for n in range(20, 100, 10)
-}
 _SCALES = {
     "hundred": 100,
     "thousand": 1_000,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from coda_voice.number_names import UP_TO_TWELVE
+
 Kind = Literal["social", "question", "follow_up", "tool", "memory", "stop"]
 KINDS: tuple[Kind, ...] = ("social", "question", "follow_up", "tool", "memory", "stop")
 
@@ -43,7 +45,7 @@ _QUESTION_INSIDE = (
 _NO_QUESTION = rf"(?!.*{_QUESTION_INSIDE})"
 _PLEASE = r"^(?:(?:please|can you|could you|would you|will you|hey|coda|ok|okay|so|and)\s+)*"
 _NUMBER_ENDS = (
-    r"(?:\d|zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|teen|ty|hundred|"
+    rf"(?:\d|zero|{UP_TO_TWELVE}|teen|ty|hundred|"
     r"thousand|million|billion|half|thirds?|quarters?|percent|\b(?:it|that|this|[a-z]))"
 )
 _OFTEN = (

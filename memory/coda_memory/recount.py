@@ -6,18 +6,10 @@ import re
 
 from coda_memory.fact_finder import one_thing
 from coda_voice.calendar_names import MONTHS_HEARD
+from coda_voice.number_names import CARDINAL, ORDINAL
 
-_UNITS = "one|two|three|four|five|six|seven|eight|nine"
-_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
-_NUMBER = (
-    rf"(?:(?:{_TENS})(?:[ -](?:{_UNITS}))?|{_UNITS}|ten|eleven|twelve|"
-    r"(?:thir|four|fif|six|seven|eigh|nine)teen|\d{1,3})"
-)
-_ORDINAL = (
-    r"(?:(?:(?:twenty|thirty)[ -])?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|"
-    r"tenth|eleventh|twelfth|(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth|"
-    r"\d{1,2}(?:st|nd|rd|th))"
-)
+_NUMBER = rf"(?:{CARDINAL}|\d{{1,3}})"
+_ORDINAL = rf"(?:{ORDINAL}|\d{{1,2}}(?:st|nd|rd|th))"
 _KINDS = tuple(
     re.compile(rf"\b{words}\b", re.IGNORECASE)
     for words in (_NUMBER, _ORDINAL, f"(?:{'|'.join(MONTHS_HEARD)})")

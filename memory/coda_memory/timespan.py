@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from coda_voice.calendar_names import MONTHS_HEARD, WEEKDAYS_HEARD
+from coda_voice.number_names import VALUES
 
-_NUMBERS = {
-    "a": 1, "an": 1, "one": 1, "two": 2, "a couple of": 2, "three": 3, "a few": 3, "four": 4,
-    "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
-}  # fmt: skip
+_NUMBERS = {"a": 1, "an": 1, "a couple of": 2, "a few": 3, **VALUES}
 _UNITS = {"day": 1.0, "week": 7.0, "month": 30.4, "year": 365.25}
 _AGO = re.compile(
     r"\b(\d{1,3}|" + "|".join(sorted(_NUMBERS, key=len, reverse=True)) + r")\s+"
@@ -48,7 +46,7 @@ def timespan(question: str, now: datetime) -> Timespan | None:
     if re.search(r"\b(today|this (morning|afternoon|evening)|earlier on)\b", text):
         return _days(today, 0, -1)
     if found := _AGO.search(text):
-        number = _NUMBERS.get(found[1]) or int(found[1])
+        number = _NUMBERS[found[1]] if found[1] in _NUMBERS else int(found[1])
         days = number * _UNITS[found[2]]
         slack = max(0.0 if found[2] == "day" else 3.0, _UNITS[found[2]] * 0.5)
         middle = today - timedelta(days=days)
