@@ -344,7 +344,8 @@ class MemoryStored(Event):
     """What the user said is safely stored, and the facts found in it.
 
     ``by``: who found them; ``refused``: what an LLM took for facts and was not said; ``why_not``:
-    why the rules had to do where there is an LLM.
+    why the rules had to do where there is an LLM; ``taken_back``: facts of the turn before that
+    hold no longer, for this one takes it back ("just kidding").
     """
 
     type: Literal["memory_stored"] = "memory_stored"
@@ -353,6 +354,7 @@ class MemoryStored(Event):
     by: Literal["rules", "llm"] = "rules"
     refused: tuple[RefusedMemory, ...] = ()
     why_not: str | None = None
+    taken_back: tuple[str, ...] = ()
 
 
 class PersonalityAdapted(Event):

@@ -57,6 +57,7 @@ def stored(conversation: Conversation, kept: Kept) -> MemoryStored:
         by=kept.by,
         refused=tuple(RefusedMemory(text=text, reason=why) for text, why in kept.refused),
         why_not=kept.why_not,
+        taken_back=kept.taken_back,
     )
 
 

@@ -53,7 +53,8 @@ class Kept:
     """What the user said, safely stored, and the facts found in it; no text where nothing was kept.
 
     ``refused``: what an LLM took for facts and was not said (text, reason); ``why_not``: why the
-    rules had to do where there is an LLM.
+    rules had to do where there is an LLM; ``taken_back``: facts of the turn before that hold no
+    longer, for this one takes it back ("just kidding").
     """
 
     text: str
@@ -61,6 +62,7 @@ class Kept:
     by: By = "rules"
     refused: tuple[tuple[str, str], ...] = ()
     why_not: str | None = None
+    taken_back: tuple[str, ...] = ()
 
 
 class VoiceMemory(Protocol):
@@ -265,9 +267,27 @@ FORGOTTEN = "Forgotten, and deleted from every file. What it was: "
 NOTHING_FORGOTTEN = "I found nothing of that kind, so I have forgotten nothing."
 
 
+MOST_NAMED = 5
+"""So many of what was forgotten are named; of thousands nobody wants to hear each."""
+_MORE = "And {} more of that kind."
+
+
 def forgotten_for_llm(memories: Sequence[str]) -> str:
-    """Say what was forgotten, as ``memories_for_llm`` says what is known."""
-    return FORGOTTEN + memories_for_llm(memories) if memories else NOTHING_FORGOTTEN
+    """Say what was forgotten, as ``memories_for_llm`` says what is known.
+
+    Only the first are named, with how many more there were.
+    """
+    if not memories:
+        return NOTHING_FORGOTTEN
+    more = len(memories) - MOST_NAMED
+    rest = [_MORE.format(more)] if more > 0 else []
+    return "\n".join([FORGOTTEN + memories_for_llm(memories[:MOST_NAMED]), *rest])
+
+
+def number_forgotten(told: str) -> int:
+    """Read how many memories ``forgotten_for_llm`` speaks of."""
+    more = re.search(_MORE.format(r"(\d+)") + "$", told)
+    return len(quoted_memories(told)) + (int(more[1]) if more else 0)
 
 
 def quoted_memories(told: str) -> list[str]:

@@ -331,7 +331,7 @@ class Remembering(Attendant):
         kept = await memory.keep(said.text.strip())
         if kept.text:
             self.conversation.publish(stored(self.conversation, kept))
-        if kept.facts and self._inject:
+        if (kept.facts or kept.taken_back) and self._inject:
             self._notes.doubt(said.generation)
             await self._know(memory)
 

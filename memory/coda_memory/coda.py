@@ -13,13 +13,12 @@ from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from coda_memory.corrections import put_right
-from coda_memory.forgetting import without_requests
 from coda_memory.record import MAX_TEXT, Memory, new_id, utc_now
 from coda_memory.search import Hit
 from coda_memory.thinking_filter import ThinkingFilter
+from coda_memory.turns_heard import TurnHeard, TurnsHeard
 from coda_memory.user import FOUND, UserMemories
 from coda_voice.errors import IntegrationError, VoiceProcessingError
 from coda_voice.protocols import settle
@@ -72,31 +71,25 @@ class CodaMemory:
         self.turns_lost = 0
         self.last_error: BaseException | None = None
         self._recent: deque[tuple[str, str]] = deque(maxlen=RECENT_TURNS)
-        self._waiting: deque[Future[None]] = deque(maxlen=RECENT_TURNS)
+        self._waiting: deque[Future[Any]] = deque(maxlen=RECENT_TURNS)
         self._filter = ThinkingFilter()
-        self._before = ""
-        """The user's turn before, as it was meant."""
+        self._turns = TurnsHeard(memories, conversation_id)
+        self._exchanges = TurnsHeard(memories)
+        """Of ``store_interaction``, which has sessions of its own."""
 
     def add_turn(self, role: str, content: str) -> None:
         """Remember that ``role`` ("user" or "assistant") said ``content``.
 
-        Only the user's turns go into the store: what the agent said is no fact about anybody, and
-        who asks to forget something does not want it kept in these very words.
+        Only the user's turns go into the store: what the agent said is no fact about anybody.
         """
         self._recent.append((role, content))
         if role != "user" or not content.strip():
             return
-        content = without_requests(content[:MAX_TEXT])
-        if not content:
-            self._before = ""
-            return
-        self._before = put_right(content, self._before)
         try:
-            done = self.memories.append(
-                self.memories.turn(
-                    content, conversation_id=self.conversation_id, meant=self._before
-                )
-            )
+            heard = self._turns.hear(content)
+            if heard is None:
+                return
+            done = self._write(heard)
         except VoiceProcessingError as error:
             self._lost(error)
             return
@@ -106,9 +99,10 @@ class CodaMemory:
     async def search_memories(
         self, query: str, limit: int = 5, min_relevance: float = 0.0
     ) -> list[CodaResult]:
-        """Give the memories nearest to ``query``, best first."""
+        """Give the memories nearest to ``query``, best first; none that the user took back."""
         hits = await asyncio.to_thread(self.memories.search, query, max(limit, 1))
-        return [as_result(hit) for hit in hits if hit.relevance >= min_relevance]
+        held = [hit for hit in hits if not hit.memory.taken_back]
+        return [as_result(hit) for hit in held if hit.relevance >= min_relevance]
 
     async def store_fact(self, fact: str, source: str = "user", importance: float = 0.7) -> str:
         """Keep a fact; gives its id. From another source than the user it is kept as a note."""
@@ -165,15 +159,27 @@ class CodaMemory:
         assistant_response: str,
         metadata: Mapping[str, object] | None = None,
     ) -> str:
-        """Keep one exchange: the user's part is stored, the agent's is context only."""
+        """Keep one exchange: the user's part is stored, the agent's is context only.
+
+        Gives the id of what was stored; empty where it asks to forget something, and no more.
+        """
         self._recent.append(("user", user_input))
         self._recent.append(("assistant", assistant_response))
-        kept = await asyncio.to_thread(
-            lambda: self.memories.remember(user_input, conversation_id=session_id)
-        )
-        return kept[0].id
+        if session_id != self._exchanges.conversation_id:
+            self._exchanges = TurnsHeard(self.memories, session_id)
+        heard = self._exchanges.hear(user_input)
+        if heard is None:
+            return ""
+        await asyncio.wrap_future(self._write(heard))
+        return heard.turn.id
 
-    def _settled(self, done: Future[None]) -> None:
+    def _write(self, heard: TurnHeard) -> Future[Any]:
+        memories = [heard.turn, *heard.facts]
+        if heard.takes_back:
+            return self.memories.take_back(heard.takes_back, memories)
+        return self.memories.append(memories)
+
+    def _settled(self, done: Future[Any]) -> None:
         error = done.exception()
         if error is not None:
             self._lost(error)

@@ -19,7 +19,7 @@ _UNSURE = re.compile(
     r"(?:was|were|been|got) told (?:that )?(?:i|my)|(?:i|we) (?:read|heard|thought|assumed|lied|pretended) (?:that )?(?:i|my)|"
     r"(?:i|we) (?:suspect|suppose|think) (?:that )?(?:i have|i've)|(?<=\w)[\s,]+no (?:it|that|i|we)(?:'m| is| am| do|n't|'s)* ?(?:isn't|not|don't)$|"
     r"kidding|joking|a joke|haha|lol|"
-    r"(?:he|she|they|\w+) (?:says|said|thinks|thought|told me) (?:that )?i|"
+    r"(?!i\b)\w+ (?:says|said|thinks|thought|told me) (?:that )?i|"
     r"(?:(?!i\b)\w+ (?:says|said|thinks|thought|told me)|(?:you|they|people) (?:say|think)) (?:that )?my)\b",
     re.IGNORECASE,
 )
@@ -59,7 +59,7 @@ _DISMISSED = re.compile(
 )
 """What is to be forgotten, or not remembered, is not told to be kept."""
 _PLANNED = re.compile(
-    r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:an?|one|two|three|four|five|six|a few|\w+) "
+    r"\b(?:moving|relocating)\b.*\b(?:next|soon|tomorrow|later|in (?:a few|\w+) "
     r"(?:days?|weeks?|months?|years?)|this (?:summer|autumn|fall|winter|spring|year|month|week))\b|\b(?:quit|stop)\b.*\b(?:tomorrow|next (?:week|month|year))\b",
     re.IGNORECASE,
 )
@@ -70,12 +70,31 @@ _TAKEN_BACK = re.compile(
     re.IGNORECASE,
 )
 """Alone in its sentence: "I live on the moon. Just kidding."."""
+_GOES_ON = r"(?:no |but |actually |really |in fact )*(?:i|i'm|i've|we|my|our)\b"
+_KIDDING = (
+    r"(?:(?:i'm|i am|i was|we were) )?(?:(?:just|only|obviously|totally) )*"
+    r"(?:kidding|joking|pulling your leg|(?:messing with|teasing) you)"
+)
+_NOT_MEANT = re.compile(
+    r"\W*(?!no (?:kidding|joking)\b)(?:(?:no|oh|ok|okay|well|wait|hey|um|uh|ha|haha|hahaha|lol|sorry|nah|but|actually|gotcha)[\s,.!]+)*"
+    rf"(?:{_KIDDING}|(?:that|it)(?: was|'s) (?:(?:just|only|all|obviously) )*(?:a joke|a lie|a fib|made up)|"
+    r"i (?:just )?(?:made (?:that|it|this) (?:all )?up|lied(?: to you)?)|i was lying|i take (?:that|it) back|scratch that|"
+    r"i didn't mean (?:that|it)|i'm not serious|i (?:wasn't|was not) serious)"
+    r"(?:,? (?:haha|ha|lol|of course|coda|sorry|obviously|mate|don't worry|there|with you|you))*"
+    rf"(?: about (?P<about>[^.!?]+))?(?:[\s,.!]*$|(?<!joke)(?<!lie)[\s,.!]+(?={_GOES_ON}))",
+    re.IGNORECASE,
+)
+"""Of the turn before: only what can be no answer to the agent, as "that's not true" could."""
+FEW_WORDS = 3
+"""A turn that says no more may stand between what was said and what takes it back: "haha"."""
 _SHORT = re.compile(r"\bI (?:used|used to)\b", re.IGNORECASE)
 
 _SENTENCES = re.compile(
     r"(?<=[.!?])\s+|[\s,;]+(?=(?:but (?:(?:now|today|these days|nowadays|actually|in fact)[\s,]+)?|"
     r"(?:and )?(?:now|these days|nowadays) |and today )(?:i|i'm|i've|we|we're|my)\b)|"
-    r"[\s,;]+and\s+(?=(?:please )?remember that (?:i|i'm|i've|we|our|my)\b)",
+    r"[\s,;]+and\s+(?=(?:please )?remember that (?:i|i'm|i've|we|our|my)\b)|"
+    rf"(?<=\w)[\s,;]+(?={_KIDDING}[\s,;]+{_GOES_ON})|"
+    rf"(?:(?<= just kidding)|(?<= only kidding)|(?<= just joking)|(?<= only joking))[\s,;]+(?={_GOES_ON})",
     re.IGNORECASE,
 )
 """A recogniser writes no full stop; a "but" or "now" before "I" does as well."""
@@ -108,6 +127,22 @@ def request_to_forget(sentence: str) -> bool:
 def takes_back(sentence: str) -> bool:
     """Tell whether a sentence takes back what was said before it in the same turn."""
     return _TAKEN_BACK.fullmatch(sentence) is not None
+
+
+def not_meant(turn: str, before: str) -> str | None:
+    """Tell whether a turn takes the turn ``before`` back; gives what it says besides, else None.
+
+    "just kidding" does, and "just kidding I live in Bern"; "I was joking about the moon" does
+    where the moon was spoken of.
+    """
+    turn = turn[:LONGEST_TURN].replace("’", "'").strip()
+    found = _NOT_MEANT.match(turn)
+    if found is None:
+        return None
+    about = set(re.findall(r"\w{4,}", (found["about"] or "").casefold()))
+    if found["about"] and about.isdisjoint(re.findall(r"\w+", before.casefold())):
+        return None
+    return turn[found.end() :]
 
 
 def unsure(sentence: str) -> bool:

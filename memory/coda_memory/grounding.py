@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from coda_memory.corrections import as_meant
-from coda_memory.doubt import sentences, unsure
+from coda_memory.doubt import sentences, takes_back, unsure
 
 MAX_WORDS = 30
 """Of a fact, and of the piece of the turn it stands in."""
@@ -76,6 +76,8 @@ def flaw(fact: str, quote: str, turn: str) -> str | None:
     context = _context(said, turn)
     if context is None:
         return "its quote was not said"
+    if _context(said, _last_meant(turn)) is None:
+        return "it was taken back"
     if context.endswith("?") or unsure(context):
         return "it was asked, wished or told of somebody, not said"
     if _FIRST_PERSON.isdisjoint(said):
@@ -109,6 +111,13 @@ def _context(said: list[str], turn: str) -> str | None:
             last = next(i for i, (end, _) in enumerate(spans) if end >= start + len(said))
             return " ".join(sentence for _, sentence in spans[first : last + 1])
     return None
+
+
+def _last_meant(turn: str) -> str:
+    """Give what was said after the last sentence that takes all before it back."""
+    said = sentences(turn)
+    ends = [at for at, sentence in enumerate(said, 1) if takes_back(sentence)]
+    return " ".join(said[ends[-1] if ends else 0 :])
 
 
 def _negative(words: list[str]) -> bool:

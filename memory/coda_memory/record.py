@@ -3,7 +3,8 @@
 A *turn* is what somebody said, word for word. *Facts* and *preferences* are distilled from
 the user's turns and point back at them (``source_id``). A *note* is anything else that was
 handed over to be kept. A newer fact on the same ``subject`` supersedes the older, which stays
-as history with the time until which it held.
+as history with the time until which it held. What the user takes back in the next turn ends
+without anything in its place.
 """
 
 from __future__ import annotations
@@ -49,8 +50,13 @@ class Memory(BaseModel):
 
     @property
     def valid(self) -> bool:
-        """Whether nothing newer on its subject is known."""
+        """Whether nothing newer on its subject is known, and it was not taken back."""
         return self.superseded_at is None
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether the user did not mean it ("just kidding"): it ended, and nothing replaced it."""
+        return self.superseded_at is not None and self.superseded_by is None
 
 
 _TIME = pa.timestamp("us", tz="UTC")

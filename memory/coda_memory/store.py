@@ -28,10 +28,11 @@ from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
 from coda_memory.owner import Owner
 from coda_memory.personality.state import PersonalityStates
 from coda_memory.record import Memory, utc_now
+from coda_memory.sql import quoted
 from coda_memory.tables import Tables
 from coda_memory.upkeep import Upkeep
 from coda_memory.user import UserMemories
-from coda_memory.writer import Writer, quoted
+from coda_memory.writer import Writer
 from coda_voice.errors import ValidationError, VoiceProcessingError
 
 T = TypeVar("T")
@@ -148,8 +149,14 @@ class MemoryStore:
         return self.writer.append(owner, memories)
 
     def append_from(self, owner: Owner, source: str, facts: Sequence[Memory]) -> Future[bool]:
-        """Write facts of a user, if the turn that they were read from is still there."""
+        """Write facts of a user, if the turn that they were read from still holds."""
         return self.writer.append_from(owner, source, facts)
+
+    def take_back(
+        self, owner: Owner, turn: str, memories: Sequence[Memory]
+    ) -> Future[Sequence[Memory]]:
+        """Write memories of a user that take one of his turns back; gives what of it held."""
+        return self.writer.take_back(owner, turn, memories)
 
     def forget(self, owner: Owner, ids: Iterable[str] | None, holding: str = "") -> int:
         """Remove memories (None: all that is kept of the user) from every file; gives how many.

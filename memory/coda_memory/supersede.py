@@ -1,4 +1,4 @@
-"""A newer fact on the same subject supersedes the older; both stay.
+"""A newer fact on the same subject supersedes the older; both stay, until the newer is taken back.
 
 But who lives in Berlin, and says that he no longer lives in Paris, lives in Berlin: what is denied
 must be what was said.
@@ -81,6 +81,39 @@ def superseded(known: Sequence[Memory], new: Sequence[Memory]) -> dict[str, Memo
                     "superseded_by": last.superseded_by,
                 }
             )
+    return changed
+
+
+def taken_back(turn: str, known: Mapping[str, Memory], at: datetime) -> dict[str, Memory]:
+    """Give what changes, by id, where the user takes back a turn (given by its id) as not meant.
+
+    What was read from it ends, with nothing newer in its place, and what this had superseded holds
+    again, or is superseded by what came after. ``known`` holds the turn, and what ``superseded``
+    is given.
+    """
+    gone = {m.id: m for m in known.values() if turn in (m.id, m.source_id)}
+    changed = {
+        m.id: m.model_copy(update={"superseded_at": m.superseded_at or at, "superseded_by": None})
+        for m in gone.values()
+    }
+    for memory in known.values():
+        if memory.id in gone or memory.superseded_by not in gone:
+            continue
+        last = memory
+        for _ in gone:  # an imported file may have facts that end each other
+            last = gone.get(last.superseded_by or "", last)
+        changed[memory.id] = memory.model_copy(
+            update={"superseded_at": last.superseded_at, "superseded_by": last.superseded_by}
+        )
+    after = {**known, **changed}
+    for fact in after.values():
+        source = after.get(fact.source_id or "")
+        # A turn that ended with this fact, or with one that says the same, ended with others too.
+        if source is None or source.superseded_by is None or not _said_last(fact, after).valid:
+            continue
+        changed[source.id] = source.model_copy(
+            update={"superseded_at": None, "superseded_by": None}
+        )
     return changed
 
 

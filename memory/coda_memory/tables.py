@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import lancedb
 import pyarrow as pa
@@ -32,6 +33,7 @@ from coda_memory.reading import Reader
 from coda_memory.whole_files import back_to_now, committed_whole, files_of
 from coda_voice.errors import VoiceTimeoutError
 
+T = TypeVar("T")
 FORMAT = "1"
 INFO = "coda_memory_info"
 OPEN_TABLES = 64
@@ -365,19 +367,18 @@ class Tables:
     def _is_there(self, name: str) -> bool:
         return self.local is not None and (self.local / f"{name}.lance").exists()
 
-    def again_on_conflict(self, write: Callable[[], None]) -> None:
+    def again_on_conflict(self, write: Callable[[], T]) -> T:
         """Write, and once more where another server on the same object storage came before.
 
         A write that is in conflict has not happened. Under ``lock()`` there is no conflict.
         """
-        for attempt in range(CONFLICTS + 1):
+        for _ in range(CONFLICTS):
             try:
-                write()
+                return write()
             except MemoryStoreError as error:
-                if error.error_code != "memory_conflict" or attempt == CONFLICTS:
+                if error.error_code != "memory_conflict":
                     raise
-            else:
-                return
+        return write()
 
     @contextlib.contextmanager
     def _reading(self, doing: str) -> Iterator[None]:

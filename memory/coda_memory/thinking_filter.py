@@ -146,7 +146,8 @@ class ThinkingFilter:
         if social:
             reason, score = "the user is only being polite", 0.0
         elif not hit.memory.valid:
-            reason, score = "something newer is known", 0.0
+            reason = "it was taken back" if hit.memory.taken_back else "something newer is known"
+            score = 0.0
         elif score < self.threshold:
             reason = f"scores {score:.2f}, needs {self.threshold:.2f}"
         return Verdict(hit, relevance, importance, score, not reason, reason)

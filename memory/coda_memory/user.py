@@ -19,9 +19,9 @@ from coda_memory.forgetting import to_forget
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, MAX_TEXT, Kind, Memory, new_id
 from coda_memory.search import Hit, Ranking, as_memory, search
+from coda_memory.sql import listed
 from coda_memory.supersede import plain
 from coda_memory.upkeep import probes
-from coda_memory.writer import listed
 from coda_voice.errors import ValidationError
 
 if TYPE_CHECKING:
@@ -111,9 +111,17 @@ class UserMemories:
     def append_from(self, turn: Memory, facts: Sequence[Memory]) -> Future[bool]:
         """Write facts that were read from a stored turn, unless it was forgotten meanwhile.
 
-        The future gives whether they were written.
+        Nor are they written where it was taken back. The future gives whether they were.
         """
         return self._store.append_from(self._owner, turn.id, facts)
+
+    def take_back(self, turn: str, memories: Sequence[Memory]) -> Future[Sequence[Memory]]:
+        """Write memories of a turn that takes another one, given by its id, back.
+
+        What was read from that other one holds no longer, and what this had superseded holds
+        again. The future gives the facts that held until then, when all of it is safely stored.
+        """
+        return self._store.take_back(self._owner, turn, memories)
 
     def search(
         self, query: str, limit: int = FOUND, *, kinds: Sequence[Kind] | None = None,

@@ -14,22 +14,20 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from coda_memory.corrections import put_right
 from coda_memory.distill import distill
-from coda_memory.forgetting import without_requests
 from coda_memory.llm import MemoryLlm
 from coda_memory.llm_facts import Read, facts_by
 from coda_memory.llm_filter import WORTH_ASKING, is_unsure, judge_by
-from coda_memory.record import MAX_TEXT, Memory
+from coda_memory.quoting import once_said
+from coda_memory.record import Memory
 from coda_memory.thinking_filter import ThinkingFilter, Verdict, source_of
+from coda_memory.turns_heard import TurnsHeard
 from coda_memory.user import FOUND, UserMemories
 from coda_voice.errors import LlmError
 from coda_voice.recollection import Kept, Recalled
 
 KNOWN = 24
 """Facts handed over as known; a prompt takes what it has room for."""
-QUOTED_WORDS = 24
-"""Of a turn that holds no fact, so many words are told."""
 Stored = Mapping[str, Sequence[str]]
 """Facts that hold, by the turn they were read from."""
 
@@ -58,8 +56,7 @@ class RememberedUser:
         self._thinking = thinking or ThinkingFilter()
         self._llm = llm
         self._left = asyncio.Event()
-        self._before = ""
-        """The user's turn before, as it was meant."""
+        self._turns = TurnsHeard(memories, conversation_id)
 
     async def prepare(self) -> None:
         """Load the embedding model and the user's table."""
@@ -87,19 +84,23 @@ class RememberedUser:
 
     async def keep(self, said: str) -> Kept:
         """Store a turn with the facts in it, without what it asks to forget."""
-        said = without_requests(said[:MAX_TEXT])
-        if not said:
-            self._before = ""
+        heard = self._turns.hear(said)
+        if heard is None:
             return Kept("")
-        self._before = put_right(said, self._before)
-        turn, *ruled = self.memories.turn(
-            said, conversation_id=self.conversation_id, meant=self._before
-        )
+        turn, ruled = heard.turn, heard.facts
+        if heard.takes_back:
+            memories = [turn, *ruled]
+            gone = await asyncio.wrap_future(self.memories.take_back(heard.takes_back, memories))
+            return Kept(
+                turn.text,
+                tuple(fact.text for fact in ruled),
+                taken_back=tuple(fact.text for fact in gone),
+            )
         # What puts the turn before right says too little by itself to be read by an LLM.
-        llm = self._llm() if self._before == said else None
+        llm = self._llm() if heard.as_said else None
         if llm is None:
             await asyncio.wrap_future(self.memories.append([turn, *ruled]))
-            return Kept(said, tuple(fact.text for fact in ruled))
+            return Kept(turn.text, tuple(fact.text for fact in ruled))
         await asyncio.wrap_future(self.memories.append([turn]))
         facts, why_not = ruled, None
         refused: tuple[tuple[str, str], ...] = ()
@@ -109,11 +110,11 @@ class RememberedUser:
             why_not = error.message
         else:
             facts, refused = [*self.memories.facts_from(turn, read.facts)], read.refused
-        # Where the user had the turn forgotten meanwhile, what was read from it is forgotten, too.
+        # Where the user had the turn forgotten, or took it back, so is what was read from it.
         if facts and not await asyncio.wrap_future(self.memories.append_from(turn, facts)):
             facts = []
         texts = tuple(fact.text for fact in facts)
-        return Kept(said, texts, "rules" if why_not else "llm", refused, why_not)
+        return Kept(turn.text, texts, "rules" if why_not else "llm", refused, why_not)
 
     def leave(self) -> None:
         """Wait for no LLM any more: what is still to be read is read by the rules."""
@@ -192,7 +193,6 @@ def as_facts(memory: Memory) -> list[str]:
     facts = [fact.text for fact in distill(memory.text)] if by_user else []
     if facts:
         return facts
-    words = memory.text.split()
-    quoted = " ".join(words[:QUOTED_WORDS]) + ("…" if len(words) > QUOTED_WORDS else "")
-    whose = "The user once said" if by_user else f"Noted by the {memory.speaker}"
-    return [f'{whose}: "{quoted}"']
+    if by_user:
+        return [once_said(memory.text)]
+    return [once_said(memory.text, f"Noted by the {memory.speaker}")]

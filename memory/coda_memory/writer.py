@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
-from lancedb.table import LanceTable
 
+from coda_memory.changes import changed_by
 from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import Vectors
 from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
 from coda_memory.outcomes import fail, give, settle, unknown
 from coda_memory.owner import Owner
-from coda_memory.record import COLUMNS, Memory, schema
-from coda_memory.search import as_memory, as_rows
-from coda_memory.supersede import subjects_of, superseded
+from coda_memory.record import Memory, schema
+from coda_memory.search import as_rows
+from coda_memory.sql import listed, quoted
+from coda_memory.supersede import superseded
 from coda_memory.tables import FORMAT, Tables
 from coda_memory.upkeep import Upkeep
 from coda_memory.whole_files import back_to_now, committed_whole
@@ -71,8 +72,20 @@ class Writer:
         return job.done
 
     def append_from(self, owner: Owner, source: str, facts: Sequence[Memory]) -> Future[bool]:
-        """Write facts read from a stored turn, if it is still there; gives whether it was."""
-        return self.call(partial(self.commit, owner, facts, source=source))
+        """Write facts read from a stored turn, if it still holds; gives whether it did."""
+        return self.call(lambda: self.commit(owner, facts, source=source) is not None)
+
+    def take_back(
+        self, owner: Owner, turn: str, memories: Sequence[Memory]
+    ) -> Future[Sequence[Memory]]:
+        """Write memories that take a stored turn back; gives its facts that held until then."""
+
+        def run() -> Sequence[Memory]:
+            changed = self.commit(owner, memories, takes_back=turn) or {}
+            ended = memories[0].created_at
+            return [m for m in changed.values() if m.source_id == turn and m.superseded_at == ended]
+
+        return self.call(run)
 
     def call(self, run: Callable[[], T]) -> Future[T]:
         """Run something that writes, after all that was asked for before."""
@@ -149,7 +162,7 @@ class Writer:
             by_owner.setdefault(job.owner, []).append(job)
         for owner, jobs in by_owner.items():
             memories = [memory for job in jobs for memory in job.memories]
-            together: Future[bool] = Future()
+            together: Future[object] = Future()
             self._settle(together, partial(self.commit, owner, memories))
             error = together.exception()
             if error is not None:
@@ -162,35 +175,40 @@ class Writer:
 
     def commit(
         self, owner: Owner, memories: Sequence[Memory], vectors: Vectors | None = None, *,
-        source: str = "",
-    ) -> bool:  # fmt: skip
+        source: str = "", takes_back: str = "",
+    ) -> dict[str, Memory] | None:  # fmt: skip
         """Embed and write memories of one user in one commit. In the writer's thread only.
 
-        vectors: float32 [memories, dimension] where they are known already. source: a memory
-        without which nothing is written, for it has been forgotten. Gives whether it was written.
+        vectors: float32 [memories, dimension] where they are known already. source: a turn
+        without which nothing is written, for it was forgotten or taken back. takes_back: a turn
+        that these memories take back. Gives what else changed, by id; None where nothing was
+        written.
         """
         if vectors is None:
             vectors = self._embedder.texts([memory.text for memory in memories])
         found = vectors
 
-        def write() -> None:
+        def write() -> dict[str, Memory]:
             try:
-                self._write(owner, memories, found)
+                return self._write(owner, memories, found, takes_back)
             except LANCE_ERRORS as error:
                 self._tables.forget_handle(self._tables.name_of(owner))
                 raise store_error(error, self._tables.uri, "writing memories") from error
 
         with self._tables.lock():
             if source and not self._holds(owner, source):
-                return False
-            self._tables.again_on_conflict(write)
-        return True
+                return None
+            return self._tables.again_on_conflict(write)
 
-    def _holds(self, owner: Owner, memory_id: str) -> bool:
+    def _holds(self, owner: Owner, turn: str) -> bool:
         table = self._tables.open(self._tables.name_of(owner))
-        return table is not None and table.count_rows(f"id = {quoted(memory_id)}") > 0
+        where = f"id = {quoted(turn)} AND superseded_at IS NULL"
+        return table is not None and table.count_rows(where) > 0
 
-    def _write(self, owner: Owner, memories: Sequence[Memory], vectors: Vectors) -> None:
+    def _write(
+        self, owner: Owner, memories: Sequence[Memory], vectors: Vectors, takes_back: str
+    ) -> dict[str, Memory]:
+        """Write memories; gives what of all that is stored, or is now, they have changed, by id."""
         layout = schema(vectors.shape[1])
         name = self._tables.name_of(owner)
         self._announce(vectors.shape[1])
@@ -202,10 +220,8 @@ class Writer:
             final = [changed.get(memory.id, memory) for memory in memories]
             self._tables.create(name, as_rows(owner.user_id, final, vectors, layout))
             self._upkeep.started(name)
-            return
-        subjects = subjects_of(memories)
-        known = _on_subjects(table, subjects, _stored_sources(memories)) if subjects else []
-        changed = superseded(known, memories)
+            return changed
+        changed = changed_by(table, memories, takes_back)
         if changed:
             final = [changed.get(memory.id, memory) for memory in memories]
             rows = as_rows(owner.user_id, final, vectors, layout)
@@ -223,6 +239,7 @@ class Writer:
             folder = self._tables.folder_of(name)
             committed_whole(folder, lambda: merge.execute(rows), back_to_now(table))
         self._upkeep.changed(name)
+        return changed
 
     def _announce(self, dimension: int) -> None:
         """Say what the store is, at the first write; refuse if it has become another."""
@@ -248,43 +265,6 @@ class Writer:
         if isinstance(error, LANCE_ERRORS):
             return store_error(error, self._tables.uri, "writing memories")
         return unknown(error, f"writing memories in {self._tables.uri}")
-
-
-def _stored_sources(memories: Sequence[Memory]) -> set[str]:
-    """Turns that were stored before the facts from them are."""
-    return {m.source_id for m in memories if m.source_id} - {m.id for m in memories}
-
-
-def _on_subjects(table: LanceTable, subjects: set[str], turns_of_new: set[str]) -> Sequence[Memory]:
-    """Facts on ``subjects``, the turns they came from and ``turns_of_new``.
-
-    With them all other facts from these turns, and their history.
-    """
-    found: dict[str, Memory] = {}
-
-    def look(where: str) -> None:
-        rows = table.search().where(where).select(COLUMNS).to_arrow().to_pylist()
-        found.update((row["id"], as_memory(row)) for row in rows)
-
-    look(f"kind != 'turn' AND subject IN ({listed(subjects)})")
-    if not found:
-        return []
-    sources = {fact.source_id for fact in found.values() if fact.source_id} | turns_of_new
-    if sources:
-        look(f"id IN ({listed(sources)}) OR source_id IN ({listed(sources)})")
-    if others := subjects_of(found.values()) - subjects:
-        look(f"kind != 'turn' AND subject IN ({listed(others)})")
-    return list(found.values())
-
-
-def listed(texts: Iterable[str]) -> str:
-    """``texts`` as a list of SQL."""
-    return ", ".join(quoted(text) for text in sorted(texts))
-
-
-def quoted(text: str) -> str:
-    """``text`` as a string of SQL."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _with_end(row: pa.Table, memory: Memory, layout: pa.Schema) -> pa.Table:

@@ -24,6 +24,8 @@ from coda_memory.grounding import flaw, may_tell_of_the_user
         ("I’m allergic to walnuts!", "I'm allergic to walnuts", "The user is allergic to walnuts."),
         ("I am studying law in the evenings", "I am studying law", "The user studies law."),
         ("I quit smoking", "I quit smoking", "The user quit smoking."),
+        ("I live on the moon. Just kidding. I live in Bern.", "I live in Bern",
+         "The user lives in Bern."),
     ],
 )  # fmt: skip
 def test_what_was_said_is_a_fact(turn, quote, fact):
@@ -37,6 +39,10 @@ def test_what_was_said_is_a_fact(turn, quote, fact):
         ("I like chess.", "I live in Rome", "The user lives in Rome.", "quote was not said"),
         ("I live in Bern sorry Berlin", "I live in Bern", "The user lives in Bern.",
          "'bern' was taken back"),
+        ("I live on the moon. Just kidding.", "I live on the moon", "The user lives on the moon.",
+         "it was taken back"),
+        ("I live on the moon just kidding I live in Bern", "I live on the moon",
+         "The user lives on the moon.", "it was taken back"),
         ("I like chess.", "I like chess", "The user does not like chess.", "denies"),
         ("I don't like chess.", "I don't like chess", "The user likes chess.", "denies"),
         ("Do I like chess?", "I like chess", "The user likes chess.", "asked"),
