@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from coda_voice.recollection import quoted_memories
+from coda_voice.recollection import number_forgotten, quoted_memories
 
 _TOLD = (
     (re.compile(r"^the user's\b", re.IGNORECASE), "Your"),
@@ -44,7 +44,7 @@ def forgotten(told: str) -> str:
     facts = [_told(line) for line in quoted_memories(told)]
     if not facts:
         return told
-    more = len(facts) - MOST_FORGOTTEN
+    more = number_forgotten(told) - MOST_FORGOTTEN
     named = [f"that {fact}" for fact in facts[:MOST_FORGOTTEN]]
     if more > 0:
         named.append(f"{more} more thing{'s' if more > 1 else ''} of that kind")

@@ -15,6 +15,7 @@ from coda_memory.distill import fact_as_ruled
 from coda_memory.doubt import request_to_forget, sentences
 from coda_memory.fact_finder import facts_in, one_thing, subject_key, third_person
 from coda_memory.fact_rules import RULES, Fact
+from coda_memory.quoting import once_said
 from coda_memory.record import Memory
 
 _ABOUT = re.compile(
@@ -61,7 +62,7 @@ def to_forget(what: str, memories: Sequence[Memory]) -> Chosen:
         return _with_turns({m.id for m in turns[-1:]}, memories, lambda fact: True)
     about = _ABOUT.match(what)
     what = what[about.end() :] if about else _THAT.sub("", what, count=1)
-    known = {memory.id: _facts(memory) for memory in memories}
+    known = _known(memories)
     for fits in _readings(what, known, about=about is not None):
         if found := {m.id for m in memories if fits(m)}:
             return _with_turns(found, memories, fits)
@@ -88,6 +89,16 @@ def _readings(what: str, known: Mapping[str, Sequence[Fact]], *, about: bool) ->
         spoken = {key} if about else {_plain(what), _plain(third_person(what))}
         mention = re.compile(rf"\b(?:{'|'.join(map(re.escape, spoken))})(?:s|es|ed|ing)?\b")
         yield lambda memory: mention.search(_plain(memory.text)) is not None
+
+
+def _known(memories: Sequence[Memory]) -> dict[str, Sequence[Fact]]:
+    """Give what each memory says of the user; the same words are read once."""
+    read: dict[tuple[str, str, str | None], Sequence[Fact]] = {}
+    for memory in memories:
+        said = (memory.kind, memory.text, memory.subject)
+        if said not in read:
+            read[said] = _facts(memory)
+    return {m.id: read[m.kind, m.text, m.subject] for m in memories}
 
 
 def _facts(memory: Memory) -> Sequence[Fact]:
@@ -131,7 +142,7 @@ def _with_turns(found: set[str], memories: Sequence[Memory], fits: _Fits) -> Cho
     ids = found | turns | also
     facts = [m for m in memories if m.id in ids and m.kind != "turn"]
     told = [m.text for m in facts if m.valid] or [m.text for m in facts]
-    told = told or [f'The user once said: "{m.text}"' for m in memories if m.id in ids]
+    told = told or [once_said(m.text) for m in memories if m.id in ids]
     return Chosen(frozenset(m.id for m in memories if m.id in ids), tuple(dict.fromkeys(told)))
 
 

@@ -93,6 +93,19 @@ def test_what_is_forgotten_is_gone_from_every_file_and_the_rest_is_not(tmp_path)
         assert ada.forget_said("that I like walnuts") == ()
 
 
+def test_of_a_great_many_all_is_forgotten_and_little_is_said(tmp_path):
+    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+        ada = store.user("ada")
+        story = "and so on and on " * 40
+        said = [f"In {year} I met Paul {story}" for year in range(1_000)]
+        ada.append([m for turn in ["I live in Bern.", *said] for m in ada.turn(turn)]).result()
+        told = forgotten_for_llm(ada.forget_said("what I said about Paul"))
+        assert len(told) < 2_000 and "995 more" in told
+        spoken = forgotten(told)
+        assert len(spoken) < 600 and spoken.endswith("and 997 more things of that kind.")
+        assert ada.count() == 2 and bytes_with(tmp_path, "paul") == []
+
+
 @pytest.mark.parametrize(
     ("said", "tool", "what"),
     [
@@ -155,6 +168,9 @@ def test_the_rest_of_such_a_turn_is_kept(said, kept):
         ),
         ([f"The user likes {a}." for a in "abcde"],
          "I forgot that you like a, that you like b, that you like c and 2 more things of that "
+         "kind."),
+        ([f"The user likes {a}." for a in range(5_000)],
+         "I forgot that you like 0, that you like 1, that you like 2 and 4997 more things of that "
          "kind."),
         ([], NOTHING_FORGOTTEN),
     ],
