@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from coda_memory.fact_rules import RULES, Fact, Rule
+from coda_voice.number_names import UP_TO_TWELVE
 
 MAX_WORDS = 14
 """A match longer than this is a story, not a fact; it is kept as the turn it is."""
@@ -24,7 +25,7 @@ class Found:
 
 
 _POINTING = re.compile(
-    r"(?:it|that|this|them|him|her|you|there|those|these|what|how|the way|neither|\w+thing|(?:too|so)$)\b",
+    r"(?:it|that|this|them|him|her|you|there|those|these|what|how|the way|neither|yours?|theirs|where|when|why|\w+thing|(?:too|so)$)\b",
     re.IGNORECASE,
 )
 _PERSON = {
@@ -40,14 +41,15 @@ _OWNED = "has {key}"
 _LISTED = ("allergic {key}", "speaks {key}", "consumes {key}")
 """Of these each may end by itself: "cats and dogs", and later "I'm not allergic to dogs"."""
 _AND = re.compile(r",? (?:and|or) (?:to )?|, ")
-_AND_A = re.compile(r" and (?=(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|\d+) )")
-_AGE = re.compile(
-    r"^(?:(?:brand|new|old|second|little|one|six|seven|eight|nine|ten|eleven|twelve|\d+)\s+)+(?=\w)"
+_AND_A = re.compile(
+    rf"(?:,? and |, |(?<!\bin)(?<!\bof)(?<!\bon)(?<!\bat)(?<!\bfor)(?<!\bas)(?<!\bwith)(?<!\bfrom) (?=an? ))(?=(?:an?|{UP_TO_TWELVE}|\d+) )"
 )
+_AGE = re.compile(rf"^(?:(?:brand|new|old|second|little|{UP_TO_TWELVE}|\d+)\s+)+(?=\w)")
+_NAMED = re.compile(r" (?:(?:called|named)\b.*|at home|of their own)$")
 _PLURAL = re.compile(r"(?<=\w\w[^s])s$")
 """Who has a cat, then two cats, and then no cats, has had one thing to say."""
 _FILLERS = re.compile(
-    r"^(?:the|a|an|any|two|three|four|five|to|my|some|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
+    r"^(?:the|a|an|any|two|three|four|five|to|my|some|type (?:one|two|1|2)|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
 )
 
 
@@ -84,7 +86,7 @@ def _facts_of(rule: Rule, values: dict[str, str]) -> list[Fact]:
     apart = _AND_A if owned else _AND if rule.subject in _LISTED else None
     facts = []
     for x in apart.split(values["x"]) if apart else [values["x"]]:
-        told = {**values, "x": x}
+        told = {"be": "is", **values, "x": x}
         key = subject_key(x)
         key = one_thing(key) if owned else key
         subject = rule.subject.format(key=key, **{k: v.casefold() for k, v in told.items()})
@@ -95,7 +97,7 @@ def _facts_of(rule: Rule, values: dict[str, str]) -> list[Fact]:
 
 def one_thing(key: str) -> str:
     """Give the name of one of what ``key`` names: "old dogs" are of the subject "dog"."""
-    return _PLURAL.sub("", _AGE.sub("", key))
+    return _PLURAL.sub("", _AGE.sub("", _NAMED.sub("", key)))
 
 
 def subject_key(text: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from coda_memory.asking import answers, asked_subjects
 from coda_memory.corrections import put_right
 from coda_memory.distill import distill, fact_as_ruled
+from coda_memory.doubt import not_meant
 from coda_memory.embedding import HashedWords
 from coda_memory.supersede import denies_another
 from coda_memory.timespan import timespan
@@ -368,6 +369,102 @@ def test_a_long_turn_of_nothing_is_read_in_no_time(noise: str):
 def test_what_is_not_so_is_no_fact(said: str):
     """Of an evening's talk; better nothing than what is false."""
     assert distill(said) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "we're moving to paris",
+        "i can't eat right now",
+        "i like your voice",
+        "i like mine with milk",
+        "i like where this is going",
+        "i can't stand up",
+        "i gave up my seat to an old lady",
+        "i stopped the car",
+        "i have my sister's dog this week",
+        "i have a train to catch",
+        "i got a haircut",
+        "my name's not important",
+        "i'm a good cook",
+        "i'm a doctor's son",
+        "i'm studying for my exam",
+        "i'm playing a game",
+        "i work in the garden",
+        "just kidding i live on the moon",
+    ],
+)
+def test_what_a_recogniser_writes_of_the_moment_is_no_fact(said: str):
+    assert distill(said) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "facts"),
+    [
+        ("i'm learning to drive", {"learns drive": "is learning to drive"}),
+        ("i prefer to walk", {"prefers walk": "prefers to walk"}),
+        ("i'm an engineer by training", {"job": "is an engineer"}),
+        ("i don't drive", {"car": "does not drive"}),
+        ("i got a new job at siemens", {"workplace": "works at siemens"}),
+        ("i started a new job as a baker last week", {"job": "works as a baker"}),
+        ("i'm thirty two and i live in bern",
+         {"age": "is thirty two years old", "home": "lives in bern"}),
+        ("i have a brother called max", {"has brother": "has a brother called max"}),
+        ("i have a dog called rex and a cat called tom",
+         {"has dog": "has a dog called rex", "has cat": "has a cat called tom"}),
+        ("i have a cat a dog and a horse",
+         {"has cat": "has a cat", "has dog": "has a dog", "has horse": "has a horse"}),
+        ("i have a cat and my sister has a dog", {"has cat": "has a cat"}),
+        ("i have a degree in a science", {"has degree in a science": "has a degree in a science"}),
+        ("i have type two diabetes", {"health diabetes": "has type two diabetes"}),
+        ("as i said i live in bern", {"home": "lives in bern"}),
+        ("i live on the moon just kidding i live in bern", {"home": "lives in bern"}),
+    ],
+)  # fmt: skip
+def test_what_a_recogniser_writes_is_read_in_whole(said: str, facts: dict[str, str]):
+    read = {fact.subject: fact.text for fact in distill(said)}
+    assert read == {subject: f"The user {text}." for subject, text in facts.items()}
+
+
+@pytest.mark.parametrize(
+    ("said", "texts"),
+    [
+        ("my daughter is seven and my son is nine",
+         ["The user's daughter is seven years old.", "The user's son is nine years old."]),
+        ("our dog's called luna", ["The user's dog is called luna."]),
+        ("my kids are called anna and ben", ["The user's kids are called anna and ben."]),
+        ("my favourite song right now is yesterday",
+         ["The user's favourite song is yesterday."]),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_the_user_is_told_as_it_is(said: str, texts: list[str]):
+    assert [fact.text for fact in distill(said)] == texts
+
+
+@pytest.mark.parametrize(
+    ("turn", "besides"),
+    [
+        ("just kidding", ""),
+        ("haha no i'm just kidding coda", ""),
+        ("I was only joking.", ""),
+        ("that was a joke", ""),
+        ("i made that up", ""),
+        ("i was joking about the moon", ""),
+        ("just kidding i live in bern", "i live in bern"),
+        ("i was joking about my boss", None),
+        ("i'm joking around with my kids", None),
+        ("are you kidding", None),
+        ("no kidding", None),
+        ("i'm not kidding", None),
+        ("that's a joke my brother told me", None),
+        ("i was lying in bed", None),
+        ("i didn't mean that coffee is bad", None),
+        ("that's not true", None),
+        ("not really", None),
+    ],
+)
+def test_a_turn_may_take_the_one_before_back(turn: str, besides: str | None):
+    assert not_meant(turn, "I live on the moon") == besides
 
 
 @pytest.mark.parametrize(
