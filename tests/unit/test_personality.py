@@ -99,6 +99,9 @@ def test_an_unknown_name_names_the_nearest():
         ("be serious", "humor", -1),
         ("tell me more jokes", "humor", 1),
         ("you are too serious", "humor", 1),
+        ("don't be so serious", "humor", 1),
+        ("you talk too much", "verbosity", -1),
+        ("you are too cold", "warmth", 1),
         ("don't be so formal", "formality", -1),
         ("be more casual", "formality", -1),
         ("more formal, please", "formality", 1),
@@ -137,11 +140,18 @@ def test_what_users_ask_of_the_manner_is_understood(said, trait, sign):
         "more please",
         "I want a longer cable",
         "you're so kind",
+        "too cold",
+        "that's too sweet",
         "",
     ],
 )
 def test_other_talk_changes_nothing(said):
     assert wishes(said) == []
+
+
+def test_a_joke_that_falls_flat_does_not_end_all_jokes():
+    (wish,) = wishes("no that's not funny at all")
+    assert (wish.trait, wish.by) == ("humor", -0.2)
 
 
 def test_a_firm_stop_goes_to_the_bound_and_never_beyond(tmp_path):

@@ -47,8 +47,10 @@ _SO = r"(?:be\s+)?(?:not\s+)?(?:so|that|too)\s+"
 
 _REMARK = (
     r"(?!(?:that|this|it|you)(?:'s|'re| is| was| are| were) (?!(?:\w+ )?(?:too|so|not|way)\b))"
+    r"(?!(?:(?:that|this|it)(?:'s| is| was) )?(?:(?:way|much|far|a bit|a little) )*(?:too|so) (?:cold|sweet|nice)\b)"
 )
-"""A plain "that was short" tells nothing; "that was too short" does."""
+"""A plain "that was short" tells nothing; "that was too short" does. What is too cold or too sweet
+is the coffee."""
 
 
 def _rule(pattern: str, trait: str, sign: int) -> _Rule:
@@ -63,7 +65,7 @@ _RULES = (
     _rule(r"no long answers", "verbosity", -1),
     _rule(r"(?:shorter|briefer|more (?:brief|concise|to the point)|less (?:detail(?:ed|s)?|wordy|talkative)|brief|concise|short|in short|"
           r"in (?:a|one) (?:word|(?:short )?sentence)|get to the point|come to the point|to the point|keep it (?:short|brief)|"
-          r"(?:too|so) (?:long|wordy|talkative|chatty|much detail)|talk(?:ing)? (?:so much|too much|less)|(?:ramble|rambling|babbling|babble)|fewer words|short answers)",
+          r"(?:too|so) (?:long|wordy|talkative|chatty|much detail)|(?:you )?talk(?:ing)? (?:(?:way |far )?(?:so much|too much)|less)|(?:ramble|rambling|babbling|babble)|fewer words|short answers)",
           "verbosity", -1),
     _rule(_STOP + r"(?:talking so much|rambling|babbling|going on(?: and on)?|explain(?:ing)? everything|long answers|ramble)", "verbosity", -1),
     _rule(r"(?:longer|more detail(?:ed|s)?|in (?:more|greater) detail|say more|tell me more each time|elaborate(?: more)?|more (?:thorough|elaborate|talkative)|"
@@ -71,6 +73,7 @@ _RULES = (
     _rule(_STOP + r"(?:jok(?:e|es|ing)(?: around)?|being funny|be(?:ing)? silly|kidding(?: around)?|the jokes|your jokes|humou?r|mak(?:e|ing) jokes|tell(?:ing)? (?:me )?jokes|fool(?:ing)? around)", "humor", -1),
     _rule(r"(?:more serious|serious|less (?:funny|silly|jokes|humou?r|joking)|fewer jokes|too (?:silly|funny|many jokes)|not funny)", "humor", -1),
     _rule(r"(?:funnier|more (?:funny|fun|jokes|humou?r|humorous|playful)|(?:tell|make|crack)(?: me)? more jokes|joke more|lighten up|too serious|less serious|so serious|be funny|a sense of humou?r)", "humor", 1),
+    _rule(_STOP + r"be(?:ing)? (?:so |too )?serious", "humor", 1),
     _rule(r"(?:less formal|more casual(?:ly)?|casual(?:ly)?|more relaxed|informal(?:ly)?|" + _SO + r"formal(?:ly)?|(?:too|so) (?:formal|stiff)|loosen up)", "formality", -1),
     _rule(_STOP + r"(?:be(?:ing)? (?:so )?(?:formal|stiff)|calling me (?:sir|madam|ma'am))", "formality", -1),
     _rule(r"(?:more formal(?:ly)?|formal(?:ly)?|less (?:casual|familiar)|more polite(?:ly)?|(?:too|so) (?:casual|familiar))", "formality", 1),
@@ -86,7 +89,7 @@ _RULES = (
     _rule(_STOP + r"(?:be(?:ing)? (?:so )?(?:bossy|blunt)|tell(?:ing)? me what to do|lectur(?:e|ing)(?: me)?|patroni[sz](?:e|ing)(?: me)?)", "assertiveness", -1),
 )  # fmt: skip
 _FIRM = re.compile(
-    r"^(?!.*\b(?:so|too|as)\b).*\b(?:stop|no more|never|don't|do not|quit|enough|cut|at all)\b",
+    r"^(?!.*\b(?:so|too|as|not \w+ at all)\b).*\b(?:stop|no more|never|don't|do not|quit|enough|cut|at all)\b",
     re.IGNORECASE,
 )
 _SLIGHT = re.compile(r"\b(?:a bit|a little|slightly|somewhat|a tad)\b", re.IGNORECASE)
