@@ -159,7 +159,7 @@ def import_memories(
     from coda_memory.transfer import import_lines
 
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValidationError(f"{file} cannot be read as text: {error}.") from error
     lines = text.split("\n")  # splitlines() would also cut within a text, at U+2028 or U+0085

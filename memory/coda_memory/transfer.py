@@ -69,15 +69,19 @@ def _parse(line: str, number: int, user_id: str | None) -> tuple[str, Memory]:
         owner = user_id if user_id is not None else named
         if not isinstance(owner, str):
             raise ValidationError(f'line {number} has no "user_id", and no user was named.')
-        Owner.of(owner)
+        try:
+            Owner.of(owner)
+        except ValidationError as error:
+            raise ValidationError(
+                f"line {number}: {error.message} Nothing was imported.", error.error_code
+            ) from error
         return owner, Memory.model_validate_json(json.dumps(fields))
-    except json.JSONDecodeError as error:
-        raise ValidationError(
-            f"line {number} is no JSON: {error.msg}. Nothing was imported."
-        ) from error
     except ShapeError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValidationError(
             f"line {number} is no memory: {where}: {first['msg']}. Nothing was imported."
         ) from error
+    except (ValueError, RecursionError) as error:  # of numbers and depths that nobody meant, too
+        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise ValidationError(f"line {number} is no JSON: {why}. Nothing was imported.") from error

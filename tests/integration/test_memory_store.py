@@ -508,6 +508,9 @@ def test_export_and_import_give_the_same_memories(tmp_path):
     [
         ("{", "line 2 is no JSON"),
         ("[1]", "line 2 is no JSON object"),
+        ("[" * 100_000, "line 2 is no JSON"),
+        ("1" * 5_000, "line 2 is no JSON"),
+        ('{"user_id": " ", "id": "1", "text": "x"}', "line 2: a user id is a text"),
         ('{"text": "x"}', 'line 2 has no "user_id"'),
         ('{"user_id": "a", "id": "1", "text": ""}', "line 2 is no memory: text"),
         ('{"user_id": "a", "id": "1\'", "text": "x", "created_at": "2026-01-01T00:00:00Z"}', "id"),
