@@ -47,12 +47,12 @@ async def say(store: MemoryStore, *turns: str) -> RememberedUser:
 @pytest.mark.parametrize(
     ("turns", "facts"),
     [
-        (["I live in Bern", "I live on the moon", "just kidding"], {"lives in Bern"}),
-        (["I live in Bern", "I live on the moon", "haha", "just kidding"], {"lives in Bern"}),
-        (["I live in Bern", "sorry the moon", "I was only joking"], {"lives in Bern"}),
-        (["I live in Rome", "I live on the moon", "just kidding I live in Bern"],
+        (["I live in Bern", "I live in Rome", "just kidding"], {"lives in Bern"}),
+        (["I live in Bern", "I live in Rome", "haha", "just kidding"], {"lives in Bern"}),
+        (["I live in Bern", "sorry Rome", "I was only joking"], {"lives in Bern"}),
+        (["I live in Paris", "I live in Rome", "just kidding I live in Bern"],
          {"lives in Bern"}),
-        (["I live in Rome", "I live in Bern", "I live on the moon", "that was a joke"],
+        (["I live in Paris", "I live in Bern", "I live in Rome", "that was a joke"],
          {"lives in Bern"}),
         (["I live in Bern", "I live in Bern", "just kidding"], {"lives in Bern"}),
         (["I like tea", "I have ten cats and I hate tea", "I made that up"], {"likes tea"}),
@@ -70,19 +70,19 @@ async def test_what_was_not_meant_is_not_known_and_what_was_so_before_is(store, 
 
 
 async def test_it_says_what_holds_no_longer_and_tells_nothing_of_it(store):
-    user = await say(store, "I live in Bern", "I live on the moon")
+    user = await say(store, "I live in Bern", "I live in Rome")
     kept = await user.keep("just kidding")
-    assert (kept.text, kept.taken_back) == ("just kidding", ("The user lives on the moon.",))
-    recalled = await user.recall("where do I live, on the moon?")
-    assert not any("moon" in told for told in recalled.told)
-    assert ("I live on the moon", "it was taken back") in recalled.refused
+    assert (kept.text, kept.taken_back) == ("just kidding", ("The user lives in Rome.",))
+    recalled = await user.recall("where do I live, in Rome?")
+    assert not any("Rome" in told for told in recalled.told)
+    assert ("I live in Rome", "it was taken back") in recalled.refused
     turns = {m.text: m.valid for m in store.user("ada").list(kinds=["turn"])}
-    assert turns == {"I live in Bern": True, "I live on the moon": False, "just kidding": True}
+    assert turns == {"I live in Bern": True, "I live in Rome": False, "just kidding": True}
 
 
 async def test_what_came_after_stays(store):
     """Somebody else's device was quicker than the joke."""
-    user = await say(store, "I live in Bern", "I live on the moon")
+    user = await say(store, "I live in Bern", "I live in Rome")
     store.user("ada").remember("I moved to Basel")
     await user.keep("just kidding")
     assert known(store) == {"The user lives in Basel."}
@@ -97,7 +97,7 @@ async def test_it_is_only_taken_back_in_the_same_conversation(store):
 
 
 async def test_an_export_keeps_what_was_taken_back_taken_back(store, tmp_path):
-    await say(store, "I live in Bern", "I live on the moon", "just kidding")
+    await say(store, "I live in Bern", "I live in Rome", "just kidding")
     lines = list(export_lines(store))
     with MemoryStore(tmp_path / "other", HASHED_WORDS) as other:
         assert import_lines(other, lines) == len(lines)
@@ -106,22 +106,22 @@ async def test_an_export_keeps_what_was_taken_back_taken_back(store, tmp_path):
 
 
 async def test_what_an_llm_read_is_taken_back_as_well(store):
-    claim = fact("The user's home is the moon.", "my home is the moon", subject="home")
+    claim = fact("The user's home is Rome.", "my home is Rome", subject="home")
     async with LlmServer(answer(facts=[claim])) as server, asking(server) as llm:
         user = RememberedUser(store.user("ada"), llm=lambda: llm)
         await say(store, "I live in Bern")
-        assert (await user.keep("you know my home is the moon")).by == "llm"
-        assert known(store) == {"The user's home is the moon."}
+        assert (await user.keep("you know my home is Rome")).by == "llm"
+        assert known(store) == {"The user's home is Rome."}
         kept = await user.keep("just kidding")
-    assert kept.taken_back == ("The user's home is the moon.",)
+    assert kept.taken_back == ("The user's home is Rome.",)
     assert known(store) == {"The user lives in Bern."}
 
 
 async def test_what_an_llm_still_reads_is_not_kept(store):
-    claim = fact("The user lives on the moon.", "I live on the moon")
+    claim = fact("The user lives in Rome.", "I live in Rome")
     async with LlmServer([0.5, *answer(facts=[claim])]) as server, asking(server) as llm:
         user = RememberedUser(store.user("ada"), llm=lambda: llm)
-        keeping = asyncio.create_task(user.keep("I live on the moon"))
+        keeping = asyncio.create_task(user.keep("I live in Rome"))
         await server.asked.wait()
         await user.keep("just kidding")
         assert (await keeping).facts == ()
@@ -131,15 +131,15 @@ async def test_what_an_llm_still_reads_is_not_kept(store):
 async def test_coda_is_told_nothing_that_was_taken_back(store):
     manager = CodaMemory(store.user("ada"))
     await asyncio.to_thread(store.user("ada").remember, "I live in Bern")
-    manager.add_turn("user", "I live on the moon")
-    manager.add_turn("assistant", "On the moon?")
+    manager.add_turn("user", "I live in Rome")
+    manager.add_turn("assistant", "In Rome?")
     manager.add_turn("user", "just kidding")
     assert await manager.consolidate_short_term() == 2
     assert known(store) == {"The user lives in Bern."}
-    found = await manager.search_memories("do I live on the moon", 15)
-    assert found and not any("moon" in result.memory.content for result in found)
+    found = await manager.search_memories("do I live in Rome", 15)
+    assert found and not any("Rome" in result.memory.content for result in found)
     (memories, *_) = await manager.get_enhanced_context("where do I live")
-    assert "Bern" in memories["content"] and "moon" not in memories["content"]
+    assert "Bern" in memories["content"] and "Rome" not in memories["content"]
     await manager.store_interaction("s1", "I have ten cats", "Ten?")
     await manager.store_interaction("s2", "just kidding", "What about?")
     assert "The user has ten cats." in known(store)
@@ -152,12 +152,12 @@ async def test_coda_is_told_nothing_that_was_taken_back(store):
 
 
 async def test_the_prompt_says_again_what_was_so(engine, store):
-    user = await say(store, "I live in Bern", "I live on the moon")
+    user = await say(store, "I live in Bern", "I live in Rome")
     held = await begun(engine, Remembering(user))
-    assert held.conversation.slot.prompt.text == "the user lives on the moon"
+    assert held.conversation.slot.prompt.text == "the user lives in rome"
     held.conversation.type_text("just kidding")
     await held.until(MemoryInjected, lambda event: "Bern" in " ".join(event.injected))
     (stored,) = held.of(MemoryStored)
-    assert stored.taken_back == ("The user lives on the moon.",)
+    assert stored.taken_back == ("The user lives in Rome.",)
     assert held.conversation.slot.prompt.text == "the user lives in bern"
     await held.manager.shutdown()
