@@ -4,7 +4,7 @@ A head that only training knows must write the user's words, a little later, fro
 layers make of the sound (an auxiliary loss in the middle, as Lee and Watanabe 2021, "Intermediate
 Loss Regularization for CTC-based Speech Recognition"). It is the first layers because a layer can
 look up only what the layers below it knew: of a word that is known at the last layer alone,
-nothing can be said in an answer.
+nothing can be said in an answer. How far that has come, the model card says.
 """
 
 from __future__ import annotations
