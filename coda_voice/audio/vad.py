@@ -123,7 +123,7 @@ class SileroModel:
         """Begin a new stream."""
         self._hidden: NDArray[np.float32] = np.zeros((1, 1, 128), dtype=np.float32)
         self._cell: NDArray[np.float32] = np.zeros((1, 1, 128), dtype=np.float32)
-        self._context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
+        self._context: NDArray[np.float32] = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
 
     def probabilities(self, windows: Sequence[Pcm]) -> list[float]:
         """Probability that each of ``windows`` (512 samples, 16 kHz) holds speech."""
