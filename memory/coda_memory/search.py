@@ -113,7 +113,7 @@ def search(
             key = str(row["id"])
             rows.setdefault(key, row)
             fused[key] = fused.get(key, 0.0) + share / (RRF_K + ranks[-1][key])
-    span = timespan(query, now)
+    span, outdated = timespan(query, now), _outdated(rows, vector)
     hits = []
     for key, row in rows.items():
         memory = as_memory(row)
@@ -122,7 +122,7 @@ def search(
         weight *= (1 - IMPORTANCE_SHARE / 2) + IMPORTANCE_SHARE * memory.importance
         if span is not None and span.holds(memory.created_at):
             weight *= IN_TIME
-        if not memory.valid:
+        if not memory.valid or key in outdated:
             weight *= SUPERSEDED
         hits.append(
             Hit(
@@ -140,6 +140,19 @@ def search(
     for hit in hits:
         best.setdefault(_words_of(vars(hit.memory)), hit)
     return list(best.values())[:limit]
+
+
+def _outdated(rows: Mapping[str, Row], vector: Vectors) -> set[str]:
+    """Turns of which the fact that is nearest to the query holds no longer, though others do.
+
+    Who said "I am 78 and I live in Bilbao" and has moved is still 78: asked where, it is history.
+    """
+    nearest: dict[str, tuple[float, bool]] = {}
+    for row in rows.values():
+        if row["source_id"] and row["kind"] != "turn":
+            fact = (_relevance(row, vector), row["superseded_at"] is not None)
+            nearest[row["source_id"]] = max(nearest.get(row["source_id"], fact), fact)
+    return {turn for turn, (_, ended) in nearest.items() if ended}
 
 
 def _words_of(row: Mapping[str, object]) -> tuple[object, ...]:
