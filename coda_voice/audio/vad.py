@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 import onnxruntime
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from coda_voice.audio.framing import Framer
@@ -129,12 +130,10 @@ class SileroModel:
         """Probability that each of ``windows`` (512 samples, 16 kHz) holds speech."""
         if not windows:
             return []
-        given = np.empty((len(windows), _CONTEXT_SAMPLES + WINDOW_SAMPLES), dtype=np.float32)
-        for row, window in zip(given, windows, strict=True):
-            row[:_CONTEXT_SAMPLES] = self._context
-            row[_CONTEXT_SAMPLES:] = window
-            self._context = row[-_CONTEXT_SAMPLES:]
-        self._context = self._context.copy()  # of this, the whole of `given` need not be kept
+        stream = np.concatenate([self._context, *windows])
+        led = sliding_window_view(stream, _CONTEXT_SAMPLES + WINDOW_SAMPLES)[::WINDOW_SAMPLES]
+        self._context = stream[-_CONTEXT_SAMPLES:]
+        given = np.ascontiguousarray(led)
         found, self._hidden, self._cell = self._session.run(
             None, {"input": given, "h": self._hidden, "c": self._cell}
         )

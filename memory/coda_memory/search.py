@@ -28,6 +28,7 @@ from lancedb.table import AsyncTable, LanceTable
 from coda_memory.embedding import Vectors
 from coda_memory.reading import Reader
 from coda_memory.record import COLUMNS, Memory
+from coda_memory.sql import listed
 from coda_memory.timespan import timespan
 
 Ranking = Literal["hybrid", "vector", "words"]
@@ -113,7 +114,7 @@ def search(
             key = str(row["id"])
             rows.setdefault(key, row)
             fused[key] = fused.get(key, 0.0) + share / (RRF_K + ranks[-1][key])
-    span, outdated = timespan(query, now), _outdated(rows, vector)
+    span = timespan(query, now)
     hits = []
     for key, row in rows.items():
         memory = as_memory(row)
@@ -122,7 +123,7 @@ def search(
         weight *= (1 - IMPORTANCE_SHARE / 2) + IMPORTANCE_SHARE * memory.importance
         if span is not None and span.holds(memory.created_at):
             weight *= IN_TIME
-        if not memory.valid or key in outdated:
+        if not memory.valid:
             weight *= SUPERSEDED
         hits.append(
             Hit(
@@ -134,7 +135,7 @@ def search(
                 ranks[1].get(key),
             )
         )
-    hits = _newest_first(reader, table, hits, vector, now, where)
+    hits = _newest_first(reader, table, _with_history_back(hits), vector, now, where)
     hits.sort(key=lambda hit: (-hit.score, -hit.memory.created_at.timestamp(), hit.memory.id))
     best: dict[tuple[object, ...], Hit] = {}
     for hit in hits:
@@ -142,17 +143,24 @@ def search(
     return list(best.values())[:limit]
 
 
-def _outdated(rows: Mapping[str, Row], vector: Vectors) -> set[str]:
-    """Turns of which the fact that is nearest to the query holds no longer, though others do.
+def _with_history_back(hits: Sequence[Hit]) -> list[Hit]:
+    """Weigh as superseded a turn of which the fact nearest to the query is, though others hold.
 
     Who said "I am 78 and I live in Bilbao" and has moved is still 78: asked where, it is history.
     """
     nearest: dict[str, tuple[float, bool]] = {}
-    for row in rows.values():
-        if row["source_id"] and row["kind"] != "turn":
-            fact = (_relevance(row, vector), row["superseded_at"] is not None)
-            nearest[row["source_id"]] = max(nearest.get(row["source_id"], fact), fact)
-    return {turn for turn, (_, ended) in nearest.items() if ended}
+    for hit in hits:
+        turn = hit.memory.source_id
+        if turn and hit.memory.kind != "turn":
+            fact = (hit.relevance, not hit.memory.valid)
+            nearest[turn] = max(nearest.get(turn, fact), fact)
+    outdated = {turn for turn, (_, ended) in nearest.items() if ended}
+    return [
+        replace(hit, score=hit.score * SUPERSEDED)
+        if hit.memory.valid and hit.memory.id in outdated
+        else hit
+        for hit in hits
+    ]
 
 
 def _words_of(row: Mapping[str, object]) -> tuple[object, ...]:
@@ -305,7 +313,7 @@ def _by_words(
 def _by_ids(
     reader: Reader, table: LanceTable, ids: set[str], where: str | None
 ) -> Future[pa.Table]:
-    condition = "id IN ({})".format(", ".join(f"'{one}'" for one in sorted(ids)))
+    condition = f"id IN ({listed(ids)})"
     if where:
         condition += f" AND {where}"
 

@@ -28,7 +28,7 @@ from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
 from coda_memory.owner import Owner
 from coda_memory.personality.state import PersonalityStates
 from coda_memory.record import Memory, utc_now
-from coda_memory.sql import quoted
+from coda_memory.sql import listed
 from coda_memory.tables import Tables
 from coda_memory.upkeep import Upkeep
 from coda_memory.user import UserMemories
@@ -190,7 +190,7 @@ class MemoryStore:
 
     def _forget_some(self, owner: Owner, ids: Sequence[str], holding: str) -> int:
         name = self.tables.name_of(owner)
-        lists = [", ".join(map(quoted, ids[at : at + 500])) for at in range(0, len(ids), 500)]
+        lists = [listed(ids[at : at + 500]) for at in range(0, len(ids), 500)]
         table, failed = self.tables.open(name), None
         try:
             self.states.forget_words(owner, _texts(table, lists), holding)
@@ -213,8 +213,8 @@ class MemoryStore:
         if table is None:
             return 0
         before = int(table.count_rows())
-        for listed in lists:
-            table.delete(f"id IN ({listed})")
+        for some in lists:
+            table.delete(f"id IN ({some})")
         gone = before - int(table.count_rows())
         self.tables.rewrite(name, _all)
         return gone
@@ -252,8 +252,8 @@ def _texts(table: LanceTable | None, lists: Sequence[str]) -> list[str]:
     texts: list[str] = []
     if table is None:
         return texts
-    for listed in lists:
-        rows = table.search().where(f"id IN ({listed})").select(["text"]).to_arrow()
+    for some in lists:
+        rows = table.search().where(f"id IN ({some})").select(["text"]).to_arrow()
         texts += rows["text"].to_pylist()
     return texts
 

@@ -156,7 +156,7 @@ class UserMemories:
         conditions = [] if history else ["superseded_at IS NULL"]
         if kinds is not None:
             known = {"turn", "fact", "preference", "note"} & set(kinds)
-            conditions.append("kind IN ({})".format(", ".join(f"'{k}'" for k in sorted(known))))
+            conditions.append(f"kind IN ({listed(known)})")
             if not known:
                 return []
         where = " AND ".join(conditions) or None

@@ -67,9 +67,7 @@ class Talker(torch.nn.Module):
     """The language model and the reference embedding (text embedding plus one vector).
 
     `hearing` is for training only: it must tell what the user says, a little later, from what
-    `HEARS_AT` layers make of it. Answers alone are too sparse a lesson in listening; and what is
-    heard can only be looked up by the layers above the one that knows it (an auxiliary loss in
-    the middle, as Lee and Watanabe 2021, "Intermediate Loss Regularization").
+    `HEARS_AT` layers make of it (`ears.py`). Answers alone are too sparse a lesson in listening.
     """
 
     def __init__(self, text_card: int) -> None:
