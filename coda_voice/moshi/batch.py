@@ -51,6 +51,7 @@ class SlotSnapshot:
     rng_position: int
     sampling: Sampling
     last_token: int | None
+    read: int | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +65,8 @@ class _Row:
     forced: bool = False
     muted: bool = False
     transcribing: bool = False
+    read: int | None = None
+    """The transcriber's latest token, of which the model does not know yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ class SlotBatch:
         self._pcm_out = torch.zeros(slots, 1, FRAME_SAMPLES, pin_memory=pin)
         self._audible = torch.ones(slots, 1, 1, device=self.device)
         self._stepping: Sequence[bool] = self._mask
-        takes_sums = models.capabilities.frame_sum != "none"
+        self._reads_along = models.transcript_embedding is not None
+        takes_sums = models.capabilities.frame_sum != "none" or self._reads_along
         self._history = History(slots, lm, history_frames, with_sums=takes_sums)
         self._prefiller = Prefiller(self._gen)
         self._mimi_side = side_states(mimi, 1)
@@ -159,7 +163,7 @@ class SlotBatch:
         encoded = time.perf_counter()
 
         listening = [
-            frame is not None and row.transcribing
+            frame is not None and (row.transcribing or self._reads_along)
             for frame, row in zip(frames, self._rows, strict=True)
         ]
         transcriber = self._transcriber if any(listening) else None
@@ -189,8 +193,10 @@ class SlotBatch:
         decoded = time.perf_counter()
         written: list[Written | None] = [None] * self.slots
         if transcriber is not None and text is not None:
-            every = transcriber.written(text())
-            written = [w if here else None for w, here in zip(every, listening, strict=True)]
+            for at, wrote in enumerate(transcriber.written(text())):
+                if listening[at]:
+                    self._rows[at].read = wrote.token
+                    written[at] = wrote if self._rows[at].transcribing else None
         transcribed = time.perf_counter()
         return StepResult(
             pcm=self._pcm_out[:, 0].numpy().copy(),
@@ -233,12 +239,22 @@ class SlotBatch:
         for row, state in enumerate(self._rows):
             if frames[row] is None:
                 continue
-            if state.references:
-                self._sums[row, 0] = state.references.popleft()
-                self._summed_rows.add(row)
-            elif row in self._summed_rows:
-                self._sums[row].zero_()
-                self._summed_rows.discard(row)
+            told = state.references.popleft() if state.references else None
+            read = self._read_along(state)
+            if told is None and read is None:
+                if row in self._summed_rows:
+                    self._sums[row].zero_()
+                    self._summed_rows.discard(row)
+                continue
+            self._sums[row, 0] = sum(vector for vector in (told, read) if vector is not None)
+            self._summed_rows.add(row)
+
+    def _read_along(self, state: _Row) -> torch.Tensor | None:
+        """What the transcriber wrote in the frame before, for a model that reads it."""
+        table, token = self.models.transcript_embedding, state.read
+        if table is None or token is None or token <= self.models.capabilities.pad_token:
+            return None
+        return table[token]
 
     # -- one slot --------------------------------------------------------------------------
 
@@ -285,6 +301,7 @@ class SlotBatch:
             rng_position=self._sampler.position(row),
             sampling=state.sampling,
             last_token=state.last_token,
+            read=state.read,
         )
 
     @torch.no_grad()
@@ -300,6 +317,7 @@ class SlotBatch:
         self._history.restore(row, snapshot.history)
         self._sampler.rewind(row, snapshot.rng_position)
         self._rows[row].last_token = snapshot.last_token
+        self._rows[row].read = snapshot.read
 
     def steer(self, row: int, steer: SteerToken | None) -> None:
         """Let ``steer`` choose what the slot says, from the next frame on."""
@@ -320,11 +338,14 @@ class SlotBatch:
         return self._transcriber is not None
 
     def transcribe(self, row: int, on: bool) -> None:
-        """Let the transcriber listen to a slot or not; it begins with no past."""
+        """Let what the transcriber hears of a slot be known or not; it begins with no past.
+
+        For a model that reads along it listens in any case.
+        """
         if self._transcriber is None or self._rows[row].transcribing == on:
             return
         self._rows[row].transcribing = on
-        if on:
+        if on and not self._reads_along:
             self._transcriber.reset(row)
 
     def flush_transcripts(self, rows: Sequence[int], quiet_frames: int = 0) -> dict[int, list[int]]:

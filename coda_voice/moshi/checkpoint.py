@@ -71,6 +71,9 @@ class SpeechModels:
     sampling: Sampling
     """What the checkpoint suggests; the configuration may say otherwise."""
     reference_embedding: torch.Tensor | None = None
+    transcript_embedding: torch.Tensor | None = None
+    """[tokens, dim]: what the transcriber's tokens add to the input, nothing where it writes no
+    word. None: the model does not read along."""
     transcriber: TranscriberModel | None = None
     """None: what users say is not written down."""
     backend: Backend = "torch"
@@ -135,7 +138,7 @@ def load_models(
     with opening(info.tokenizer):
         tokenizer = info.get_text_tokenizer()
     with opening(folder / "coda.safetensors"):
-        reference = _reference_embedding(folder, lm)
+        reference, transcript = _embeddings(folder, lm, capabilities.pad_token)
     heard_by = _transcriber_folder(transcriber, folder, capabilities)
     recogniser = None
     if heard_by is not None:
@@ -155,6 +158,8 @@ def load_models(
         dtype=lm.dtype,
         sampling=_suggested_sampling(info.lm_gen_config),
         reference_embedding=reference,
+        # Another transcriber's tokens are other words.
+        transcript_embedding=transcript if recogniser and transcriber == "auto" else None,
         transcriber=recogniser,
         backend="mlx" if on_mlx else "torch",
     )
@@ -363,19 +368,29 @@ def _existing(folder: Path, name: str) -> Path:
     return path
 
 
-def _reference_embedding(folder: Path, lm: LMModel) -> torch.Tensor | None:
+def _embeddings(
+    folder: Path, lm: LMModel, pad_token: int
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """What tokens of a reference and of the transcriber add to the input, [tokens, dim] each."""
     path = folder / "coda.safetensors"
     if not path.is_file():
-        return None
+        return None, None
     tensors: dict[str, torch.Tensor] = load_file(path, device=str(lm.device))
     table = tensors.get("reference_embedding")
     if table is None:
-        return None
-    if table.shape[-1] != lm.dim:
-        raise ModelLoadingError(
-            f"{path}: the reference embedding has {table.shape[-1]} dimensions, the model {lm.dim}"
-        )
-    return table.to(lm.dtype)
+        return None, None
+    vector = tensors.get("transcript_vector")
+    for name, found in (("reference embedding", table), ("transcript vector", vector)):
+        if found is not None and found.shape[-1] != lm.dim:
+            raise ModelLoadingError(
+                f"{path}: the {name} has {found.shape[-1]} dimensions, the model {lm.dim}"
+            )
+    table = table.to(lm.dtype)
+    if vector is None:
+        return table, None
+    read = table + vector.to(lm.dtype)
+    read[: pad_token + 1] = 0.0  # no words: padding, and what stands before a word
+    return table, read
 
 
 def _suggested_sampling(given: dict[str, Any]) -> Sampling:

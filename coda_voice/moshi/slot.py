@@ -211,7 +211,8 @@ class Slot:
     def transcribe(self, on: bool) -> None:
         """Have what the user says written down from the next frame on, or no more.
 
-        Without it a slot costs nothing for the transcriber. No effect where there is none.
+        Without it a slot costs nothing for the transcriber, unless the model reads along with
+        it (``SpeechModels.transcript_embedding``). No effect where there is none.
         """
         self._engine.transcribe(self, on)
 

@@ -17,10 +17,10 @@ PARTS = {"lm": ("moshi.safetensors", "coda.safetensors"), "stt": ("stt/model.saf
 
 
 def average(old: Path, new: Path, out: Path, name: str, share: float) -> None:
-    """Write `share` of `new` and the rest of `old`; both have the same tensors."""
+    """Write `share` of `new` and the rest of `old`; what `old` lacks is `new`'s."""
     before, after = load_file(old / name), load_file(new / name)
     mean = {
-        key: ((1 - share) * before[key].float() + share * value.float()).to(value.dtype)
+        key: ((1 - share) * before.get(key, value).float() + share * value.float()).to(value.dtype)
         for key, value in after.items()
     }
     save_file({key: value.contiguous() for key, value in mean.items()}, out / name)

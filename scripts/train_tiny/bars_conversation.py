@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import corpus
+from .bars_listening import transcribe
 from .bars_speech import held_out_sentences
 from .corpus import Facts, Question
 from .dialogue import PROMPT_AFTER, PROMPT_BEFORE
@@ -48,9 +49,17 @@ def heard_and_quiet(bench: Bench, index: int, frames: int = ANSWER_FRAMES) -> np
 
 
 def run_rows(
-    bench: Bench, rows: list[Row], seed: int = 0, batch: int = 24
+    bench: Bench, rows: list[Row], seed: int = 0, batch: int = 24, reads_along: bool = True
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Converse in batches of rows of similar length; results in the rows' order."""
+    """Converse in batches of rows of similar length; results in the rows' order.
+
+    As in the engine the transcriber's words reach the model, if it takes them (`reads_along`).
+    """
+    transcript = bench.transcript if reads_along else None
+    if transcript is not None:
+        heard = [np.where(row.hold, bench.silence[:, None], row.user) for row in rows]
+        for row, tokens in zip(rows, transcribe(bench, heard), strict=True):
+            row.written = tokens
     order = sorted(range(len(rows)), key=lambda i: rows[i].user.shape[1])
     results: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for at in range(0, len(order), batch):
@@ -62,6 +71,7 @@ def run_rows(
             [rows[i] for i in part],
             bench.sampling,
             seed + at,
+            transcript,
         )
         results.update(zip(part, out, strict=False))
     return [results[i] for i in range(len(rows))]
@@ -175,8 +185,14 @@ def answer_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     for example in examples[:25]:
         print("   asked {!r} wanted {!r} monologue {!r} heard {!r}".format(*example))
     n = len(chosen)
+    alone = run_rows(bench, rows, seed=300, reads_along=False)
+    unread = [
+        same_answer(words_of(bench, text[start:]), want)
+        for want, start, (text, _) in zip(expected, spans, alone, strict=True)
+    ]
     return [
         dict(name="3 answers: right in the monologue", value=right / n, least=0.9, count=n),
+        dict(name="3 answers: … without its transcriber", value=float(np.mean(unread)), count=n),
         dict(name="3 answers: right as recognised", value=audible / n, least=0.85, count=n),
         dict(name="3 answers: … by trigrams in place of a grammar", value=freely / n, count=n),
         *(

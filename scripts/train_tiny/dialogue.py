@@ -30,13 +30,17 @@ PAD_WEIGHT = 0.5  # EPAD's, too: whether to speak must be learned without a bias
 
 HEARD_LATEST = 8  # frames by which the transcript may outlast the recording
 
+READS_ALONG = 0.75  # of the conversations: the transcriber's words come in as they are written
+MISHEARD, MISSED = 0.06, 0.02  # of these words: others in their place, and none
+
 
 @dataclass
 class Sample:
     """One training sequence of T frames.
 
     `text`, `reference` int64 [T] (reference -1: none); `agent`, `user` int64 [8, T]; `heard`
-    int64 [T] what the user says, as a transcript a little later;
+    int64 [T] what the user says, as a transcript a little later; `written` int64 [T] the pieces of
+    it that the transcriber has written one frame before (-1: none), with its mistakes;
     `text_weight` float32 [T] (0: not trained on); `audio` bool [T]: the agent's codes are trained
     on; `started`: the sequence begins a conversation (otherwise it is cut from the middle of one).
     """
@@ -46,6 +50,7 @@ class Sample:
     agent: np.ndarray
     user: np.ndarray
     heard: np.ndarray
+    written: np.ndarray
     text_weight: np.ndarray
     audio: np.ndarray
     started: bool
@@ -172,6 +177,8 @@ class Conversation:
         self.agent = np.repeat(material.silence[:, None], size, 1)
         self.user = np.repeat(material.silence[:, None], size, 1)
         self.heard = np.full(size, PAD)
+        self.written = np.full(size, -1)
+        self._written_after = rng.choice((1, 1, 2)) if rng.random() < READS_ALONG else None
         self.weight = np.full(size, PAD_WEIGHT, np.float32)
         self.audio = np.ones(size, bool)
         self.now = 0
@@ -319,7 +326,23 @@ class Conversation:
         pieces = [self.material.tokenizer.encode(word) for word, _, _ in words]
         end = at + codes.shape[1] + HEARD_LATEST
         self._write(self.heard, at, np.array(transcript(words, pieces, 0, end - at)))
+        if self._written_after is not None:
+            pieces = [self._as_written(word) for word in pieces]
+            written = np.array(transcript(words, pieces, 0, end - at))
+            self._write(
+                self.written, at + self._written_after, np.where(written > PAD, written, -1)
+            )
         return at + int(words[0][1]), at + int(np.ceil(words[-1][2]))
+
+    def _as_written(self, pieces: list[int]) -> list[int]:
+        """What the transcriber makes of a word's pieces: now and then another word, or none."""
+        share = self.rng.random()
+        if share < MISSED:
+            return []
+        if share > MISSED + MISHEARD:
+            return pieces
+        other = self.rng.choice((self.words.names, self.words.likes))
+        return self.material.tokenizer.encode(self.rng.choice(other).split()[0])
 
     def _deliver(self, kind: str, start: int, end: int) -> Facts:
         """Sometimes send a fact through the reference stream while the user speaks."""
@@ -418,7 +441,7 @@ class Conversation:
         n = self.frames
         return Sample(
             self.text[:n], self.reference[:n], self.agent[:, :n], self.user[:, :n], self.heard[:n],
-            self.weight[:n], self.audio[:n], started,
+            self.written[:n], self.weight[:n], self.audio[:n], started,
         )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from coda_voice.moshi.checkpoint import load_models
+
 from . import bars_conversation, bars_listening, bars_speech
 from .clips import ClipStore
 from .codec import load_mimi
@@ -62,9 +64,10 @@ class Bench:
         )
         self.mimi = load_mimi(folder).eval()
         self.tokenizer = load_tokenizer(folder)
-        from safetensors.torch import load_file
-
-        self.reference = load_file(folder / "coda.safetensors")["reference_embedding"].float()
+        models = load_models(folder, "cpu")
+        assert models.reference_embedding is not None
+        self.reference = models.reference_embedding
+        self.transcript = models.transcript_embedding
         constants = json.loads((folder / "coda.json").read_text())
         self.silence = np.array(constants["silence_codes"])
         self.sine = np.array(constants["sine_codes"])

@@ -45,15 +45,11 @@ def export_talker(
     out.mkdir(parents=True, exist_ok=True)
     card = model.lm.text_card
     save_file(halve(model.lm.state_dict()), out / "moshi.safetensors")
-    save_file(
-        {
-            "reference_embedding": model.reference_embedding()
-            .detach()
-            .to("cpu", torch.bfloat16)
-            .contiguous()
-        },
-        out / "coda.safetensors",
-    )
+    added = {
+        "reference_embedding": model.reference_embedding(),
+        "transcript_vector": model.transcript - model.marker,
+    }
+    save_file(halve(added), out / "coda.safetensors")
     for name in ("mimi.json", "mimi.safetensors"):
         shutil.copyfile(codec / name, out / name)
     shutil.copyfile(work / "tokenizer.model", out / "tokenizer.model")

@@ -85,24 +85,12 @@ class FastForward:
 
     def text(self, inputs: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
         """Hidden states [batch, frames, dim] for inputs [batch, 1 + n_q, frames]."""
-        return self.later(self.early(inputs, added, 0), 0)
-
-    def early(self, inputs: torch.Tensor, added: torch.Tensor | None, layers: int) -> torch.Tensor:
-        """What the first `layers` layers make of the same, as it goes from layer to layer."""
         lm = self.lm
         x = lm.text_emb(inputs[:, 0])
         for index in range(lm.n_q):
             x = x + lm.emb[index](inputs[:, index + 1])
         if added is not None:
             x = x + added
-        return self._through(x.to(self.dtype), slice(0, layers))
-
-    def later(self, x: torch.Tensor, layers: int) -> torch.Tensor:
-        """Hidden states [batch, frames, dim] from what `early` gave."""
-        return rms_norm(self._through(x, slice(layers, None)), self.lm.out_norm.alpha)
-
-    def _through(self, x: torch.Tensor, which: slice) -> torch.Tensor:
-        lm = self.lm
         frames, heads = x.shape[1], lm.transformer.layers[0].self_attn.num_heads
         cosine, sine = rotation(frames, lm.dim // heads, float(lm.transformer.rope.max_period))
         mask = torch.ones(frames, frames, dtype=torch.bool).triu(1)
@@ -117,9 +105,10 @@ class FastForward:
                 layer.gating.linear_in.weight.to(self.dtype),
                 layer.gating.linear_out.weight.to(self.dtype),
             )
-            for layer in lm.transformer.layers[which]
+            for layer in lm.transformer.layers
         ]
-        return self.temporal(x, layers, heads, cosine, sine, mask)
+        hidden = self.temporal(x.to(self.dtype), layers, heads, cosine, sine, mask)
+        return rms_norm(hidden, lm.out_norm.alpha)
 
     def codes(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Logits [dep_q, n, card] for chosen hidden states [n, dim] and targets [1 + n_q, n]."""

@@ -3,7 +3,7 @@
 The loss is Moshi's (text, then the codebooks through the depformer); the depformer is trained
 only on frames in which the agent sounds and on a few silent ones. Reference tokens share the text
 embedding plus one learned vector, so that what is learned about copying from the prompt serves
-the reference stream too.
+the reference stream too, and what the transcriber writes of the user, which comes in the same way.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from .dialogue import (
     Mix,
     Sample,
 )
-from .ears import HEARING_WEIGHT, HEARS_ALONE, HEARS_AT, hearing_loss, listening
 from .fast import FastForward
 from .optimize import MuonAndAdam
 from .parallel import MEET_EVERY, agree, average_parameters, pick_dtype
@@ -64,16 +63,17 @@ def lm_config(text_card: int) -> dict[str, Any]:
 
 
 class Talker(torch.nn.Module):
-    """The language model and the reference embedding (text embedding plus one vector).
+    """The language model; what tells a reference and a transcript from text, a vector each.
 
-    `hearing` is for training only: it must tell what the user says, a little later, from what
-    `HEARS_AT` layers make of it (`ears.py`). Answers alone are too sparse a lesson in listening.
+    `hearing` is for training only: it must tell what the user says, a little later, from the
+    hidden states. Answers alone are too sparse a lesson in listening.
     """
 
     def __init__(self, text_card: int) -> None:
         super().__init__()
         self.lm = LMModel(**lm_config(text_card), dtype=torch.float32, device="cpu")
         self.marker = torch.nn.Parameter(0.02 * torch.randn(256))
+        self.transcript = torch.nn.Parameter(0.02 * torch.randn(256))
         self.hearing = torch.nn.Linear(256, text_card, bias=False)
 
     def reference_embedding(self) -> torch.Tensor:
@@ -81,10 +81,14 @@ class Talker(torch.nn.Module):
         table = self.lm.text_emb.weight[:-1] + self.marker
         return torch.cat([table, torch.zeros_like(table[:1])])
 
-    def reference(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Vectors [batch, frames, dim] for tokens [batch, frames], -1 for none."""
-        present = (tokens >= 0)[..., None]
-        return torch.where(present, self.lm.text_emb(tokens.clamp(min=0)) + self.marker, 0.0)
+    def added(self, reference: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+        """What is added to the input [batch, frames, dim]; tokens [batch, frames], -1 for none."""
+        return sum(
+            torch.where(
+                (tokens >= 0)[..., None], self.lm.text_emb(tokens.clamp(min=0)) + vector, 0.0
+            )
+            for tokens, vector in ((reference, self.marker), (written, self.transcript))
+        )
 
 
 def warm_start(model: Talker, folder: Path, tokenizer: Pieces, old_tokenizer: Pieces) -> None:
@@ -107,10 +111,12 @@ def warm_start(model: Talker, folder: Path, tokenizer: Pieces, old_tokenizer: Pi
                 if source is not None:
                     value[index] = weight[source]
     model.lm.load_state_dict(new)
-    table = load_file(folder / "coda.safetensors")["reference_embedding"].float()
+    own = load_file(folder / "coda.safetensors")
+    table = own["reference_embedding"].float()
     if table.shape == (tokenizer.vocab_size() + 1, new["text_emb.weight"].shape[1]):
         with torch.no_grad():
             model.marker.copy_((table[:-1] - new["text_emb.weight"][:-1]).mean(0))
+            model.transcript.copy_(model.marker + own.get("transcript_vector", 0.0))
 
 
 @dataclass
@@ -119,6 +125,7 @@ class Batch:
 
     codes: torch.Tensor
     reference: torch.Tensor
+    written: torch.Tensor
     text_weight: torch.Tensor
     heard: torch.Tensor
     sounding: torch.Tensor
@@ -137,6 +144,7 @@ def collate(samples: list[Sample], silence: np.ndarray) -> Batch:
     return Batch(
         torch.from_numpy(codes).long(),
         torch.from_numpy(np.stack([s.reference for s in samples])).long(),
+        torch.from_numpy(np.stack([s.written for s in samples])).long(),
         torch.from_numpy(np.stack([s.text_weight for s in samples])),
         torch.from_numpy(np.stack([s.heard for s in samples])).long(),
         torch.from_numpy(wide),
@@ -194,18 +202,20 @@ class Written:
     figures: dict[str, torch.Tensor]
 
 
+HEARING_WEIGHT, HEARD_PAD_WEIGHT = 0.5, 0.2
+
+
 def text_loss(
     model: Talker,
     fast: FastForward,
     batch: Batch,
     deaf_to_itself: float = 0.0,
     own: torch.Tensor | None = None,
-    alone: bool = False,
 ) -> Written:
     """Run the temporal transformer and weigh the monologue and what was heard.
 
     `own` [B, 8, T], delayed like the targets, is what the agent hears of itself in place of the
-    recording; `alone` as in `hearing_loss`.
+    recording.
     """
     lm = model.lm
     sequence = delayed(batch.codes, lm._get_initial_token(), batch.started)
@@ -214,32 +224,27 @@ def text_loss(
         inputs = inputs.clone()
         inputs[:, 1 : CODEBOOKS + 1, 1:] = own[:, :, :-1]
     inputs = hide_codes(inputs, deaf_to_itself)
-    early = fast.early(inputs, model.reference(batch.reference), HEARS_AT)
-    hidden = fast.later(early, HEARS_AT)
+    hidden = fast.text(inputs, model.added(batch.reference, batch.written))
     logits = F.linear(hidden, lm.text_linear.weight.to(hidden.dtype)).flatten(0, 1).float()
     target, weight = targets[:, 0].flatten(), batch.text_weight.flatten()
     entropy = F.cross_entropy(logits, target, reduction="none")
-    unheard, understood = hearing_loss(model.hearing.weight, early, batch.heard, alone)
+    heard = batch.heard.flatten()
+    heard_logits = F.linear(hidden, model.hearing.weight.to(hidden.dtype)).flatten(0, 1).float()
+    heard_weight = torch.where(heard == PAD, HEARD_PAD_WEIGHT, 1.0)
+    unheard = (F.cross_entropy(heard_logits, heard, reduction="none") * heard_weight).sum()
     with torch.no_grad():
         right = (logits.argmax(-1) == target).float()
         word, copied = (weight >= 1) & (target > PAD), weight == COPY_WEIGHT
-        first = word & (weight == FIRST_WEIGHT)
+        first, understood = (
+            word & (weight == FIRST_WEIGHT),
+            (heard_logits.argmax(-1) == heard).float(),
+        )
         figures = {
             "words": right[word].mean(), "first": right[first].mean(),
-            "copied": right[copied].mean(), "heard": understood,
+            "copied": right[copied].mean(), "heard": understood[heard > PAD].mean(),
         }  # fmt: skip
     loss = 1.5 * (entropy * weight).sum() / weight.sum()
-    return Written(hidden, targets, loss + HEARING_WEIGHT * unheard, figures)
-
-
-def listen_loss(
-    model: Talker, fast: FastForward, batch: Batch, alone: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The hearing loss where the user alone speaks: the layers above need not be run."""
-    sequence = delayed(batch.codes, model.lm._get_initial_token(), batch.started)
-    inputs = hide_codes(sequence[:, :, :-1], 0.0)
-    early = fast.early(inputs, model.reference(batch.reference), HEARS_AT)
-    return hearing_loss(model.hearing.weight, early, batch.heard, alone)
+    return Written(hidden, targets, loss + HEARING_WEIGHT * unheard / heard_weight.sum(), figures)
 
 
 def losses(
@@ -248,7 +253,6 @@ def losses(
     batch: Batch,
     generator: torch.Generator,
     own: torch.Tensor | None = None,
-    alone: bool = False,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], Callable[[], torch.Tensor]]:
     """The whole loss, its figures, and what draws the voice [B, 8, T] the model would have had.
 
@@ -256,7 +260,7 @@ def losses(
     mistakes, and has to find back to the recording's (scheduled sampling over whole sequences:
     Mihaylova and Martins 2019, "Scheduled Sampling for Transformers").
     """
-    written = text_loss(model, fast, batch, DEAF_TO_ITSELF, own, alone)
+    written = text_loss(model, fast, batch, DEAF_TO_ITSELF, own)
     hidden, targets = written.hidden, written.targets
     lottery = torch.rand(batch.sounding.shape, generator=generator) < 0.04
     chosen = (batch.sounding | lottery) & batch.trained
@@ -290,8 +294,7 @@ class Plan:
     """How long and on what to train; lengths in frames, `rows` per process.
 
     Of the rows, `read_rows` hold nothing but sentences read aloud: practice in sounding;
-    `copy_rows` and `ear_rows` come on top: short questions and answers without sound, and users
-    who speak one after the other.
+    `copy_rows` come on top: short questions and answers without sound.
     """
 
     minutes: float
@@ -300,10 +303,8 @@ class Plan:
     read_rows: int = 0
     mix: Mix = field(default_factory=Mix)
     copy_rows: int = 0
-    ear_rows: int = 0
     peak_rate: float = PEAK_RATE
     copy_frames: int = 80
-    ear_frames: int = 150
     seed: int = 0
 
 
@@ -351,8 +352,7 @@ def train(
             ]
             batch, own = collate(samples, material.silence), None
         looks += 1
-        alone = step < HEARS_ALONE
-        loss, figures, voice = losses(model, fast, batch, generator, own, alone)
+        loss, figures, voice = losses(model, fast, batch, generator, own)
         if looks % LOOKS:  # there is another look at this batch
             own = voice()
         optimizer.zero_grad()
@@ -362,14 +362,9 @@ def train(
                 Conversation(rng, material, words, mix, plan.copy_frames).build()
                 for mix in islice(cycle((COPYING, TELLING)), plan.copy_rows)
             ]
-            written = text_loss(model, fast, collate(practice, material.silence), 0.5, alone=alone)
+            written = text_loss(model, fast, collate(practice, material.silence), 0.5)
             (0.5 * written.loss).backward()
             figures["practice"] = written.figures["copied"]
-        if plan.ear_rows:
-            listened = [listening(rng, material, plan.ear_frames) for _ in range(plan.ear_rows)]
-            unheard, right = listen_loss(model, fast, collate(listened, material.silence), alone)
-            (HEARING_WEIGHT * unheard).backward()
-            figures["ear"] = right
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1

@@ -146,12 +146,12 @@ def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     data = material(options.work)
     model = new_talker(options)
     minutes, rows = options.lm_minutes, options.rows
-    long, copying, ears = max(1, rows // 3), Mix(say=0.25, prompt=0.9), 2 * rows
+    long, copying = max(1, rows // 3), Mix(say=0.25, prompt=0.9)
     rate = lm.PEAK_RATE * options.lm_rate
     plans = [
-        lm.Plan(minutes * options.lm_first, 160, rows, rows // 5, copying, 2 * rows, ears, rate),
-        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), 2 * rows, ears, rate),
-        lm.Plan(minutes, 480, long, long // 3, Mix(long_pause=0.25), rows, ears, rate),
+        lm.Plan(minutes * options.lm_first, 160, rows, rows // 5, copying, 2 * rows, rate),
+        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), 2 * rows, rate),
+        lm.Plan(minutes, 480, long, long // 3, Mix(long_pause=0.25), rows, rate),
     ]
     for plan in plans:
         lm.train(rank, workers, model, data, options.work, plan, options.device, minutes)

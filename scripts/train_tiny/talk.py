@@ -23,14 +23,16 @@ class Row:
     """One conversation of n frames.
 
     `user` int [8, n]; `text` int [n], `FREE` where the model chooses; `hold` bool [n]: the agent's
-    codes are silence (prompt); `reference` int [n], -1 for none; `pacer` may replace the sampled
-    text token (frame, token) -> token on free frames.
+    codes are silence (prompt); `reference` int [n], -1 for none; `written` int [n], what the
+    transcriber writes at the end of each frame; `pacer` may replace the sampled text token
+    (frame, token) -> token on free frames.
     """
 
     user: np.ndarray
     text: np.ndarray = field(default_factory=lambda: np.empty(0, int))
     hold: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
     reference: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    written: np.ndarray = field(default_factory=lambda: np.empty(0, int))
     pacer: Callable[[int, int], int] | None = None
 
     def __post_init__(self) -> None:
@@ -38,6 +40,7 @@ class Row:
         self.text = self.text if len(self.text) else np.full(n, FREE)
         self.hold = self.hold if len(self.hold) else np.zeros(n, bool)
         self.reference = self.reference if len(self.reference) else np.full(n, -1)
+        self.written = self.written if len(self.written) else np.full(n, PAD)
 
 
 class Pacer:
@@ -75,17 +78,24 @@ def converse(
     rows: list[Row],
     sampling: dict[str, float],
     seed: int = 0,
+    transcript: torch.Tensor | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Step all rows; per row the monologue int [m] and the codes int [8, m], m = n - 1 frames."""
+    """Step all rows; per row the monologue int [m] and the codes int [8, m], m = n - 1 frames.
+
+    `reference`, `transcript` [tokens, dim]: what a token of either adds to the input (None: what
+    the transcriber writes does not reach the model).
+    """
     torch.manual_seed(seed)
     batch, length = len(rows), max(row.user.shape[1] for row in rows)
     user = np.repeat(np.repeat(silence[None, :, None], batch, 0), length, 2)
     text, hold = np.full((batch, length), FREE), np.zeros((batch, length), bool)
     given = np.full((batch, length), reference.shape[0] - 1)
+    written = np.full((batch, length + 1), PAD)
     for i, row in enumerate(rows):
         n = row.user.shape[1]
         user[i, :, :n], text[i, :n], hold[i, :n] = row.user, row.text, row.hold
         given[i, :n] = np.where(row.reference >= 0, row.reference, reference.shape[0] - 1)
+        written[i, 1 : n + 1] = row.written
     frame = 0
     held = torch.from_numpy(silence.copy()).long()
 
@@ -105,7 +115,10 @@ def converse(
     with generator.streaming(batch):
         state = generator._streaming_state
         for frame in range(length):
-            state.condition_sum = reference[torch.from_numpy(given[:, frame])][:, None]
+            added = reference[torch.from_numpy(given[:, frame])]
+            if transcript is not None:
+                added = added + transcript[torch.from_numpy(written[:, frame])]
+            state.condition_sum = added[:, None]
             out = generator.step(torch.from_numpy(user[:, :, frame : frame + 1]).long())
             if out is not None:
                 outputs.append(out[:, :, 0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -244,6 +245,38 @@ def test_the_last_words_can_be_had_without_another_frame(engine: Engine, spoken:
 
 
 # -- beside everything else --------------------------------------------------------------
+
+
+def test_a_model_that_reads_along_is_given_each_word_a_frame_after_it_was_written() -> None:
+    table = torch.randn(1_201, 256, generator=torch.Generator().manual_seed(1))
+    table[:4] = 0.0
+    models = replace(load_models("coda-tiny", "cpu"), transcript_embedding=table)
+    batch = SlotBatch(models, 2, history_frames=100)
+    frames, greedy = frames_of("what_do_i_like", silence_after=4), Sampling.greedy()
+    batch.reset(0, greedy)
+    written = [batch.step([frame, None]).written[0] for frame in frames[:14]]
+    snapshot = batch.snapshot(0)
+    written += [batch.step([frame, None]).written[0] for frame in frames[14:]]
+    tokens = [entry.token for entry in written if entry is not None]
+    assert len(tokens) == len(frames) and max(tokens) > 3
+    sums = batch.recent(0, 100).sums
+    assert sums is not None and not sums[0].any()
+    assert torch.equal(sums[1:], table[torch.tensor(tokens[:-1])])
+    # It goes on so in another slot, and where nobody wants to know what was written.
+    batch.restore(1, snapshot)
+    batch.transcribe(1, False)
+    assert all(batch.step([None, frame]).written[1] is None for frame in frames[14:])
+    again = batch.recent(1, 100).sums
+    assert again is not None and torch.equal(again, sums)
+
+
+def test_a_model_does_not_read_what_a_strange_transcriber_writes() -> None:
+    own, strange, none = (
+        load_models("coda-tiny", "cpu", transcriber=choice)
+        for choice in ("auto", TINY_FOLDER / "stt", "off")
+    )
+    assert own.transcript_embedding is not None
+    assert strange.transcript_embedding is None and none.transcript_embedding is None
 
 
 def test_it_can_be_switched_off_and_on_and_the_agent_says_the_same(engine: Engine) -> None:

@@ -8,11 +8,9 @@ import torch
 
 from scripts.train_tiny import corpus
 from scripts.train_tiny.corpus import Facts, Question
-from scripts.train_tiny.dialogue import PAD_WEIGHT, Conversation, Material, Mix
-from scripts.train_tiny.ears import HEARS_AT, listening
+from scripts.train_tiny.dialogue import PAD_WEIGHT, READS_ALONG, Conversation, Material, Mix
 from scripts.train_tiny.encode import Codes
-from scripts.train_tiny.fast import FastForward
-from scripts.train_tiny.lm import Talker, collate, delayed, listen_loss
+from scripts.train_tiny.lm import Talker, collate, delayed
 from scripts.train_tiny.synthesis import UserLine
 from scripts.train_tiny.tokenizer import EPAD, PAD
 
@@ -134,20 +132,33 @@ def test_real_words_are_heard_more_often_than_invented_ones():
     assert corpus.real_often(["zorina"]) == [0]
 
 
-def test_a_lesson_in_listening_teaches_the_layers_that_hear_and_no_others(material):
+def test_what_the_transcriber_writes_comes_in_a_frame_later_with_its_mistakes(material):
+    mix = Mix(noise=0, read=0, say=0, interrupt=0, backchannel=0, rest=0, long_pause=0)
+    reading, as_said, otherwise = 0, 0, 0
+    for seed in range(60):
+        sample = Conversation(random.Random(seed), material, WORDS, mix, 200).build()
+        frames = np.flatnonzero(sample.written >= 0)
+        reading += len(frames) > 0
+        if not len(frames):
+            continue
+        assert (sample.written[frames] > PAD).all()
+        after = max(
+            (1, 2), key=lambda by: (sample.heard[frames - by] == sample.written[frames]).sum()
+        )
+        same = sample.heard[frames - after] == sample.written[frames]
+        as_said, otherwise = as_said + same.sum(), otherwise + (~same).sum()
+    assert abs(reading / 60 - READS_ALONG) < 0.2
+    assert 0.01 < otherwise / (as_said + otherwise) < 0.12
+
+
+def test_a_transcript_and_a_reference_are_added_up_and_silence_adds_nothing():
     torch.manual_seed(5)
     model = Talker(200)
-    fast = FastForward(model.lm, False, torch.float32)
-    batch = collate([listening(random.Random(s), material, 90) for s in (1, 2)], SILENCE)
-    assert (batch.heard > PAD).any() and not batch.text_weight.any() and not batch.trained.any()
-    for alone in (True, False):
-        model.zero_grad()
-        loss, right = listen_loss(model, fast, batch, alone)
-        loss.backward()
-        assert 0 <= right <= 1 and model.hearing.weight.grad.abs().sum() > 0
-        moved = [layer.gating.linear_in.weight.grad is not None
-                 for layer in model.lm.transformer.layers]  # fmt: skip
-        assert moved == [not alone and at < HEARS_AT for at in range(len(moved))]
+    told, read = torch.tensor([[-1, 7, -1, 7]]), torch.tensor([[-1, -1, 9, 9]])
+    added = model.added(told, read)[0]
+    assert not added[0].any()
+    assert torch.allclose(added[3], added[1] + added[2])
+    assert torch.allclose(added[1], model.reference_embedding()[7])
 
 
 def test_answers_with_real_names_and_things_are_read_aloud_too(material):
