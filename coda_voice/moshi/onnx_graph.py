@@ -26,7 +26,7 @@ _KINDS = {torch.float32: TensorProto.FLOAT, torch.int64: TensorProto.INT64}
 
 
 class Session:
-    """A graph that can be run, on one thread: tensors in and out in the order they were declared."""
+    """A graph that can be run, on one thread; tensors in the order in which they were declared."""
 
     def __init__(self, model: bytes, inputs: Sequence[str]) -> None:
         options = onnxruntime.SessionOptions()
@@ -67,17 +67,17 @@ class Graph:
         """Declare the next output."""
         self._outputs.append(helper.make_tensor_value_info(value, _KINDS[kind], None))
 
-    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: float | list[int]) -> str:
         """Add an operation of one result."""
         (made,) = self.ops(kind, *inputs, results=1, domain=domain, **attributes)
         return made
 
     def ops(
-        self, kind: str, *inputs: str, results: int, domain: str = "", **attributes: object
+        self, kind: str, *inputs: str, results: int, domain: str = "", **attributes: float | list[int]
     ) -> list[str]:
         """Add an operation of several results."""
         made = [self._new() for _ in range(results)]
-        node = helper.make_node(kind, list(inputs), made, domain=domain, **attributes)
+        node = helper.make_node(kind, list(inputs), made, None, None, domain, None, **attributes)
         self._nodes.append(node)
         return made
 
