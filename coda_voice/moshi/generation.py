@@ -16,6 +16,7 @@ from moshi.models import LMGen, LMModel
 from moshi.utils.compile import no_compile
 from torch import nn
 
+from coda_voice.moshi.greedy_depformer import GreedyDepformer
 from coda_voice.moshi.lean_depformer import LeanDepformer
 from coda_voice.moshi.sampling import SlotSampler
 from coda_voice.moshi.working_rows import WorkingRows
@@ -53,10 +54,12 @@ class SlotGen(LMGen):  # type: ignore[misc]
         self._sampler = sampler
         self._steering = steering
         self._lean = isinstance(lm, LMModel) and _depformer_is_plain(lm)
-        fits = self._lean and LeanDepformer.fits(lm)
-        self._on_cpu = (
-            LeanDepformer(lm, sampler.draw, working or WorkingRows(sampler.slots)) if fits else None
-        )
+        self._on_cpu: LeanDepformer | None = None
+        self._greedy: GreedyDepformer | None = None
+        if self._lean and LeanDepformer.fits(lm):
+            rows = working or WorkingRows(sampler.slots)
+            self._on_cpu = LeanDepformer(lm, sampler.draw, rows)
+            self._greedy = GreedyDepformer(lm, rows) if GreedyDepformer.fits(lm) else None
 
     def eager(self) -> AbstractContextManager[object]:
         """Keep the package from compiling kernels on a CPU: that takes seconds in the middle
@@ -101,6 +104,8 @@ class SlotGen(LMGen):  # type: ignore[misc]
                 text_token, transformer_out, self._sampler.draw
             )
             return spoken
+        if self._greedy is not None and self._sampler.greedy_codes:
+            return self._greedy.codes(text_token, transformer_out)
         if self._on_cpu is not None:
             return self._on_cpu.codes(text_token, transformer_out)
         if self._lean:

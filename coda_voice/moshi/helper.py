@@ -16,10 +16,9 @@ from typing import TypeVar
 import torch
 
 from coda_voice.moshi.checkpoint import SpeechModels
+from coda_voice.moshi.onnx_graph import is_small
 
 T = TypeVar("T")
-SMALL_PARAMETERS = 100_000_000
-"""Of a language model: below, torch's own threads on a CPU are a loss."""
 
 
 def default_threads(models: SpeechModels) -> int:
@@ -38,8 +37,7 @@ def wants_helper(models: SpeechModels) -> bool:
 
 
 def _is_small(models: SpeechModels) -> bool:
-    parameters = sum(p.numel() for p in models.lm.parameters()) if models.backend == "torch" else 0
-    return parameters < SMALL_PARAMETERS
+    return models.backend != "torch" or is_small(models.lm)
 
 
 class Helper:

@@ -10,23 +10,18 @@ bits aside); what this step was not made for goes the package's way.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from moshi.modules.gating import ActivationGating
 from moshi.modules.seanet import SEANetDecoder, SEANetEncoder
-from moshi.modules.transformer import (
-    LayerScale,
-    StreamingTransformer,
-    StreamingTransformerLayer,
-)
+from moshi.modules.transformer import StreamingTransformer, StreamingTransformerLayer
 from torch import nn
 
 from coda_voice.moshi.helper import Helper
+from coda_voice.moshi.layer_graphs import LayerGraphs, has_graph
 from coda_voice.moshi.lean_codec import LeanCodec, lean_codec
-from coda_voice.moshi.lean_norm import LeanNorm
 from coda_voice.moshi.lean_tokens import LeanInput, LeanQuantizer
+from coda_voice.moshi.onnx_graph import is_small
 from coda_voice.moshi.working_rows import WorkingRows, padded
 
 MOST_FRAMES = 4
@@ -74,7 +69,7 @@ def make_input_lean(lm: nn.Module, working: WorkingRows) -> None:
 def _is_plain(transformer: StreamingTransformer) -> bool:
     if transformer.positional_embedding != "rope" or transformer._streaming_state is None:
         return False
-    return all(_is_plain_layer(layer) for layer in transformer.layers)
+    return is_small(transformer) and all(_is_plain_layer(layer) for layer in transformer.layers)
 
 
 def _is_plain_layer(layer: StreamingTransformerLayer) -> bool:
@@ -96,6 +91,7 @@ def _is_plain_layer(layer: StreamingTransformerLayer) -> bool:
         and all(type(part) is nn.Linear for part in (attention.in_projs[0], linear))
         and linear.weight.dtype == torch.float32
         and linear.weight.device.type == "cpu"
+        and has_graph(layer)
     )
 
 
@@ -114,7 +110,14 @@ class LeanStep:
         self._heads: int = first.num_heads
         width = first.embed_dim // first.num_heads
         self._capacity: int = first.context
-        self._layers = [_Layer(layer) for layer in layers]
+        self._graphs = LayerGraphs(list(layers))
+        self._caches: list[torch.Tensor] = [
+            layer.self_attn._streaming_state.kv_cache.cache for layer in layers
+        ]
+        self._flat = [cache.view(-1, cache.shape[-1]) for cache in self._caches]
+        self._many = self._caches[0][0].numel() >= MANY_KEYS
+        self._seen: tuple[int, int, list[tuple[torch.Tensor, torch.Tensor]]] = (0, 0, [])
+        """Keys and values [rows * heads, filled, width] of every layer, for so many of both."""
         steps = torch.arange(width // 2, dtype=torch.float32)
         self._speed = torch.exp(steps * (-math.log(transformer.max_period) * 2 / width))
         self._slots = torch.arange(self._capacity)
@@ -150,8 +153,7 @@ class LeanStep:
     def _step(self, x: torch.Tensor, frames: int) -> torch.Tensor:
         rows, capacity = x.shape[0], self._capacity
         now = self._counts[0, :rows, None] + torch.arange(frames)  # [rows, frames]
-        angle = now[..., None, None, None] * self._speed
-        turn = torch.polar(torch.ones_like(angle), angle)  # [rows, frames, 1, 1, width / 2]
+        angle = now[..., None] * self._speed
         at = now.remainder(capacity)
         places = (self._rings[:, :rows] + at[:, None]).flatten()
         # Places that nothing has been put into yet are not looked at; whole blocks, so that the
@@ -164,10 +166,23 @@ class LeanStep:
         seen = (held[:, None] <= now[..., None]) & (held >= 0)[:, None]
         bias = torch.zeros(rows, 1, frames, filled).masked_fill_(~seen[:, None], -math.inf)
         bias = bias.expand(-1, self._heads, -1, -1).flatten(0, 1)
-        for layer in self._layers:
-            x = layer.step(x, self._heads, turn, places, bias)
+
+        looked_at = self._looked_at(len(bias), filled)
+
+        def look(layer: int, q: torch.Tensor, kv: torch.Tensor) -> torch.Tensor:
+            self._flat[layer].index_copy_(0, places, kv.view(-1, kv.shape[-1]))
+            keys, values = looked_at[layer]
+            return attend(q, keys, values, bias, self._many)
+
+        x = self._graphs.run(x.contiguous(), angle, look)
         self._counts.add_(self._state.exec_mask, alpha=frames)
         return x
+
+    def _looked_at(self, rings: int, filled: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        if (rings, filled) != self._seen[:2]:
+            parts = [cache.flatten(1, 2)[:, :rings, :filled] for cache in self._caches]
+            self._seen = rings, filled, [(part[0], part[1]) for part in parts]
+        return self._seen[2]
 
 
 def attend(
@@ -190,64 +205,3 @@ def attend(
     else:
         weights = torch.baddbmm(bias, q, keys.transpose(1, 2), alpha=scale)
     return torch.bmm(weights.softmax(-1), values)
-
-
-class _Layer:
-    """The weights of one layer, and its ring of keys and values."""
-
-    def __init__(self, layer: StreamingTransformerLayer) -> None:
-        attention = layer.self_attn
-        self._norm1, self._norm2 = _norm(layer.norm1), _norm(layer.norm2)
-        self._into, self._out = attention.in_projs[0], attention.out_projs[0]
-        self._scale1, self._scale2 = _scale(layer.layer_scale_1), _scale(layer.layer_scale_2)
-        self._gating, self._activation = layer.gating, layer.activation
-        self._linear1, self._linear2 = layer.linear1, layer.linear2
-        self._ring: torch.Tensor = attention._streaming_state.kv_cache.cache
-        self._many = self._ring[0].numel() >= MANY_KEYS
-
-    def step(
-        self,
-        x: torch.Tensor,
-        heads: int,
-        turn: torch.Tensor,
-        places: torch.Tensor,
-        bias: torch.Tensor,
-    ) -> torch.Tensor:
-        """X [rows, frames, dim] to the same."""
-        rows, frames, _ = x.shape
-        made = F.linear(self._norm1(x), self._into.weight).view(rows, frames, 3, heads, -1)
-        pairs = torch.view_as_complex(made[:, :, :2].reshape(rows, frames, 2, heads, -1, 2))
-        q, k = (
-            torch.view_as_real(pairs * turn).flatten(-2).unbind(2)
-        )  # [rows, frames, heads, width]
-        kv = torch.stack([k, made[:, :, 2]]).transpose(2, 3)  # [2, rows, heads, frames, width]
-        width = kv.shape[-1]
-        self._ring.view(-1, width).index_copy_(0, places, kv.reshape(-1, width))
-        ring = self._ring.flatten(1, 2)[:, : len(bias), : bias.shape[-1]]
-        keys, values = ring.unbind(0)  # [rows * heads, filled, width]
-        mixed = attend(q.transpose(1, 2).flatten(0, 1), keys, values, bias, self._many)
-        update = F.linear(
-            mixed.view(rows, heads, frames, width).transpose(1, 2).flatten(2), self._out.weight
-        )
-        x = x + (update if self._scale1 is None else self._scale1 * update)
-        inner = self._norm2(x)
-        if self._gating is not None:
-            gate, value = F.linear(inner, self._gating.linear_in.weight).chunk(2, -1)
-            inner = self._gating.activation(gate).mul_(value)
-            update = F.linear(inner, self._gating.linear_out.weight)
-        else:
-            inner = self._activation(F.linear(inner, self._linear1.weight))
-            update = F.linear(inner, self._linear2.weight)
-        return x + (update if self._scale2 is None else self._scale2 * update)
-
-
-def _norm(norm: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """RMSNorm or LayerNorm as a function of x [rows, frames, dim]."""
-    return LeanNorm(norm) if LeanNorm.fits(norm) else norm
-
-
-def _scale(scale: nn.Module) -> torch.Tensor | None:
-    if not isinstance(scale, LayerScale):
-        return None
-    factor: torch.Tensor = scale.scale
-    return factor

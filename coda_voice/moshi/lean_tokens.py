@@ -10,6 +10,7 @@ from moshi.quantization.vq import ResidualVectorQuantizer, SplitResidualVectorQu
 from torch import nn
 
 from coda_voice.moshi.lean_norm import LeanNorm
+from coda_voice.moshi.onnx_graph import Graph, Session
 from coda_voice.moshi.working_rows import WorkingRows, padded
 
 
@@ -20,13 +21,11 @@ class LeanQuantizer:
     """
 
     def __init__(self, quantizer: SplitResidualVectorQuantizer) -> None:
-        self._halves = [quantizer.rvq_first, quantizer.rvq_rest]
-        self._books = [
-            [_book(layer.embedding) for layer in half.vq.layers] for half in self._halves
-        ]
+        halves: list[ResidualVectorQuantizer] = [quantizer.rvq_first, quantizer.rvq_rest]
+        self._nearest = _nearest(halves)
         spoken = [
             F.linear(layer.embedding, half.output_proj.weight[:, :, 0]).detach()
-            for half in self._halves
+            for half in halves
             for layer in half.vq.layers
         ]
         self._spoken = torch.cat(spoken)
@@ -51,15 +50,8 @@ class LeanQuantizer:
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Codes [rows, codebooks, T] of x [rows, channels, T]."""
-        across = x.transpose(1, 2)
-        codes = []
-        for half, books in zip(self._halves, self._books, strict=True):
-            left = F.linear(across, half.input_proj.weight[:, :, 0])
-            for vectors, half_squares in books[: half.n_q]:
-                code = F.linear(left, vectors, half_squares).argmax(-1)
-                codes.append(code)
-                left = left - F.embedding(code, vectors)
-        return torch.stack(codes, dim=1)
+        (codes,) = self._nearest(x.transpose(1, 2).contiguous())
+        return codes
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Vectors [rows, channels, T] of codes [rows, codebooks, T]: the first so many."""
@@ -67,8 +59,22 @@ class LeanQuantizer:
         return F.embedding(places, self._spoken).sum(1).transpose(1, 2)
 
 
-def _book(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return vectors, vectors.square().sum(-1) / -2
+def _nearest(halves: list[ResidualVectorQuantizer]) -> Session:
+    """Codes [rows, codebooks, T] from vectors [rows, T, channels]."""
+    graph = Graph()
+    x = graph.input("rows", "frames", halves[0].input_proj.weight.shape[1])
+    codes = []
+    for half in halves:
+        left = graph.linear(x, half.input_proj.weight[:, :, 0])
+        for layer in half.vq.layers[: half.n_q]:
+            vectors: torch.Tensor = layer.embedding
+            half_squares = graph.constant(vectors.square().sum(-1) / -2)
+            near = graph.op("Add", graph.linear(left, vectors), half_squares)
+            code = graph.op("ArgMax", near, axis=-1, keepdims=0)
+            codes.append(graph.op("Unsqueeze", code, graph.numbers(1)))
+            left = graph.op("Sub", left, graph.op("Gather", graph.constant(vectors), code))
+    graph.output(graph.op("Concat", *codes, axis=1), torch.int64)
+    return graph.session()
 
 
 class LeanInput:

@@ -20,9 +20,20 @@ from onnx import TensorProto, helper, numpy_helper
 MICROSOFT = "com.microsoft"
 """The domain of operations that ONNX Runtime adds to the standard's."""
 
+SMALL_PARAMETERS = 100_000_000
+"""Above, a model's arithmetic outweighs what it costs to launch it, and a copy is too much."""
+
 _OPSETS = (("", 18), (MICROSOFT, 1))
 _IR_VERSION = 9
 _KINDS = {torch.float32: TensorProto.FLOAT, torch.int64: TensorProto.INT64}
+
+
+def is_small(model: torch.nn.Module) -> bool:
+    """Whether launching a model's operations on a CPU costs more than what they do.
+
+    Then torch's own threads are a loss, too: they wait for each other longer than they compute.
+    """
+    return sum(parameter.numel() for parameter in model.parameters()) < SMALL_PARAMETERS
 
 
 class Session:
@@ -73,7 +84,12 @@ class Graph:
         return made
 
     def ops(
-        self, kind: str, *inputs: str, results: int, domain: str = "", **attributes: float | list[int]
+        self,
+        kind: str,
+        *inputs: str,
+        results: int,
+        domain: str = "",
+        **attributes: float | list[int],
     ) -> list[str]:
         """Add an operation of several results."""
         made = [self._new() for _ in range(results)]

@@ -143,6 +143,11 @@ class SlotSampler:
         """
         return self._on_cpu and all(self._greedy)
 
+    @property
+    def greedy_codes(self) -> bool:
+        """Whether no slot draws its audio codes, so that the likeliest do (CPU only)."""
+        return self._on_cpu and all(width == 1 for _, width in self._widths)
+
     def _width(self, kind: int) -> int:
         """So many of the likeliest tokens have to be looked at.
 

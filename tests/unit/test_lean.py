@@ -12,6 +12,7 @@ from moshi.modules.transformer import StreamingTransformer
 from moshi.utils.compile import no_compile
 
 from coda_voice.moshi.checkpoint import SpeechModels, load_models
+from coda_voice.moshi.frames import Sampling
 from coda_voice.moshi.generation import SlotGen
 from coda_voice.moshi.lean import BLOCK, LeanStep, attend, make_input_lean, make_lean
 from coda_voice.moshi.lean_depformer import LeanDepformer
@@ -136,6 +137,16 @@ def test_what_it_was_not_made_for_is_left_as_it_is():
     assert not isinstance(net.forward, LeanStep)
 
 
+def test_a_big_model_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch):
+    net = transformer(MOSHI)
+    net.streaming_forever(ROWS)
+    size = sum(parameter.numel() for parameter in net.parameters())
+    monkeypatch.setattr("coda_voice.moshi.onnx_graph.SMALL_PARAMETERS", size)
+    assert not make_lean(net, WorkingRows(ROWS))
+    monkeypatch.setattr("coda_voice.moshi.onnx_graph.SMALL_PARAMETERS", size + 1)
+    assert make_lean(net, WorkingRows(ROWS)) == 1
+
+
 def test_the_codec_hears_and_speaks_the_same(models: SpeechModels):
     own, short = both_stream(copy.deepcopy(models.mimi))
     torch.manual_seed(3)
@@ -165,8 +176,14 @@ def test_the_depformer_draws_the_same_codes(models: SpeechModels):
     torch.manual_seed(5)
     text = torch.randint(0, 1200, (ROWS,))
     hidden = torch.randn(ROWS, 1, 256)
-    package = LMGen(models.lm, use_sampling=False)
-    assert torch.equal(gen.depformer_step(text, hidden), package.depformer_step(text, hidden))
+    package = LMGen(models.lm, use_sampling=False).depformer_step(text, hidden)
+    assert torch.equal(gen.depformer_step(text, hidden), package)
+    drawing = LeanDepformer(models.lm, sampler.draw, WorkingRows(ROWS))
+    assert torch.equal(drawing.codes(text, hidden), package)
+    sampler.configure(1, Sampling(temperature=0.8, top_k=50))
+    mixed = gen.depformer_step(text, hidden)
+    assert torch.equal(mixed[[0, 2, 3, 4]], package[[0, 2, 3, 4]])
+    assert not torch.equal(mixed[1], package[1])
 
 
 def test_all_tokens_are_looked_up_at_once(models: SpeechModels):
