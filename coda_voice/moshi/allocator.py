@@ -6,8 +6,8 @@ minute with nothing lost. Two stocks hardly grow. How many there may be is settl
 eight are there, and the memory store's threads alone are more: so that comes first.
 
 Large blocks, a search's files above all, come from the kernel and go back to it: in a stock they
-leave holes, in which others put what stays. (What a frame needs is not among them: the codec keeps
-its room, see ``lean_codec``.)
+leave holes, in which others put what stays. (What a frame needs is not among them: ONNX Runtime, in
+which the codec runs, keeps its room.)
 """
 
 from __future__ import annotations

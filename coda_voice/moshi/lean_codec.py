@@ -81,7 +81,7 @@ def _side_by_side(states: list[Kept]) -> torch.Tensor:
     """Put states into one tensor [rows, numbers], of which the package's own become views."""
     last = [getattr(kept.state, kept.name).transpose(1, 2) for kept in states]
     whole = torch.cat([each.flatten(1) for each in last], 1)
-    parts = whole.split([each[0].numel() for each in last], 1)
+    parts = whole.split_with_sizes([each[0].numel() for each in last], 1)
     for kept, each, part in zip(states, last, parts, strict=True):
-        setattr(kept.state, kept.name, part.unflatten(1, each.shape[1:]).transpose(1, 2))
+        setattr(kept.state, kept.name, part.view(each.shape).transpose(1, 2))
     return whole

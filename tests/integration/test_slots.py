@@ -178,6 +178,7 @@ def test_muting_one_slot_silences_that_one_alone_and_changes_no_token(batch: Slo
 
 
 def test_slots_that_nobody_has_leased_cost_next_to_nothing() -> None:
+    """Of what torch does; for the codec see ``test_lean``."""
     batch = SlotBatch(load_models("coda-tiny", "cpu"), SLOTS, 100)
     frame = inputs("hello")[0]
 
@@ -189,5 +190,5 @@ def test_slots_that_nobody_has_leased_cost_next_to_nothing() -> None:
         return counted.get_total_flops()
 
     one, half, every = cost(1), cost(SLOTS // 2), cost(SLOTS)
-    assert one < 0.45 * every  # products of less than four rows are made of four
+    assert one < 0.5 * every  # products of less than four rows are made of four
     assert 0.45 * every < half < 0.6 * every

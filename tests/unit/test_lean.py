@@ -14,6 +14,7 @@ from moshi.utils.compile import no_compile
 from coda_voice.moshi.checkpoint import SpeechModels, load_models
 from coda_voice.moshi.frames import Sampling
 from coda_voice.moshi.generation import SlotGen
+from coda_voice.moshi.helper import Helper
 from coda_voice.moshi.lean import BLOCK, LeanStep, attend, make_input_lean, make_lean
 from coda_voice.moshi.lean_depformer import LeanDepformer
 from coda_voice.moshi.sampling import SlotSampler
@@ -167,6 +168,59 @@ def test_the_codec_hears_and_speaks_the_same(models: SpeechModels):
             x = sound if half == "encoder" else torch.randn(ROWS, 128, 2)
             right, got = getattr(own, half)(x), getattr(short, half)(x)
             assert torch.allclose(right[stepping], got[stepping], atol=1e-4)
+
+
+def a_frame(half: str, rows: int) -> torch.Tensor:
+    shape = (1, 1920) if half == "encoder" else (128, 2)
+    return 0.1 * torch.randn(rows, *shape)
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_a_row_of_the_codec_is_the_same_to_the_bit_among_however_many(
+    models: SpeechModels, half: str
+):
+    helper = Helper()
+    frames = [a_frame(half, 16) for _ in range(3)]
+    given: dict[int, torch.Tensor] = {}
+    for rows in (16, 1, 2, 3, 5, 8):
+        net = copy.deepcopy(getattr(models.mimi, half))
+        net.streaming_forever(rows)
+        assert make_lean(net, WorkingRows(rows), helper)
+        given[rows] = torch.stack([net(frame[:rows]) for frame in frames])
+        assert torch.equal(given[rows], given[16][:, :rows]), rows
+    helper.close()
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_rows_of_the_codec_that_do_not_step_keep_what_they_have(models: SpeechModels, half: str):
+    net = copy.deepcopy(getattr(models.mimi, half))
+    net.streaming_forever(ROWS)
+    working = WorkingRows(ROWS)
+    assert make_lean(net, working)
+
+    def kept(row: int) -> list[torch.Tensor]:
+        tensors = read_row("net", net, ROWS, row).tensors.items()
+        kept = [tensor for name, tensor in tensors if name.endswith(("previous", "partial"))]
+        return [tensor for tensor in kept if tensor.numel()]
+
+    net(a_frame(half, ROWS))
+    before = [kept(row) for row in range(ROWS)]
+    stepping = [False, True, False, False, False]
+    working.step(stepping)
+    net.set_exec_mask(torch.tensor(stepping))
+    made = net(a_frame(half, ROWS))
+    assert not made[2:].any(), "rows behind the last that steps are left out"
+    for row, steps in enumerate(stepping):
+        same = [torch.equal(one, other) for one, other in zip(before[row], kept(row), strict=True)]
+        assert any(same) is all(same) is not steps
+
+
+def test_several_frames_at_once_go_through_the_codec_and_leave_their_end(models: SpeechModels):
+    for half in ("encoder", "decoder"):
+        own, short = both_stream(copy.deepcopy(getattr(models.mimi, half)))
+        for frames in (1, 3, 1):
+            x = torch.cat([a_frame(half, ROWS) for _ in range(frames)], 2)
+            assert torch.allclose(own(x), short(x), atol=1e-4)
 
 
 def test_the_depformer_draws_the_same_codes(models: SpeechModels):
