@@ -43,7 +43,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A value of the graph: so many samples of each row, the channels last."""
+    """A value of the graph: so many samples of each row, the channels last.
+
+    It is in blocks [rows, blocks, numbers in a block], of one size wherever the others agree.
+    """
 
     value: str
     samples: int
@@ -53,7 +56,7 @@ class Sound:
 class CodecGraph:
     """A frame's way through an encoder or decoder that streams.
 
-    From [rows, channels, samples] and what is kept [rows, numbers], to the same after the step.
+    From [rows, channels, samples] and what is kept [rows, 1, numbers], to the same after the step.
     ``kept`` says what lies there side by side, each with the channels last.
     """
 
@@ -64,7 +67,7 @@ class CodecGraph:
         self.kept: list[Kept] = []
         self._graph = Graph()
         x = self._graph.input("rows", channels, self.samples)
-        self._before = self._graph.input("rows", "numbers")
+        self._before = self._graph.input("rows", 1, "numbers")
         self._after: list[str] = []
         self._numbers = 0
         last = self._graph.op("Transpose", x, perm=[0, 2, 1])
@@ -72,7 +75,7 @@ class CodecGraph:
         for part in net.model:
             sound = self._part(sound, part)
         self._graph.output(self._graph.op("Transpose", self._blocks(sound, 1), perm=[0, 2, 1]))
-        self._graph.output(self._graph.op("Concat", *self._after, axis=1))
+        self._graph.output(self._graph.op("Concat", *self._after, axis=2))
 
     def session(self) -> Session:
         """Make it ready to run."""
@@ -89,7 +92,7 @@ class CodecGraph:
             inner = x
             for inside in part.block:
                 inner = self._part(inner, inside)
-            added = self._graph.op("Add", self._blocks(inner, 1), self._blocks(x, 1))
+            added = self._graph.op("Add", inner.value, x.value)
             return Sound(added, x.samples, x.channels)
         raise UnknownShapeError
 
@@ -125,7 +128,7 @@ class CodecGraph:
         for_next, for_own = weight.flatten(2).flatten(0, 1).chunk(2)
         blocks = self._blocks(x, kept)
         before = self._keep(state, "previous", kept * channels)
-        self._after.append(self._flat(self._cut(blocks, -1, _END)))
+        self._after.append(self._cut(blocks, -1, _END))
         earlier = self._times(self._shifted(before, blocks), for_next)
         return self._graph.op("Add", self._times(blocks, for_own), earlier)
 
@@ -134,7 +137,7 @@ class CodecGraph:
         kernel, channels, _ = taps.shape
         before = self._keep(state, "previous", (kernel - 1) * channels)
         across = self._graph.op("Concat", before, self._blocks(x, x.samples), axis=2)
-        self._after.append(self._flat(self._cut(across, (1 - kernel) * channels, _END, axis=2)))
+        self._after.append(self._cut(across, (1 - kernel) * channels, _END, axis=2))
         windows = [
             self._cut(across, at * channels, (at + kernel) * channels, axis=2)
             for at in range(x.samples)
@@ -151,17 +154,17 @@ class CodecGraph:
         samples = self._blocks(x, 1)
         before = self._keep(part._streaming_state, "partial", stride * conv.out_channels)
         second = self._times(samples, for_next)
-        self._after.append(self._flat(self._cut(second, -1, _END)))
+        self._after.append(self._cut(second, -1, _END))
         made = self._graph.op("Add", self._times(samples, own), self._shifted(before, second))
         return self._biased(Sound(made, x.samples * stride, conv.out_channels), conv.bias)
 
     def _biased(self, x: Sound, bias: torch.Tensor | None) -> Sound:
-        if bias is None:
-            return x
         most = max(BROAD // x.channels, 1)
         times = max(n for n in range(1, most + 1) if x.samples % n == 0)
-        broad = self._graph.constant(bias.detach().repeat(times))
-        return Sound(self._graph.op("Add", self._blocks(x, times), broad), x.samples, x.channels)
+        value = self._blocks(x, times)
+        if bias is not None:
+            value = self._graph.op("Add", value, self._graph.constant(bias.detach().repeat(times)))
+        return Sound(value, x.samples, x.channels)
 
     def _times(self, x: str, weight: torch.Tensor) -> str:
         return self._graph.op("MatMul", x, self._graph.constant(weight))
@@ -170,16 +173,12 @@ class CodecGraph:
         """Give what has been kept since the last step, as one block."""
         self.kept.append(Kept(state, name))
         start, self._numbers = self._numbers, self._numbers + numbers
-        kept = self._cut(self._before, start, self._numbers)
-        return self._graph.op("Reshape", kept, self._graph.numbers(-1, 1, numbers))
+        return self._cut(self._before, start, self._numbers, axis=2)
 
     def _blocks(self, x: Sound, size: int) -> str:
         """Blocks of ``size`` samples: [rows, blocks, numbers in a block]."""
         shape = self._graph.numbers(-1, x.samples // size, size * x.channels)
         return self._graph.op("Reshape", x.value, shape)
-
-    def _flat(self, x: str) -> str:
-        return self._graph.op("Reshape", x, self._graph.numbers(0, -1))
 
     def _shifted(self, first: str, blocks: str) -> str:
         """``first``, and all blocks but the last."""

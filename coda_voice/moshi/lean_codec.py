@@ -73,15 +73,15 @@ class LeanCodec:
     def _run(self, x: torch.Tensor, at: slice) -> torch.Tensor:
         kept = self._kept[at]
         made, new = self._session(x[at], kept)
-        torch.where(self._state.exec_mask[at, None], new, kept, out=kept)
+        torch.where(self._state.exec_mask[at, None, None], new, kept, out=kept)
         return made
 
 
 def _side_by_side(states: list[Kept]) -> torch.Tensor:
-    """Put states into one tensor [rows, numbers], of which the package's own become views."""
+    """Put states into one tensor [rows, 1, numbers], of which the package's own become views."""
     last = [getattr(kept.state, kept.name).transpose(1, 2) for kept in states]
-    whole = torch.cat([each.flatten(1) for each in last], 1)
-    parts = whole.split_with_sizes([each[0].numel() for each in last], 1)
+    whole = torch.cat([each.flatten(1) for each in last], 1).unsqueeze(1)
+    parts = whole.split_with_sizes([each[0].numel() for each in last], 2)
     for kept, each, part in zip(states, last, parts, strict=True):
         setattr(kept.state, kept.name, part.view(each.shape).transpose(1, 2))
     return whole
