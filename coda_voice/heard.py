@@ -68,7 +68,9 @@ class FrameReader:
         while self._marks and self._marks[0][0] <= frame.frame:
             changes.append(self._marks.popleft()[1])
         level = level_dbfs(frame.pcm)
-        frame = replace(frame, words=(*self._audible(frame), *frame.other_words))
+        words = (*self._audible(frame), *frame.other_words)
+        if words != frame.words:
+            frame = replace(frame, words=words)
         events = self.tracker.observe(
             frame.time,
             user=changes,

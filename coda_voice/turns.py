@@ -9,12 +9,11 @@ conversation's frame clock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
-
-import numpy as np
 
 from coda_voice.events import (
     BargeIn,
@@ -51,8 +50,8 @@ def level_dbfs(pcm: Pcm) -> float:
     """Root mean square level of ``pcm`` in dB below full scale, at least −120."""
     if not pcm.size:
         return SILENCE_DBFS
-    power = float(np.mean(np.square(pcm, dtype=np.float64)))
-    return max(SILENCE_DBFS, 10.0 * float(np.log10(power))) if power > 0 else SILENCE_DBFS
+    power = float(pcm @ pcm) / pcm.size
+    return max(SILENCE_DBFS, 10.0 * math.log10(power)) if power > 0 else SILENCE_DBFS
 
 
 @dataclass(frozen=True, slots=True)

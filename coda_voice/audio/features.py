@@ -41,7 +41,7 @@ def dbfs(power: float) -> float:
 
 def level_dbfs(pcm: Pcm) -> float:
     """Root mean square of ``pcm`` in dB relative to full scale; −120 for silence."""
-    return dbfs(float(np.mean(np.square(pcm, dtype=np.float64)))) if len(pcm) else SILENCE_DBFS
+    return dbfs(float(pcm @ pcm) / len(pcm)) if len(pcm) else SILENCE_DBFS
 
 
 def measure(pcm: Pcm, sample_rate: int = SAMPLE_RATE) -> AudioFeatures:

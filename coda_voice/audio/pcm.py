@@ -46,7 +46,7 @@ def encode_samples(pcm: Pcm, encoding: Encoding) -> bytes:
     """float32 in −1…1 as bytes; integer formats are rounded, and clipped beyond −1…1."""
     match encoding:
         case "int16":
-            return telephony.to_int16(pcm).astype("<i2").tobytes()
+            return telephony.to_int16(pcm).astype("<i2", copy=False).tobytes()
         case "int24":
             wide = np.clip(np.rint(pcm.astype(np.float64) * 2**23), -(2**23), 2**23 - 1)
             return wide.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()

@@ -72,7 +72,9 @@ _CODES: dict[Law, NDArray[np.uint8]] = {"mulaw": _mulaw_codes(), "alaw": _alaw_c
 
 def to_int16(pcm: Pcm) -> NDArray[np.int16]:
     """float32 in −1…1 as 16-bit integers, rounded, clipped."""
-    values: NDArray[np.int16] = np.clip(np.rint(pcm * 32_768.0), -32_768, 32_767).astype(np.int16)
+    scaled = np.multiply(pcm, np.float32(32_768.0), dtype=np.float32)
+    np.rint(scaled, out=scaled)
+    values: NDArray[np.int16] = scaled.clip(-32_768, 32_767, out=scaled).astype(np.int16)
     return values
 
 
