@@ -28,7 +28,6 @@ def serve(
     import asyncio
 
     from coda_voice.server.app import create_app
-    from coda_voice.server.run import loop_factory
     from coda_voice.server.run import serve as run_server
 
     settings = load_config(
@@ -56,7 +55,6 @@ def serve(
         telling.add(asyncio.create_task(tell_of_the_llm()))
 
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run_server(app, listening))
+        asyncio.run(run_server(app, listening))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

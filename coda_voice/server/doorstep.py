@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from typing import cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -83,7 +82,7 @@ class Doorstep(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait. See ``asyncio.Protocol``."""
-        transport = cast(asyncio.Transport, transport)  # of uvloop's it has only the methods
+        assert isinstance(transport, asyncio.Transport)
         if not self._callers.enter(transport):
             transport.abort()
             return

@@ -83,7 +83,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             # Of h11, of websockets, and on the doorstep, where nobody has got through by now.
-            if (transport := getattr(connection, "transport", None)) is not None:
+            if isinstance(transport := getattr(connection, "transport", None), asyncio.Transport):
                 transport.abort()
         await asyncio.sleep(0)  # in which they are closed
 
@@ -192,18 +192,6 @@ def _cannot_listen(settings: ServerConfig, error: OSError) -> ConfigurationError
         host=settings.host,
         port=settings.port,
     )
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Give what makes the event loop: uvloop's, where it is installed (not on Windows).
-
-    With sixteen conversations asyncio's own spends most of a core on four hundred frames a second.
-    """
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def serve(app: FastAPI, on_listening: Callable[[str], None] = lambda address: None) -> None:

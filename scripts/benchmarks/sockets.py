@@ -24,7 +24,6 @@ import numpy as np
 import websockets
 
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
-from coda_voice.server.run import loop_factory
 from scripts.benchmarks.histograms import Histogram, read
 
 ROOT = Path(__file__).parents[2]
@@ -122,11 +121,8 @@ def run_server(
 ) -> dict[str, object]:
     """Hold ``conversations`` at once, with further ones refused beside them meanwhile."""
     frames = [(np.clip(frame, -1, 1) * 32767).astype("<i2").tobytes() for frame in pcm]
-    with (
-        serving(conversations, threads) as address,
-        asyncio.Runner(loop_factory=loop_factory()) as runner,
-    ):
-        return runner.run(_measure(address, conversations, seconds, frames))
+    with serving(conversations, threads) as address:
+        return asyncio.run(_measure(address, conversations, seconds, frames))
 
 
 async def _measure(

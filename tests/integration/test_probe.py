@@ -108,7 +108,10 @@ def test_frames_that_come_late_are_counted(reports: dict[str, Report]):
 
 
 class Talkative(Attendant):
-    """Has the agent count for long when the user has asked something; whoever speaks ends it."""
+    """Has the agent count for long, at once, when the user has asked something.
+
+    Whoever speaks ends it; Moshi has no answer of its own before.
+    """
 
     name = "talkative"
 
@@ -117,7 +120,7 @@ class Talkative(Attendant):
 
     def turn_began(self, generation: int) -> None:
         if generation == 1:
-            self._server.front.manager.say(self.conversation.id, LONG, "when_idle")
+            self._server.front.manager.say(self.conversation.id, LONG, "interrupt")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from coda_voice.config import VoiceConfig
 from coda_voice.manager import VoiceManager
 from coda_voice.server.app import Routes, create_app
 from coda_voice.server.front import Front
-from coda_voice.server.run import Server, listen, loop_factory, make_server
+from coda_voice.server.run import Server, listen, make_server
 
 FRAME_BYTES = 3_840
 ROOT = Path(__file__).parents[2]
@@ -92,8 +92,7 @@ def voice_server(
 
     def run() -> None:
         try:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(server.serve(sockets=[listening]))
+            asyncio.run(server.serve(sockets=[listening]))
         except BaseException as error:
             failed.append(error)
             raise
