@@ -239,15 +239,14 @@ class SlotBatch:
         for row, state in enumerate(self._rows):
             if frames[row] is None:
                 continue
-            told = state.references.popleft() if state.references else None
-            read = self._read_along(state)
-            if told is None and read is None:
-                if row in self._summed_rows:
-                    self._sums[row].zero_()
-                    self._summed_rows.discard(row)
-                continue
-            self._sums[row, 0] = sum(vector for vector in (told, read) if vector is not None)
-            self._summed_rows.add(row)
+            # One at a time: of two pieces added up the model makes a third.
+            told = state.references.popleft() if state.references else self._read_along(state)
+            if told is not None:
+                self._sums[row, 0] = told
+                self._summed_rows.add(row)
+            elif row in self._summed_rows:
+                self._sums[row].zero_()
+                self._summed_rows.discard(row)
 
     def _read_along(self, state: _Row) -> torch.Tensor | None:
         """What the transcriber wrote in the frame before, for a model that reads it."""

@@ -115,9 +115,11 @@ def converse(
     with generator.streaming(batch):
         state = generator._streaming_state
         for frame in range(length):
-            added = reference[torch.from_numpy(given[:, frame])]
-            if transcript is not None:
-                added = added + transcript[torch.from_numpy(written[:, frame])]
+            told = torch.from_numpy(given[:, frame])
+            added = reference[told]
+            if transcript is not None:  # a word written where something is told is left out
+                read = transcript[torch.from_numpy(written[:, frame])]
+                added = torch.where((told == len(reference) - 1)[:, None], read, added)
             state.condition_sum = added[:, None]
             out = generator.step(torch.from_numpy(user[:, :, frame : frame + 1]).long())
             if out is not None:

@@ -262,6 +262,14 @@ def test_a_model_that_reads_along_is_given_each_word_a_frame_after_it_was_writte
     sums = batch.recent(0, 100).sums
     assert sums is not None and not sums[0].any()
     assert torch.equal(sums[1:], table[torch.tensor(tokens[:-1])])
+    # What is told meanwhile goes first: of two pieces added up the model makes a third.
+    told = torch.ones(len(frames), 256)
+    batch.reset(0, greedy)
+    batch.add_references(0, told)
+    for frame in frames:
+        batch.step([frame, None])
+    told_then = batch.recent(0, 100).sums
+    assert told_then is not None and torch.equal(told_then, told)
     # It goes on so in another slot, and where nobody wants to know what was written.
     batch.restore(1, snapshot)
     batch.transcribe(1, False)
