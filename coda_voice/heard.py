@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from coda_voice.analytics import Analytics, Latencies
+from coda_voice.audio.features import level_dbfs
 from coda_voice.event_bus import EventBus
 from coda_voice.events import Event, SessionRenewed
 from coda_voice.logs import Logs
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Word
-from coda_voice.turns import TurnTracker, UserSpeech, level_dbfs
+from coda_voice.turns import TurnTracker, UserSpeech
 
 
 @dataclass(frozen=True, slots=True)

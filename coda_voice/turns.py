@@ -9,7 +9,6 @@ conversation's frame clock.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from coda_voice.events import (
     TurnLatency,
     WordSpoken,
 )
-from coda_voice.moshi.frames import FRAME_SECONDS, Pcm, Word
+from coda_voice.moshi.frames import FRAME_SECONDS, Word
 
 AGENT_LEVEL_DBFS = -45.0
 """A frame above this is sound. Mimi decodes silence to about −80 dBFS, speech to −40…−10."""
@@ -42,16 +41,6 @@ ANSWER_WITHIN_SECONDS = 10.0
 """Agent speech that begins later than this after the user's is no answer to it."""
 WORDS_KEPT = 2048
 """Of one turn, the last ones: an agent that never pauses must not fill the memory."""
-SILENCE_DBFS = -120.0
-"""Level given to digital silence."""
-
-
-def level_dbfs(pcm: Pcm) -> float:
-    """Root mean square level of ``pcm`` in dB below full scale, at least −120."""
-    if not pcm.size:
-        return SILENCE_DBFS
-    power = float(pcm @ pcm) / pcm.size
-    return max(SILENCE_DBFS, 10.0 * math.log10(power)) if power > 0 else SILENCE_DBFS
 
 
 @dataclass(frozen=True, slots=True)

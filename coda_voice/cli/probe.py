@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from coda_voice.audio import files
+from coda_voice.audio.features import level_dbfs
 from coda_voice.cli.probe_links import ProtocolName, link_to
 from coda_voice.cli.probing import Probe, Question, Report, more_conversations
 from coda_voice.moshi.frames import SAMPLE_RATE
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 
 _STEP = SAMPLE_RATE // 100
 

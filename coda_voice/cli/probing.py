@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.cli.probe_links import Link
 from coda_voice.errors import MoshiConnectionError, SlotsFullError
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 
 JITTER_BUFFER_SECONDS = 0.08
 """A frame is late that a player with so much in store would have missed."""

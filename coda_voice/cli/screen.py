@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.cli.record import Line, Record
 from coda_voice.moshi.frames import Pcm
-from coda_voice.turns import level_dbfs
 
 COLOURS = {"user": "cyan", "agent": "green", "typed": "cyan", "heard": "blue", "llm": "magenta"}
 SETTLED_SECONDS = 1.0

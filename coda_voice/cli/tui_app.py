@@ -16,11 +16,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer, Header, Input, RichLog, Sparkline, Static
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.cli.tui_parts import Choice, Fields, thought
 from coda_voice.errors import MoshiConnectionError, VoiceProcessingError
 from coda_voice.moshi.frames import Pcm
 from coda_voice.remote import RemoteConversation, RemoteFrame, RemoteMessage
-from coda_voice.turns import level_dbfs
 
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.25, 4.0
 """Between two tries to connect again; each is twice the one before."""

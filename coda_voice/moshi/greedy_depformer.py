@@ -11,6 +11,7 @@ import torch
 from moshi.models import LMModel
 from moshi.modules.transformer import StreamingTransformerLayer
 
+from coda_voice.moshi.lean_depformer import gates
 from coda_voice.moshi.lean_norm import LeanNorm
 from coda_voice.moshi.onnx_graph import MICROSOFT, Graph, is_small
 from coda_voice.moshi.working_rows import WorkingRows, padded
@@ -26,11 +27,11 @@ class GreedyDepformer:
     @staticmethod
     def fits(lm: LMModel) -> bool:
         """Whether its activations and norms are those that the graph knows, and it is small."""
-        gates = [gate for layer in lm.depformer.layers for gate in _gates(layer)]
+        units = [gate for layer in lm.depformer.layers for gate in gates(layer)]
         norms = list(lm.depformer_norms)
         return (
             is_small(lm.depformer)
-            and all(gate.activation is torch.nn.functional.silu for gate in gates)
+            and all(gate.activation is torch.nn.functional.silu for gate in units)
             and all(LeanNorm.fits(norm) or isinstance(norm, torch.nn.Identity) for norm in norms)
         )
 
@@ -98,7 +99,3 @@ class _Unrolled:
         weights = graph.op("Softmax", alike, axis=-1)
         mixed = graph.op("MatMul", weights, graph.op("Concat", *values, axis=2))
         return graph.op("Reshape", mixed, graph.numbers(0, heads * width))
-
-
-def _gates(layer: StreamingTransformerLayer) -> list[torch.nn.Module]:
-    return list(layer.gating) if layer.weights_per_step else [layer.gating]

@@ -66,7 +66,7 @@ class LeanDepformer:
             and all(
                 isinstance(layer.layer_scale_1, nn.Identity)
                 and isinstance(layer.layer_scale_2, nn.Identity)
-                and all(type(gate) is ActivationGating for gate in _gates(layer))
+                and all(type(gate) is ActivationGating for gate in gates(layer))
                 for layer in layers
             )
         )
@@ -125,5 +125,6 @@ def _weights(layer: StreamingTransformerLayer, step: int) -> _Weights:
     )
 
 
-def _gates(layer: StreamingTransformerLayer) -> list[nn.Module]:
+def gates(layer: StreamingTransformerLayer) -> list[nn.Module]:
+    """Give the gated units of a layer: one, or one for each step."""
     return list(layer.gating) if layer.weights_per_step else [layer.gating]

@@ -14,10 +14,11 @@ from typing import Any
 
 from coda_tools import tool
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.events import ReasoningEnded, ScriptEnded
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
 from coda_voice.scripted_voice import ScriptedVoice, Spoken
-from coda_voice.turns import AGENT_ONSET_FRAMES, level_dbfs
+from coda_voice.turns import AGENT_ONSET_FRAMES
 from tests.integration.hybrid_talk import HybridTalk
 from tests.integration.llm_server import calls, done, frame, text
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.events import ScriptEnded, SpeechEnded, ToolEnded, ToolStarted
 from coda_voice.hybrid.attendant import HybridAttendant
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
 from coda_voice.moshi.speaking import SOUNDING_FRAMES, SaidWord
 from coda_voice.scripted_voice import Spoken
-from coda_voice.turns import level_dbfs
 from scripts.benchmarks.hybrid import LONG_ANSWER, SOUND_DBFS, Scripts
 from scripts.train_tiny.judge import Judge, write_language_model
 from tests.integration.hybrid_talk import HybridTalk

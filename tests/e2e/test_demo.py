@@ -14,12 +14,13 @@ import pytest
 import soundfile
 from safetensors.torch import load_file, save_file
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.audio.vad import VoiceActivityDetector
 from coda_voice.cli.main import main
 from coda_voice.cli.script import load_script
 from coda_voice.moshi.capabilities import TINY_FOLDER
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 from tests.e2e.conftest import COMMAND, Done, coda_voice, environment
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.cli.main import main
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm, Sampling
 from coda_voice.moshi.prompt import Prompt
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 from tests.conftest import DATA, Spoken
 from tests.e2e.conftest import coda_voice
 from tests.integration.speech import Talk

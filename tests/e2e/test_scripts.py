@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.audio.features import level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 from tests.conftest import Spoken
 
 ROOT = Path(__file__).parent.parent.parent

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.cli.soundcard import MICROPHONE_BLOCKS, Duplex
 from coda_voice.cli.talk import Talk, converse
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
-from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.e2e.conftest import coda_voice
 

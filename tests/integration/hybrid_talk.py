@@ -16,13 +16,14 @@ import numpy as np
 
 from coda_voice import VoiceManager
 from coda_voice.attendants import UserText
+from coda_voice.audio.features import level_dbfs
 from coda_voice.audio.ingest import Ingest
 from coda_voice.conversation import Conversation
 from coda_voice.events import Event, SpeechEnded, SpeechStarted
 from coda_voice.heard import Heard
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm, Word
 from coda_voice.moshi.transcript import EndOfSpeech
-from coda_voice.turns import UserSpeech, level_dbfs
+from coda_voice.turns import UserSpeech
 
 STT_DELAY_FRAMES = 6
 Kind = TypeVar("Kind", bound=Event)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.audio.pcm import decode_samples
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Pcm
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 
 LOUD = np.full(FRAME_SAMPLES, 8_000, dtype="<i2").tobytes()
 QUIET = bytes(2 * FRAME_SAMPLES)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from coda_voice import VoiceManager
+from coda_voice.audio.features import level_dbfs
 from coda_voice.composition import HouseTools
 from coda_voice.errors import (
     ConfigurationError,
@@ -36,7 +37,6 @@ from coda_voice.events import (
 from coda_voice.hybrid.attendant import HybridAttendant
 from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS
-from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.hybrid_talk import HybridTalk
 from tests.integration.llm_server import LlmServer, calls, done, frame, text

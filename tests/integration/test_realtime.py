@@ -19,12 +19,12 @@ from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 from coda_voice.audio import telephony
+from coda_voice.audio.features import level_dbfs
 from coda_voice.events import ConversationEnded, Transcript
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.hybrid.openai_client import OpenAiClient
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
-from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.edge_server import serving
 from tests.integration.llm_server import LlmServer, sse

@@ -11,8 +11,9 @@ import pytest
 import sphn
 import websockets
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.moshi.frames import FRAME_SAMPLES, Pcm
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 from tests.conftest import Spoken
 from tests.integration.voice_server import RunningServer, voice_server
 from tests.integration.voiced_checkpoint import write_voiced_checkpoint, write_voices

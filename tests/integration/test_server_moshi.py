@@ -15,9 +15,10 @@ import soxr
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
 from coda_voice.server.routes import voice
-from coda_voice.turns import AGENT_LEVEL_DBFS, level_dbfs
+from coda_voice.turns import AGENT_LEVEL_DBFS
 from tests.conftest import Spoken
 from tests.ear import recognised
 from tests.integration.voice_server import RunningServer, voice_server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import numpy as np
 
-from coda_voice.turns import level_dbfs
+from coda_voice.audio.features import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.voice_server import FRAME_BYTES, StreamClient, voice_server
 

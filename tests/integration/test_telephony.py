@@ -23,9 +23,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from coda_voice.audio import telephony
+from coda_voice.audio.features import level_dbfs
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
-from coda_voice.turns import level_dbfs
 from tests.conftest import Spoken
 from tests.integration.edge_server import serving
 from tests.integration.voice_server import voice_server

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.cli.record import Line, Record
 from coda_voice.cli.screen import LiveScreen, PlainScreen, meter, open_screen
 from coda_voice.cli.script import PATIENCE, PAUSE, Said, ScriptedUser, load_script
 from coda_voice.cli.timeline import SYSTEM_SECONDS, cut_into_systems, draw_timeline
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, Word
-from coda_voice.turns import TurnTracker, UserSpeech, level_dbfs
+from coda_voice.turns import TurnTracker, UserSpeech
 from tests.conftest import Spoken
 
 SILENCE = np.zeros(FRAME_SAMPLES, dtype=np.float32)

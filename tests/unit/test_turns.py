@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from coda_voice.audio.features import level_dbfs
 from coda_voice.events import BargeIn, Event, SpeechEnded, SpeechStarted, TurnLatency, WordSpoken
 from coda_voice.moshi.frames import FRAME_SECONDS, Word
-from coda_voice.turns import TurnTracker, UserSpeech, level_dbfs
+from coda_voice.turns import TurnTracker, UserSpeech
 
 QUIET, LOUD = -79.0, -15.0
 
