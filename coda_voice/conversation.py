@@ -79,7 +79,7 @@ class Conversation:
         """Set when its end has been told, and nothing more is."""
         self._to = surroundings
         self._reader = FrameReader(conversation_id, surroundings)
-        self._occupancy = Occupancy(conversation_id)
+        self._occupancy = Occupancy(conversation_id, surroundings.bells)
         self._texts = UserTexts()
         self._transcribes = False
         self._slot: Slot | None = None

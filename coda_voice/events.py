@@ -281,7 +281,8 @@ class ScriptEnded(Event):
 class VoiceFellBack(Event):
     """The other voice was too slow for a script, or is gone: Moshi's own says what is left of it.
 
-    ``failed`` is told once in a conversation, though it holds for all scripts that follow.
+    Told once in a conversation, though it may hold for all scripts that follow; ``slow`` once
+    more where the voice had meanwhile read a script to its end.
     """
 
     type: Literal["voice_fell_back"] = "voice_fell_back"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from coda_voice.analytics import Analytics, Latencies
 from coda_voice.audio.features import level_dbfs
+from coda_voice.bell import Bells
 from coda_voice.event_bus import EventBus
 from coda_voice.events import Event, SessionRenewed
 from coda_voice.logs import Logs
@@ -40,6 +41,7 @@ class Surroundings:
     events: EventBus
     analytics: Analytics
     logs: Logs
+    bells: Bells
 
 
 class FrameReader:

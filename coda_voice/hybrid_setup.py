@@ -110,6 +110,7 @@ class HybridSetup:
             stall_timeout=llm.stall_timeout,
             turn_timeout=llm.turn_timeout,
             max_words=config.hybrid.max_words,
+            max_calls=config.hybrid.tool_calls,
             filler_after=config.hybrid.filler_after,
         )
         fallback = OfflineBrain() if llm.fallback_enabled else None

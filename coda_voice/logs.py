@@ -62,7 +62,10 @@ class JsonFormatter(logging.Formatter):
 
 def _short(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
+    if text.isprintable() and text and " " not in text:
+        return text
+    # What would begin a new line, or move the cursor, is shown by its number.
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 class _BoundedQueueHandler(logging.handlers.QueueHandler):

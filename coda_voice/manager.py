@@ -20,6 +20,7 @@ from typing import Self
 from coda_voice.analytics import Analytics
 from coda_voice.answering import Answering
 from coda_voice.attendants import Attendant, AttendantFactory
+from coda_voice.bell import Bells
 from coda_voice.calls import full_duplex, utterance
 from coda_voice.conversation import LETTING_GO_SECONDS, Conversation
 from coda_voice.errors import (
@@ -110,6 +111,7 @@ class VoiceManager(Answering):
         self._shared_synthesizer = synthesizer
         self._life: Lifetime | None = None
         self._analytics = Analytics()
+        self._bells = Bells()
         self._watch: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
 
@@ -236,7 +238,7 @@ class VoiceManager(Answering):
         limit = self.config.conversation_limit_seconds
         conversation = Conversation(
             conversation_id,
-            Surroundings(self.events, self._analytics, life.logs),
+            Surroundings(self.events, self._analytics, life.logs, self._bells),
             user_id=user_id,
             limit_frames=None if limit is None else round(limit * FRAME_RATE),
         )

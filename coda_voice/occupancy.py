@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
+from coda_voice.bell import Bell, Bells
 from coda_voice.errors import ConversationError, VoiceTimeoutError
 
 ENGINE_SILENT_SECONDS = 30.0
@@ -20,11 +21,12 @@ class Occupancy:
     ``wake`` may be called from any thread, the rest from the event loop's.
     """
 
-    def __init__(self, conversation_id: str) -> None:
+    def __init__(self, conversation_id: str, bells: Bells) -> None:
         self._id = conversation_id
+        self._bells = bells
         self._busy = asyncio.Lock()
         self._output: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bell: Bell | None = None
 
     @property
     def busy(self) -> bool:
@@ -33,11 +35,9 @@ class Occupancy:
 
     def wake(self) -> None:
         """Tell the event loop that there is output. Called in the engine's thread."""
-        loop, output = self._loop, self._output
-        if loop is not None and output is not None and not loop.is_closed():
-            # The loop may close between the question and the call: nobody waits then.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(output.set)
+        bell, output = self._bell, self._output
+        if bell is not None and output is not None:
+            bell.ring(output)
 
     def nudge(self) -> None:
         """End the current wait from the event loop's own thread."""
@@ -76,8 +76,8 @@ class Occupancy:
                 conversation_id=self._id,
             ) from error
         try:
-            self._loop, self._output = asyncio.get_running_loop(), asyncio.Event()
+            self._bell, self._output = self._bells.here(), asyncio.Event()
             yield
         finally:
-            self._loop = self._output = None
+            self._bell = self._output = None
             self._busy.release()

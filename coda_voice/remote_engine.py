@@ -274,6 +274,7 @@ class _Call:
                 times=StageTimes(model=max(0.0, time.perf_counter() - arrived)),
             )
         )
+        slot.notify()
         self._frame += 1
         self._figures.frame(late=False)
         self.changed.set()

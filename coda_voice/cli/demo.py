@@ -24,6 +24,7 @@ from rich.markup import escape
 from coda_voice.audio import files
 from coda_voice.audio.pcm import decode_samples
 from coda_voice.cli import options
+from coda_voice.cli.garbage import none_while_starting
 from coda_voice.cli.record import Record
 from coda_voice.cli.screen import open_screen
 from coda_voice.cli.script import Script, ScriptedUser, load_script
@@ -147,7 +148,7 @@ async def converse(
     settings: VoiceConfig, script: Script, console: Console, *, in_time: bool
 ) -> Held:
     """Hold the conversation and show it; ``in_time`` at the speed of speech."""
-    with console.status(f"Opening {settings.moshi.checkpoint} …"):
+    with console.status(f"Opening {settings.moshi.checkpoint} …"), none_while_starting():
         # Only here, because it loads torch, which takes seconds.
         from coda_voice.manager import VoiceManager
 

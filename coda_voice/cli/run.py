@@ -25,6 +25,7 @@ from coda_voice.audio import files
 from coda_voice.audio.pcm import decode_samples
 from coda_voice.audio.resample import resample
 from coda_voice.cli import options
+from coda_voice.cli.garbage import none_while_starting
 from coda_voice.cli.record import Record
 from coda_voice.errors import ValidationError
 from coda_voice.moshi.frames import FRAME_SAMPLES, SAMPLE_RATE, Pcm
@@ -104,11 +105,14 @@ def read(source: Path, config: Path | None) -> files.Audio:
 
 async def answer(settings: VoiceConfig, pcm: Pcm) -> Answered:
     """Let the agent hear ``pcm`` (24 kHz) and give all it says meanwhile."""
-    from coda_voice.manager import VoiceManager
-
     agent: list[Pcm] = []
     frames = -(-len(pcm) // FRAME_SAMPLES)
-    async with VoiceManager(settings) as manager:
+    with none_while_starting():
+        from coda_voice.manager import VoiceManager
+
+        manager = VoiceManager(settings)
+        await manager.initialize()
+    async with manager:
         conversation_id = await manager.start_conversation(conversation_id="run")
         record = Record(
             conversation_id, manager.conversation(conversation_id).tracker, keep_audio=False

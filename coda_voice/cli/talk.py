@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from coda_voice.audio.pcm import decode_samples
 from coda_voice.cli import options
+from coda_voice.cli.garbage import none_while_starting
 from coda_voice.cli.memory import EVERYBODY
 from coda_voice.cli.record import Record
 from coda_voice.cli.screen import open_screen
@@ -90,7 +91,7 @@ async def _talk(
     microphone: str | int | None,
     speakers: str | int | None,
 ) -> None:
-    with console.status(f"Opening {settings.moshi.checkpoint} …"):
+    with console.status(f"Opening {settings.moshi.checkpoint} …"), none_while_starting():
         # Only here, because it loads torch, which takes seconds.
         from coda_voice.manager import VoiceManager
 

@@ -17,7 +17,8 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer, Header, Input, RichLog, Sparkline, Static
 
 from coda_voice.audio.features import level_dbfs
-from coda_voice.cli.tui_parts import Choice, Fields, thought
+from coda_voice.cli.tui_parts import Choice
+from coda_voice.cli.tui_thoughts import Fields, thought
 from coda_voice.errors import MoshiConnectionError, VoiceProcessingError
 from coda_voice.moshi.frames import Pcm
 from coda_voice.remote import RemoteConversation, RemoteFrame, RemoteMessage
@@ -79,6 +80,8 @@ class VoiceApp(App[None]):
         self._over = False
         self._ended = ""
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        self._llm_seconds: float | None = None
+        """From the end of the user's speech to the first word of the LLM's last answer."""
         self._sentence: list[str] = []
         self._levels = {"user": FLOOR_DBFS, "agent": FLOOR_DBFS}
         self._speaking = {"user": False, "agent": False}
@@ -226,9 +229,7 @@ class VoiceApp(App[None]):
         elif message.text("status") == "draining":
             self._draining(message.number("seconds"))
         elif message.text("status") == "dropped":
-            where = message.text("where")
-            self.dropped[where] = self.dropped.get(where, 0) + round(message.number("frames"))
-            self._show_state()
+            self._lost(message.text("where"), message.fields.get("frames"))
         elif message.type == "error":
             self.notify(message.text("message"), severity="warning")
         elif message.type == "event":
@@ -256,23 +257,32 @@ class VoiceApp(App[None]):
 
     def _event(self, event: Fields) -> None:
         kind = event.get("type")
-        if kind == "turn_latency":
-            self._latency(event)
+        if kind in ("turn_latency", "answer_latency"):
+            self._latency(kind, event.get("seconds"))
         elif kind == "mode_changed":
             self.mode = str(event.get("mode"))
             self._show_state()
+        elif kind == "frames_dropped":  # in the engine, which has told nobody else
+            self._lost("input" if event.get("where") == "inbox" else "output", event.get("count"))
         said = thought(event)
         if said is not None:
             self._line("thoughts", *said)
 
-    def _latency(self, event: Fields) -> None:
-        seconds = event.get("seconds")
-        if isinstance(seconds, (int, float)):
+    def _latency(self, kind: str, seconds: object) -> None:
+        if not isinstance(seconds, (int, float)):
+            return
+        if kind == "answer_latency":
+            self._llm_seconds = float(seconds)
+        else:
             self._latencies.append(float(seconds))
-            middle = statistics.median(self._latencies)
-            text = f"median {middle:.2f} s, last {seconds:.2f} s"
-            self.query_one("#latency_text", Static).update(text)
             self.query_one("#latency_plot", Sparkline).data = list(self._latencies)
+        said = []
+        if self._latencies:
+            middle, last = statistics.median(self._latencies), self._latencies[-1]
+            said.append(f"median {middle:.2f} s, last {last:.2f} s")
+        if self._llm_seconds is not None:
+            said.append(f"LLM {self._llm_seconds:.2f} s")
+        self.query_one("#latency_text", Static).update(", ".join(said))
 
     def _line(self, where: str, who: str, text: str, style: str) -> None:
         self.query_one(f"#{where}", RichLog).write(
@@ -287,6 +297,11 @@ class VoiceApp(App[None]):
         said = f"is going down; the conversation may go on for {seconds:.0f} s"
         self._line("thoughts", "server", said, "red")
         self.notify(f"The server {said}.", severity="warning")
+        self._show_state()
+
+    def _lost(self, where: str, frames: object) -> None:
+        more = round(frames) if isinstance(frames, (int, float)) else 0
+        self.dropped[where] = self.dropped.get(where, 0) + more
         self._show_state()
 
     def _show_state(self) -> None:

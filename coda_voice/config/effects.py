@@ -55,6 +55,7 @@ ACTS: dict[str, str] = {
     "hybrid.voice": "coda_voice/answering.py",
     "hybrid.filler_after": "coda_voice/hybrid_setup.py",
     "hybrid.max_words": "coda_voice/hybrid_setup.py",
+    "hybrid.tool_calls": "coda_voice/hybrid_setup.py",
     "hybrid.turns_per_minute": "coda_voice/hybrid_setup.py",
     "hybrid.prefer": "coda_voice/hybrid_setup.py",
     "hybrid.slow_after": "coda_voice/hybrid_setup.py",

@@ -135,6 +135,8 @@ class HybridConfig(Section):
     """Said in every mode when a conversation begins."""
     max_words: int = Field(default=150, ge=10, le=10_000)
     """Of an answer that are spoken."""
+    tool_calls: int = Field(default=8, ge=1, le=64)
+    """In one message of the LLM that are run; the others are given back to it."""
     turns_per_minute: int = Field(default=20, ge=1, le=600)
     """So many turns of a conversation at most are asked of the LLM."""
     prefer: Literal["moshi", "balanced", "llm"] = "balanced"

@@ -15,6 +15,8 @@ Kind = Literal["answer", "filler", "question", "apology"]
 """Filler: said while waiting; question: asks leave for a dangerous tool."""
 
 MAX_SENTENCES = 256
+MAX_CALLS = 8
+"""Twice what runs beside each other: more than a question to a voice wants."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class ReasonerSettings:
     turn_timeout: float = 60.0
     max_rounds: int = 4
     """Rounds of tool calls before the LLM must answer without."""
+    max_calls: int = MAX_CALLS
+    """Tool calls in one message of the LLM that are run; the others are given back to it."""
     max_words: int = 150
     """Words of an answer that are spoken."""
     filler_after: float = 2.0

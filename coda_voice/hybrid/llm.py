@@ -22,6 +22,8 @@ class ToolCall:
     name: str
     arguments: Mapping[str, object]
     malformed: str | None = None
+    beyond: str | None = None
+    """Why it is not run, where it is one too many; for the LLM to read."""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from coda_voice.errors import LlmError
 from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall, ToolCallRequest
 from coda_voice.hybrid.offline_arguments import Arguments
+from coda_voice.hybrid.offline_cancelling import chosen
+from coda_voice.hybrid.offline_requests import ACTS, is_request
 from coda_voice.hybrid.offline_rules import RULES
 from coda_voice.hybrid.second_person import forgotten, recalled
+from coda_voice.number_names import CARDINAL
 from coda_voice.protocols import ToolSpec
 
 _REASON_WORDS = 20
@@ -46,7 +49,8 @@ class OfflineBrain:
             yield StreamEnd()
             return
         words = next((m.content for m in reversed(messages) if m.role == "user"), "")
-        found = understand(words, {tool.name for tool in tools})
+        names = {tool.name for tool in tools}
+        found = _which_one(messages, names) or understand(words, names)
         if found is None:
             raise LlmError(
                 f"The offline brain has no rule for {words!r:.100}. Start an LLM, for example "
@@ -54,8 +58,16 @@ class OfflineBrain:
                 "llm_not_understood",
             )
         name, arguments = found
+        if name == "recall" and _takes("only_sure", name, tools):
+            # An LLM sees for itself what is no answer; here the nearest would be told as one.
+            arguments = {**arguments, "only_sure": True}
         yield ToolCallRequest(ToolCall(f"offline_{next(self._numbers)}", name, arguments))
         yield StreamEnd()
+
+
+def _takes(argument: str, name: str, tools: Sequence[ToolSpec]) -> bool:
+    known = next((tool.parameters.get("properties") for tool in tools if tool.name == name), None)
+    return isinstance(known, Mapping) and argument in known
 
 
 _LOOSE = (
@@ -64,8 +76,12 @@ _LOOSE = (
     (r" (?:roughly|approximately|exactly)\s*$", ""),
     (r"\b((?:kilo)?met(?:er|re)s|miles|feet) an? (?=(?:hour|minute|second)\b)", r"\1 per "),
     (r"\bi (?:want|need|would like) to know (?=what|how)", " "),
+    (rf"\b(an|{CARDINAL}) our(?=s?\b)", r"\1 hour"),
+    (r"\bset a time (?=(?:for|of) )", "set a timer "),
+    (rf"\btimer four (?=(?:an?|half|{CARDINAL})\b)", "timer for "),
+    (r"\bremind me (?:too|two) (?!(?:and|hundred|seconds|minutes|hours|days)\b)", "remind me to "),
 )
-"""How people speak, and what they mean by it."""
+"""How people speak or are heard, and what they mean by it."""
 LONGEST_REQUEST = 400
 """Characters of what a tool can be called for by rules, whose time grows with their square."""
 
@@ -74,6 +90,37 @@ def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
     """Find the tool call that ``text`` asks for, among ``tools``."""
     if len(text) > LONGEST_REQUEST:
         return None
+    plain = _plain(text)
+    if re.match(r"(?:don't|do not|never)\b(?! (?:forget|remember)\b)", plain):
+        return None
+    acts = is_request(plain)
+    for tool, pattern, read in RULES:
+        if tool in ACTS and not acts:
+            continue
+        match = pattern.search(plain) if tool != "calculate" else pattern.match(plain)
+        if tool in tools and match:
+            arguments = read(match)
+            if arguments is not None:
+                return tool, {name: _as_said(value, text) for name, value in arguments.items()}
+    return None
+
+
+def _which_one(messages: Sequence[Message], tools: set[str]) -> tuple[str, Arguments] | None:
+    """Find the call that an answer to "which one?" asks for: "five minute timer" sets none then."""
+    said = [m for m in messages if m.role in ("user", "assistant")]
+    users = [at for at, message in enumerate(said) if message.role == "user"]
+    if len(users) < 2 or len(said[users[-1]].content) > LONGEST_REQUEST:
+        return None
+    question = " ".join(m.content for m in said[users[-2] + 1 : users[-1]])
+    asked = understand(said[users[-2]].content, tools) if question else None
+    if asked is None or asked[0] != "cancel_timer":
+        return None
+    arguments = chosen(_plain(said[users[-1]].content), question, asked[1])
+    return ("cancel_timer", arguments) if arguments else None
+
+
+def _plain(text: str) -> str:
+    """Give the words of ``text`` as the rules have them: small letters, no manners, no marks."""
     plain = text.lower().replace("’", "'")
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", plain)
     plain = re.sub(r"(?<=[\d)])\s*([+*/-])\s*(?=\d)", r" \1 ", plain).replace("%", " percent")
@@ -88,16 +135,7 @@ def understand(text: str, tools: set[str]) -> tuple[str, Arguments] | None:
         plain,
     )
     plain = re.sub(r"\b(?:please|thanks|thank you)\b", "", plain)
-    plain = " ".join(plain.split())
-    if re.match(r"(?:don't|do not|never)\b(?! (?:forget|remember)\b)", plain):
-        return None
-    for tool, pattern, read in RULES:
-        match = pattern.search(plain) if tool != "calculate" else pattern.match(plain)
-        if tool in tools and match:
-            arguments = read(match)
-            if arguments is not None:
-                return tool, {name: _as_said(value, text) for name, value in arguments.items()}
-    return None
+    return " ".join(plain.split())
 
 
 def _as_said(value: object, text: str) -> object:

@@ -17,7 +17,7 @@ from coda_voice.hybrid.spoken_times import clock_time, duration_seconds
 Arguments = Mapping[str, object]
 
 REMINDER = (
-    r"^(?P<before>.*)\bremind me(?: again)?(?P<rest> .+)$|"
+    r"^(?P<before>.*)\bremind (?:me|us)(?: again)?(?P<rest> .+)$|"
     r"\b(?:set|create|make|add|give me|need|want)(?: me)? (?:an?|another)(?: new)? reminder"
     r"(?P<noted>.*)$|"
     r"\b(?P<wake>wake me)(?: up)?(?P<woken> .+)$|"
@@ -28,10 +28,12 @@ NO_TEXT = "it is time"
 """Said to who did not say what of."""
 
 _LINK = r"(?:to|that|about|of)"
+_LINK_HEARD = r"(?:to|too|two|that|about|of)"
 _WEEKDAY, _MONTH = "|".join(WEEKDAYS_HEARD), "|".join(MONTHS_HEARD)
+_PART = "morning|afternoon|evening|night"
 _DAY = (
     rf"(?:(?:(?:on|this|coming) )*(?P<day>{_WEEKDAY}|today|tomorrow)"
-    r"(?: (?P<part>morning|afternoon|evening|night))?|"
+    rf"(?: (?P<part>{_PART}))?|"
     r"this (?P<this>morning|afternoon|evening)|(?P<tonight>tonight))"
 )
 _DAY_FIRST = re.compile(rf"(?:at )?{_DAY}(?: (?P<time>at .+))?")
@@ -75,14 +77,22 @@ def _split(said: str, now: datetime) -> tuple[str, Arguments] | None:
             what = " ".join(words[1:at])
             when = _when(" ".join(words[at:]), now)
             if when and not _BELONGS_TO_WHAT.fullmatch(what):
-                return what, when
+                return None if _of_several(what, now) else (what, when)
         return None
     words = re.sub(r"^for ", "at ", said).split()
-    for at in range(1, len(words)):
-        if re.fullmatch(_LINK, words[at]) and (when := _when(" ".join(words[:at]), now)):
+    for at in range(len(words) - 1, 0, -1):  # the longest: "at ten to eight" begins as "at ten"
+        linked = re.fullmatch(_LINK_HEARD, words[at])
+        if linked and (when := _when(" ".join(words[:at]), now)):
             return " ".join(words[at + 1 :]), when
     whole = _when(" ".join(words), now)
     return ("", whole) if whole else None
+
+
+def _of_several(what: str, now: datetime) -> bool:
+    """Whether another time is in it: of "call anna at nine and ben at ten" one would be lost."""
+    first, *rest = re.split(r"\band\b", what, maxsplit=1)
+    words = first.split()
+    return bool(rest) and any(_when(" ".join(words[at:]), now) for at in range(len(words)))
 
 
 def _when(said: str, now: datetime, *, early: bool = False) -> Arguments | None:
@@ -106,3 +116,33 @@ def _when(said: str, now: datetime, *, early: bool = False) -> Arguments | None:
     else:
         at_time = _WITHOUT_TIME.get(part) or (None if day == "today" else "09:00")
     return {"at_time": at_time, "day": day} if at_time else None
+
+
+def rings_at(said: str) -> Arguments | None:
+    """Read when what is to be cancelled rings: "seven tomorrow", "tomorrow morning's".
+
+    None where that is no time. Who does not say which half of the day he means may mean either.
+    """
+    said = re.sub(rf"\b({_WEEKDAY}|today|tomorrow|tonight|{_PART})'s\b", r"\1 at", said)
+    said = re.sub(r"^at | at$", "", said)
+    if not said:
+        return None
+    if only := re.fullmatch(rf"(?:in the )?({_PART})", said):
+        return {"at_time": only[1]}
+    found = _DAY_FIRST.fullmatch(said) or _DAY_LAST.fullmatch(f"at {said}")
+    time, part, day = said, "", ""
+    if found:
+        time = (found["time"] or "").removeprefix("at ")
+        part = found["part"] or found["this"] or ("night" if found["tonight"] else "")
+        day = found["day"] or "today"
+    if not time:
+        part = "evening" if found and found["tonight"] else part
+        return {"day": day, "at_time": part} if part else {"day": day}
+    in_the_part = {"": "", "night": " at night"}.get(part, f" in the {part}")
+    # At midnight and at noon the next seven o'clock are the two that there are.
+    halves = (datetime(2000, 1, 1, hour) for hour in (0, 12))
+    times = {clock_time(time + in_the_part, half) for half in halves}
+    at_time = " or ".join(sorted(filter(None, times)))
+    if not at_time:
+        return None
+    return {"at_time": at_time, "day": day} if day else {"at_time": at_time}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from num2words import num2words  # type: ignore[import-untyped]
 
 from coda_voice.hybrid.heard_numbers import parse_number
+from coda_voice.hybrid.misheard_numbers import number_meant
 
 _ORDINALS = {str(num2words(n, to="ordinal")): str(num2words(n)) for n in range(2, 21)}
 _OTHER_WORDS = (
@@ -65,11 +66,18 @@ def expression(match: re.Match[str]) -> Mapping[str, object] | None:
         if number is None or number[1] != len(inner):
             return None
         return {"expression": (_ROOTS | _PARTS)[alone["what"]].format(_digits(number[0]))}
-    parts = _parts(text.split())
+    said = text.split()
+    found = _sum(_parts(said))
+    if found is None and "and" not in said:  # "for and to" is what is left of a sentence
+        found = _sum(_parts(said, number_meant))
+    return {"expression": found} if found else None
+
+
+def _sum(parts: list[str] | None) -> str | None:
     if share := _share(parts or []):
-        return {"expression": share}
+        return share
     whole = parts is not None and len(parts) >= 2 and _SUM.fullmatch(" ".join(parts))
-    return {"expression": "".join(parts)} if parts and whole else None
+    return "".join(parts) if parts and whole else None
 
 
 def _share(parts: list[str]) -> str | None:
@@ -83,14 +91,17 @@ def _digits(value: float) -> str:
     return f"{value:.15g}"
 
 
-def _parts(words: list[str]) -> list[str] | None:
+_Reader = Callable[[Sequence[str]], tuple[float, int] | None]
+
+
+def _parts(words: list[str], read: _Reader = parse_number) -> list[str] | None:
     """Numbers and operators by turns; None where a word is neither."""
     parts: list[str] = []
     at = 0
     while at < len(words):
         number_next = not parts or parts[-1] in ("**", "*", "/", "+", "-", "/100*")
         below_zero = number_next and words[at] in ("minus", "negative", "-")
-        number = parse_number(words[at + below_zero :]) if number_next else None
+        number = read(words[at + below_zero :]) if number_next else None
         if number:
             parts.append(f"{'-' * below_zero}{_digits(number[0])}")
             at += below_zero + number[1]

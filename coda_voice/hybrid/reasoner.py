@@ -33,8 +33,8 @@ from coda_voice.hybrid.reasoning_prompt import (
     tool_message,
 )
 from coda_voice.hybrid.speakable import SentenceStream, speakable
-from coda_voice.hybrid.thinking import Outcome, Thinking, ThinkingEvents, now
-from coda_voice.hybrid.tool_runner import ToolRunner
+from coda_voice.hybrid.thinking import Outcome, Thinking, ThinkingEvents, context_of, now
+from coda_voice.hybrid.tool_runner import ToolRunner, within
 from coda_voice.protocols import ToolBox, ToolOutcome, ToolSpec
 
 APOLOGIES = {
@@ -210,7 +210,7 @@ class Reasoner:
             self.forget_question()
             state.kept = self._runner.take_kept()
             state.messages = prompt_messages(
-                turn.text, turn.history, await _context(state), state.kept, self._settings.style
+                turn.text, turn.history, await context_of(state), state.kept, self._settings.style
             )
             return
         self._question = None
@@ -230,11 +230,11 @@ class Reasoner:
                 state.messages.append(Message("system", NO_MORE_TOOLS))
             specs = () if last else self._runner.specs()
             try:
-                text, thinking, calls = await self._listen(state, specs)
+                text, thinking, asked = await self._listen(state, specs)
             except _Enough:
                 state.detail = f"the answer was ended after {state.words} words"
                 return "answered"
-            if not calls:
+            if not asked:
                 return "answered"
             if last:
                 raise LlmError(
@@ -242,17 +242,21 @@ class Reasoner:
                     "llm_tool_loop",
                 )
             state.rounds += 1
+            calls = within(asked, self._settings.max_calls)
             state.messages.append(Message("assistant", text, tuple(calls), thinking))
-            if act(calls, specs):
+            to_run = [call for call in calls if call.beyond is None]
+            if left_out := len(asked) - len(to_run):
+                state.detail = f"{left_out} of {len(asked)} tool calls in one message were not run"
+            if act(to_run, specs):
                 await state.answer.confirmed.wait()
-            if question := question_before(calls, specs, state.turn.text):
+            if question := question_before(to_run, specs, state.turn.text):
                 self._question = Question(
                     state.messages, tuple(calls), state.answer, tuple(state.kept)
                 )
                 state.kept = []
                 self._tell.say(state, question, "question")
                 return "asked"
-            state.answer.acted = act(calls, specs) or state.answer.acted
+            state.answer.acted = act(to_run, specs) or state.answer.acted
             await self._run_tools(state, calls)
 
     async def _run_tools(self, state: Thinking, calls: Sequence[ToolCall]) -> None:
@@ -396,11 +400,3 @@ class Reasoner:
                 {"message": "reasoner failed", "exception": raised, "task": task}
             )
         state.answer.end()
-
-
-async def _context(state: Thinking) -> str:
-    """Ask what is known of the user and the talk; the offline brain does not."""
-    context = state.turn.context
-    if isinstance(context, str):
-        return context
-    return "" if state.client.offline else await context(state.turn.text)

@@ -52,7 +52,9 @@ _OFTEN = (
     r" (?:a (?:day|week|month|year)|per|every|each|already|before|now|in|on|the|this|last|as)\b"
 )
 """Behind "three times" where nothing is multiplied."""
-_CLOCK = r"(?:time is it|late is it|the time\b(?! of)|current time|time in \w+)"
+_CLOCK = (
+    r"(?:time is it|late is it|the time\b(?! of)|(?:current|local) time|(?:^|what )time in \w+)"
+)
 
 RULES: tuple[Rule, ...] = (
     _rule(
@@ -272,6 +274,13 @@ RULES: tuple[Rule, ...] = (
         "too",
         r"^(?:do|does|is|are|can|did) .*\b(?:too|as well|also|either)$|"
         r"^i (?:don't|do not|didn't) (?:understand|get it|follow)",
+        needs_previous=True,
+    ),
+    _rule(
+        "follow_up",
+        "which one",
+        r"^(?:(?:no|yes|oh|just) )*(?:the|my|that) "
+        r"(?:one (?:for|with|at|of) .+|(?:\w+ ){1,4}ones?)$",
         needs_previous=True,
     ),
     _rule(

@@ -18,6 +18,8 @@ _TOLD = (
     (re.compile(r"^the user (\w+)s\b", re.IGNORECASE), r"You \1"),
     (re.compile(r"^the user\b", re.IGNORECASE), "You"),
 )
+MOST_TOLD = 3
+"""So many facts are told at once: of three allergies the third counts, too."""
 MOST_FORGOTTEN = 3
 """So many forgotten facts are named; the rest is counted."""
 _ONCE_SAID = re.compile(r'the user once said: "(?P<words>.+?)…?"$', re.IGNORECASE)
@@ -29,14 +31,21 @@ def recalled(memories: str) -> str:
     plain = [line.strip() for line in memories.splitlines() if line.strip()]
     lines = quoted_memories(memories) or plain
     facts = [line for line in lines if re.match(r"the user(?!\s+said)\b", line, re.IGNORECASE)]
+    if lines and lines[0] not in facts:  # best of all his own words, or a fact that says the same
+        best = _long_words(_SAID.sub("", lines[0]))
+        facts = [fact for fact in facts if best & _long_words(fact)]
     if facts:
-        return " ".join(_to_the_user(fact) for fact in facts[:2])
+        return " ".join(_to_the_user(fact) for fact in facts[:MOST_TOLD])
     words = _SAID.sub("", lines[0]) if lines else ""
     if not words or words.startswith("Nothing "):
         return words
     asked = r"^(?:please )?(?:remember|note|keep in mind|don't forget) (?:that )?"
     words = re.sub(asked, "", words.rstrip(".").lower())
     return f"You said that {second_person(words)}."
+
+
+def _long_words(text: str) -> set[str]:
+    return set(re.findall(r"\w{4,}", text.lower()))
 
 
 def forgotten(told: str) -> str:
@@ -63,10 +72,18 @@ def _to_the_user(fact: str) -> str:
     for pattern, address in _TOLD:
         told, found = pattern.subn(address, fact)
         if found:
-            return re.sub(r"\btheir\b", "your", told)
+            return _OF_THE_USER.sub(lambda word: _YOURS[word[0]], told)
     return fact
+
+
+_YOURS = {"their": "your", "theirs": "yours", "them": "you", "themselves": "yourself"}
+_OF_THE_USER = re.compile(rf"\b(?:{'|'.join(_YOURS)})\b")
+"""What facts have in place of the user's "my" and "me"."""
 
 
 def second_person(text: str) -> str:
     swaps = {"my": "your", "me": "you", "i": "you", "mine": "yours", "am": "are"}
+    swaps |= {"i'm": "you're", "i've": "you've", "i'll": "you'll", "i'd": "you'd"}
+    swaps |= {"myself": "yourself"}
+    text = re.sub(r"\bi was\b", "you were", text)
     return " ".join(swaps.get(word, word) for word in text.split())

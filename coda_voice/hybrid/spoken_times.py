@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 
 from coda_voice.hybrid.heard_numbers import parse_number
+from coda_voice.hybrid.misheard_numbers import number_meant
 
 _SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0, "week": 604_800.0}
 _PARTS_OF_AN_HOUR = (
@@ -27,7 +28,7 @@ def duration_seconds(text: str) -> float | None:
     latest = 0.0
     at = 0
     while at < len(words):
-        number = parse_number(words[at:])
+        number = number_meant(words[at:])
         count = number[0] if number else 1.0 if words[at] in ("a", "an", "one") else None
         if words[at : at + 3] == ["and", "a", "half"]:
             total, at = total + latest / 2, at + 3
@@ -70,7 +71,7 @@ def clock_time(text: str, now: datetime) -> str | None:
             return None
         shift = minutes * (1 if part["way"] in ("past", "after") else -1)
         words = part["hour"]
-    hour = parse_number(words.split())
+    hour = parse_number(words.split()) or number_meant(words.split())
     rest = words.split()[hour[1] :] if hour else []
     minute = parse_number(rest) if rest else (0.0, 0)
     if hour is None or minute is None or minute[1] != len(rest) or not hour[0].is_integer():

@@ -37,6 +37,14 @@ class Thinking:
     """What tools have had said while they ran."""
 
 
+async def context_of(state: Thinking) -> str:
+    """Ask what is known of the user and the talk; the offline brain does not."""
+    context = state.turn.context
+    if isinstance(context, str):
+        return context
+    return "" if state.client.offline else await context(state.turn.text)
+
+
 class ThinkingEvents:
     """Publishes what is thought in one conversation."""
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from coda_voice.events import Event, ToolEnded, ToolStarted
@@ -91,9 +92,9 @@ class ToolRunner:
     ) -> ToolOutcome:
         async with self._places:
             tools = self._tools
-            if tools is None or call.malformed is not None:
+            if tools is None or call.malformed is not None or call.beyond is not None:
                 refused = refused_call(call)
-                self._ended(call, "failed", turn, refused)
+                self._ended(call, "never_started" if call.beyond else "failed", turn, refused)
                 return refused
             task = asyncio.current_task()
             started.add(call.call_id)
@@ -176,8 +177,29 @@ class ToolRunner:
             self._ended(call, "cancelled", turn)
 
 
+def within(calls: Sequence[ToolCall], allowed: int) -> list[ToolCall]:
+    """Mark those ``beyond`` the ``allowed`` ones, which are not run; each says how many there were.
+
+    Of a runaway message's hundreds twice the allowed ones are left, so that the LLM's next prompt
+    still fits its context.
+    """
+    if len(calls) <= allowed:
+        return [*calls]
+    why = (
+        f"Not run: {allowed} tool calls in one message are allowed, and these were {len(calls)}. "
+        f"The first {allowed} were run; ask for what else you need in another message."
+    )
+    others = calls[allowed : 2 * allowed]
+    return [*calls[:allowed], *(replace(call, beyond=why) for call in others)]
+
+
 def refused_call(call: ToolCall) -> ToolOutcome:
-    """Give the outcome of a call that cannot even start: unreadable, or of a tool not offered."""
+    """Give the outcome of a call that cannot even start.
+
+    It is one too many, cannot be read, or is of a tool that is not offered.
+    """
+    if call.beyond is not None:
+        return ToolOutcome(call.call_id, call.name, fault="busy", error=call.beyond)
     if call.malformed is None:
         error = f"There is no tool {call.name!r} here."
         return ToolOutcome(call.call_id, call.name, fault="unknown_tool", error=error)

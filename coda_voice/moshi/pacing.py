@@ -2,7 +2,7 @@
 
 A batch costs nearly the same for one slot as for all, so it pays to wait for sessions
 whose frame is about to arrive, but never longer than the frame that waits can afford, and no
-longer than it takes to have the engine idle for two fifths of the time: where ticks are short,
+longer than it takes to have the engine idle for a third of the time: where ticks are short,
 waiting would only make answers late.
 """
 
@@ -15,7 +15,7 @@ from coda_voice.moshi.slot import Slot, SlotState
 
 _MARGIN = 1.5
 """A tick may take this much longer than the ticks before it."""
-_PATIENCE = 2 / 3
+_PATIENCE = 1 / 2
 """A frame waits at most this share of a tick."""
 _STALLED = 3 * FRAME_SECONDS
 """A session that sent nothing for so long is not waited for."""

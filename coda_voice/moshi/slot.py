@@ -351,11 +351,10 @@ class Slot:
     # -- the engine's side -----------------------------------------------------------------
 
     def deliver(self, frame: FrameOut) -> None:
-        """Put a frame out and tell the consumer (the engine's thread)."""
+        """Put a frame out, of which ``notify`` is to tell the consumer (the engine's thread)."""
         self.counters.frames_out += 1
         self.outbox.put_dropping(frame)
         self.counters.dropped_out = self.outbox.dropped
-        self.notify()
 
     def notify(self) -> None:
         """Tell the consumer that something changed."""

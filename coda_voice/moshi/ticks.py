@@ -55,11 +55,10 @@ class Ticker:
         for step in stepping:
             frames[step.slot.row] = step.frame.pcm
         result = self._batch.step(frames)
-        over = [
-            step.slot
-            for step in stepping
-            if leased(step.slot) and self._deliver(step, result, started)
-        ]
+        takers = [step for step in stepping if leased(step.slot)]
+        over = [step.slot for step in takers if self._deliver(step, result, started)]
+        for step in takers:  # when all are out: those who are woken take the interpreter
+            step.slot.notify()
         self._rebuilder.after_step([step.slot for step in stepping])
         took = time.perf_counter() - started
         self._figures.tick(took)

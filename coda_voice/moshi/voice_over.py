@@ -79,7 +79,8 @@ class VoiceOver(Speaker):
         self._silence = np.zeros(FRAME_SAMPLES, dtype=np.float32)
         self.fallbacks: deque[FellBack] = deque(maxlen=16)
         """What is still to be told of scripts that were left to Moshi."""
-        self._told_failure = False
+        self._told: set[Literal["slow", "failed"]] = set()
+        """Reasons that the user knows of; slow is one until a script is read to its end again."""
 
     @property
     def synthesizer_name(self) -> str:
@@ -119,9 +120,9 @@ class VoiceOver(Speaker):
 
     def _fall_back(self, reason: Literal["slow", "failed"], detail: str) -> None:
         """Leave what is unsaid of the script to Moshi."""
-        if reason == "slow" or not self._told_failure:
+        if reason not in self._told:
+            self._told.add(reason)
             self.fallbacks.append(FellBack(reason, detail))
-        self._told_failure = self._told_failure or reason == "failed"
         utterance, self._utterance = self._utterance, None
         if utterance is not None:
             utterance.drop()
@@ -184,6 +185,7 @@ class VoiceOver(Speaker):
         # All that was written has been read: what made no sound (a dash) is over, too.
         self._note_words(script, self._taken + len(script._words))
         if script.complete:
+            self._told.discard("slow")
             self._drop(ScriptState.DONE)
             # Muting takes effect with the next frame; Moshi is not to be heard in this one.
             return self._silence if self._only_scripts else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,8 +71,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with _running(front, traces, own=manager is None):
-                yield
+            with closing(front.refusals):  # at the very end: until then people are refused
+                async with _running(front, traces, own=manager is None):
+                    yield
         except Exception as error:
             front.failure = error
             raise
@@ -98,7 +99,11 @@ def create_app(
     app.add_exception_handler(Exception, _broken)
     app.add_middleware(Bodies, settings=server)
     app.add_middleware(  # in front of it: what is added last is asked first
-        Gate, settings=server, addresses=front.addresses, open_to_all=front.access.open
+        Gate,
+        settings=server,
+        addresses=front.addresses,
+        refusals=front.refusals,
+        open_to_all=front.access.open,
     )
     proxies = Proxies(server.proxies)
     if proxies:

@@ -19,6 +19,7 @@ from websockets.exceptions import InvalidState
 from coda_voice.config.server import ServerConfig
 from coda_voice.server.limits import AddressLimits
 from coda_voice.server.proxies import Proxies, counted_as
+from coda_voice.server.refusal_log import RefusalLog
 
 HEAD_SECONDS = 10.0
 """For so long the head of a first request may take."""
@@ -31,11 +32,12 @@ ROOM = 2
 class Callers:
     """The connections of each address. Proxies speak for many and are not counted."""
 
-    def __init__(self, settings: ServerConfig, limits: AddressLimits) -> None:
+    def __init__(self, settings: ServerConfig, limits: AddressLimits, refusals: RefusalLog) -> None:
         self._proxies = Proxies(settings.proxies)
         self._open: defaultdict[str, list[asyncio.Transport]] = defaultdict(list)
         self._limits = limits
         """Says how many may come, and counts who is refused."""
+        self._refusals = refusals
 
     def enter(self, transport: asyncio.Transport) -> bool:
         """Count a connection; whether it may stay."""
@@ -48,6 +50,7 @@ class Callers:
             mine[:] = [other for other in mine if not other.is_closing()]
         if len(mine) >= most:
             self._limits.refused += 1
+            self._refusals.note("too_many_connections", "connection", address)
             return False
         mine.append(transport)
         if len(self._open) > 4_096:
@@ -151,7 +154,19 @@ class PromptHttp(H11Protocol):
 
 
 class PromptWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket; one that its client is closing does not break off a shutdown."""
+    """uvicorn's WebSocket; one that its client is closing does not break off a shutdown.
+
+    uvicorn stops reading the socket at each message until it is taken, which has the selector
+    changed twice for each frame of a user. Here it does so only when one waits already.
+    """
+
+    def send_receive_event_to_app(self) -> None:
+        """Queue a message, and read on if it is the only one. See uvicorn."""
+        reads_on = not self.read_paused and self.queue.empty()
+        self.read_paused = self.read_paused or reads_on  # what is paused already is left so
+        super().send_receive_event_to_app()
+        if reads_on:
+            self.read_paused = False
 
     def shutdown(self) -> None:
         """Let the connection go: the server stops."""

@@ -38,6 +38,7 @@ from coda_voice.server.control import Control
 from coda_voice.server.event_log import EventLog
 from coda_voice.server.limits import AddressLimits
 from coda_voice.server.metrics import Metrics
+from coda_voice.server.refusal_log import RefusalLog, refused
 from coda_voice.server.session import Session, Wish
 from coda_voice.server.sessions import Sessions
 
@@ -74,6 +75,7 @@ class Front:
         self.addresses = AddressLimits(
             settings.connections_per_address, settings.connects_per_second
         )
+        self.refusals = RefusalLog()
         self.metrics = Metrics(manager, self.sessions, self.addresses)
         self.sessions.lost = self.metrics.lost
         self.log = EventLog(settings.events_kept, self.sessions.happened)
@@ -124,6 +126,7 @@ class Front:
             caller = await self.access.caller(token_of(websocket.headers, offered))
             caller.require(scope, instead)
         except AccessError as error:
+            refused(error.error_code)
             with suppress(WebSocketDisconnect):
                 await websocket.send_denial_response(refusal(error))
             return None
@@ -133,8 +136,12 @@ class Front:
         self, request: Request, scope: Scope, instead: Scope | None = None
     ) -> Caller:
         """Give who sends a request. Raises AccessError."""
-        caller = await self.access.caller(token_of(request.headers))
-        caller.require(scope, instead)
+        try:
+            caller = await self.access.caller(token_of(request.headers))
+            caller.require(scope, instead)
+        except AccessError as error:
+            refused(error.error_code)
+            raise
         return caller
 
     @asynccontextmanager
@@ -146,7 +153,11 @@ class Front:
         Raises what ``Sessions.open`` raises. For protocols that feed and read the session
         themselves; the others use ``socket.Connection``.
         """
-        session = await self.sessions.open(caller, wish, on_position)
+        try:
+            session = await self.sessions.open(caller, wish, on_position)
+        except VoiceProcessingError as error:
+            refused(error.error_code)
+            raise
         session.attach(lambda: None)
         with self.talking():
             try:

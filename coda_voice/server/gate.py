@@ -18,6 +18,7 @@ from coda_voice.config.server import ServerConfig
 from coda_voice.server.access import is_loopback
 from coda_voice.server.limits import AddressLimits
 from coda_voice.server.proxies import counted_as
+from coda_voice.server.refusal_log import RefusalLog, refused
 
 UNCOUNTED = frozenset({"/health", "/health/live", "/metrics"})
 """Asked by machines at a fixed pace, from addresses that many users may share."""
@@ -29,10 +30,17 @@ class Gate:
     """ASGI middleware that refuses with 403 or 429 what should not come in."""
 
     def __init__(
-        self, app: ASGIApp, settings: ServerConfig, addresses: AddressLimits, *, open_to_all: bool
+        self,
+        app: ASGIApp,
+        settings: ServerConfig,
+        addresses: AddressLimits,
+        refusals: RefusalLog,
+        *,
+        open_to_all: bool,
     ) -> None:
         self._app = app
         self._addresses = addresses
+        self._refusals = refusals
         self._origins = {o.rstrip("/").lower() for o in listed(settings.allowed_origins)}
         self._hosts = {h.lower() for h in listed(settings.allowed_hosts)}
         self._check_hosts = bool(self._hosts) or (open_to_all and is_loopback(settings.host))
@@ -43,6 +51,12 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        client = scope.get("client")
+        address = str(client[0]) if client else ""
+        with self._refusals.asked_by(scope["path"], address):
+            await self._let_in(scope, receive, send, counted_as(address))
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
         headers = Headers(scope=scope)
         problem = self._problem(scope, headers)
         if problem is not None:
@@ -51,18 +65,13 @@ class Gate:
         if scope["path"] in UNCOUNTED:
             await self._app(scope, receive, send)
             return
-        client = scope.get("client")
-        address = counted_as(str(client[0]) if client else "")
-        wait = self._addresses.enter(address)
-        if wait is not None:
-            message = "Too many connections from this address."
-            retry = max(1, round(wait))
-            await _refuse(scope, receive, send, 429, "too_many_connections", message, retry)
-            return
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._addresses.leave(address)
+        with self._addresses.connection(address) as wait:
+            if wait is None:
+                await self._app(scope, receive, send)
+                return
+        message = "Too many connections from this address."
+        retry = max(1, round(wait))
+        await _refuse(scope, receive, send, 429, "too_many_connections", message, retry)
 
     def _problem(self, scope: Scope, headers: Headers) -> tuple[str, str] | None:
         host = headers.get("host", "")
@@ -109,6 +118,7 @@ async def _refuse(
     message: str,
     retry: int | None = None,
 ) -> None:
+    refused(code)
     headers = {} if retry is None else {"Retry-After": str(retry)}
     response = JSONResponse({"error": {"code": code, "message": message}}, status, headers)
     if scope["type"] == "http":

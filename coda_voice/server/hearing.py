@@ -1,7 +1,7 @@
 """A client's sound on its way into its conversation: any chunks in, frames of the engine out.
 
 What the engine has no room for waits here, where it can be dropped: old sound is worthless.
-Called in the event loop's thread; the input chain itself runs in a pool.
+Called in the event loop's thread; the input chain runs in a pool where it takes its time.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ IN_FLIGHT_FRAMES = 8
 """Frames in the engine at once; the rest waits here, where it can be dropped."""
 WAITING_FRAMES = 25
 """Frames of a burst that may wait: two seconds."""
+AT_ONCE_SECONDS = 0.1
+"""Of sound, which the input chain takes in less time (0.2 ms) than it takes to have a thread of
+the pool wait for the interpreter, and the event loop for that thread."""
 AUDIO_RATE = 1.5
 """Seconds of audio a second that a client may send in the long run: clocks differ, sound not."""
 AUDIO_BURST_SECONDS = 10.0
@@ -86,6 +89,8 @@ class Hearing:
         self._ingest_started = 0.0
         self._dropped_before = 0
         self._waiting: deque[_Waiting] = deque(maxlen=WAITING_FRAMES)
+        self._excess_frames = 0.0
+        """Dropped beyond the rate, and not told yet: less than one."""
         self._one_at_a_time = asyncio.Lock()
         self._rate = RateLimit(AUDIO_RATE, AUDIO_BURST_SECONDS)
 
@@ -126,7 +131,10 @@ class Hearing:
                 await self._finish()
             ingest = self._ingest or self._open(sample_rate)
             said = reference()
-            self._queue(await _in(self._pool, lambda: ingest.push(chunk, said)), arrived)
+            if ingest.quick and samples <= AT_ONCE_SECONDS * sample_rate:
+                self._queue(ingest.push(chunk, said), arrived)
+            else:
+                self._queue(await _in(self._pool, lambda: ingest.push(chunk, said)), arrived)
 
     async def finish(self) -> None:
         """Bring what is left of the sound into the engine; more may come later."""
@@ -196,7 +204,11 @@ class Hearing:
                 "too_much_audio",
                 fatal=True,
             )
-        frames = max(1, round(seconds / FRAME_SECONDS))
+        self._excess_frames += seconds / FRAME_SECONDS
+        frames = int(self._excess_frames)  # chunks are of any length: what is left counts later
+        if not frames:
+            return
+        self._excess_frames -= frames
         figures.dropped += frames
         self._dropped_before += frames  # it never reached the input chain's clock
         self._dropped(frames)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 ADDRESSES_REMEMBERED = 4_096
 """Rates are kept of so many addresses; the one heard of longest ago is forgotten first."""
@@ -84,6 +85,16 @@ class AddressLimits:
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
+
+    @contextmanager
+    def connection(self, address: str) -> Iterator[float | None]:
+        """Count a connection for as long as the context lasts; gives what ``enter`` gives."""
+        wait = self.enter(address)
+        try:
+            yield wait
+        finally:
+            if wait is None:
+                self.leave(address)
 
     @property
     def open(self) -> int:

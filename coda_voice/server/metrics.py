@@ -31,6 +31,7 @@ from coda_voice.events import (
 )
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.frames import FrameOut
+from coda_voice.server import histograms
 from coda_voice.server.limits import AddressLimits
 from coda_voice.server.sessions import Sessions
 
@@ -53,22 +54,24 @@ class Metrics:
         self.registry.register(_Now(manager, sessions, addresses))
         ProcessCollector(registry=self.registry)
         registry = self.registry
-        self._frame = Histogram(
+        frame = histograms.Histogram(
             "coda_frame_seconds",
             "A frame's way, from its arrival at the socket: to its answer being sent (total), and "
             "the stages in between",
-            ["stage"],
-            buckets=_FRAME_SECONDS,
-            registry=registry,
+            _FRAME_SECONDS,
+            "stage",
+            _STAGES,
         )
-        self._stages = [self._frame.labels(stage) for stage in _STAGES]  # labels take their time
-        self._added = Histogram(
+        added = histograms.Histogram(
             "coda_server_added_seconds",
             "Arrival of a frame to its answer being sent, less the models' work on it and on the "
             "tick before, which it had to wait for",
-            buckets=_ADDED_SECONDS,
-            registry=registry,
+            _ADDED_SECONDS,
         )
+        registry.register(frame)
+        registry.register(added)
+        self._stages = frame.series
+        (self._added,) = added.series
         self._bytes = Counter(
             "coda_received_bytes", "Bytes of messages received", registry=registry
         )

@@ -44,6 +44,8 @@ class Ready:
     personality: str | None = None
     missed: bool = False
     """To one who came back: there were more messages than are kept, and some are gone."""
+    under_way: int = 0
+    """Frames of the agent that are still to come for what was sent before this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,14 @@ class Outbox:
         self._there.set()
         return len(events) <= room
 
+    def begin_anew(self) -> None:
+        """Have another reader: the sound is not for it, nor how much the former one has lost.
+
+        It is told how many frames there were before it came, and counts from there.
+        """
+        self.drop_audio()
+        self._untold, self.behind_since = 0, None
+
     def drop_audio(self) -> int:
         """Throw away the audio that waits: its moment has passed. Gives how many frames."""
         kept = [item for item in self._items if not isinstance(item, AgentAudio)]
@@ -236,6 +246,11 @@ class Outbox:
         self._items.extend(kept)
         self._audio = 0
         return lost
+
+    @property
+    def audio(self) -> int:
+        """Frames of the agent that wait."""
+        return self._audio
 
     def __len__(self) -> int:
         return len(self._items)

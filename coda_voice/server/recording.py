@@ -46,7 +46,7 @@ PENDING_FRAMES = 128
 """Frames of the user whose answer has not come."""
 MOST_WORDS = 200_000
 CLOSE_SECONDS = 10.0
-NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 """What a recording's folder is called; nothing else is ever opened."""
 
 
@@ -241,18 +241,6 @@ class Recorder:
             self._dropped,
             complete,
         ).write(self.folder)
-
-
-def recordings_in(folder: Path) -> list[About]:
-    """List the recordings there, newest first; what is damaged is left out."""
-    found: list[About] = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if NAME.fullmatch(path.name):
-            try:
-                found.append(About.read(path))
-            except (OSError, ValueError):
-                continue
-    return sorted(found, key=lambda about: about.name, reverse=True)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict
@@ -21,13 +21,28 @@ from coda_voice.errors import ConversationError
 from coda_voice.server.access import Caller, may_touch
 from coda_voice.server.front import Front, refusal
 from coda_voice.server.logins import caller_with
-from coda_voice.server.recording import NAME, About, recordings_in
-from coda_voice.server.routes.refusals import NOT_FOUND, REFUSALS
+from coda_voice.server.recording import NAME
+from coda_voice.server.recording_list import RecordingList
+from coda_voice.server.routes.refusals import NOT_FOUND, REFUSALS, Responses
 
 PARTS = {
     "audio": ("audio.flac", "audio/flac"),
     "events": ("events.jsonl", "application/jsonl"),
     "words": ("words.json", "application/json"),
+}
+
+MOST = 200
+"""Recordings in one answer."""
+LIST: Responses = {
+    200: {
+        "description": "The newest, or those older than `before`",
+        "headers": {
+            "Link": {
+                "description": 'Where older ones are (`rel="next"`), if there are any',
+                "schema": {"type": "string"},
+            }
+        },
+    }
 }
 
 Name = Annotated[str, PathParameter(max_length=256, description="As the list gives it.")]
@@ -52,13 +67,31 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
     """Give the routes below ``/v1/recordings``, for the recordings in that folder."""
     router = APIRouter(prefix="/v1/recordings", tags=["recordings"], responses=REFUSALS)
     talker = caller_with(front, "talk")
+    kept = RecordingList(recordings)
     finish_deletions(recordings)
 
-    @router.get("")
-    async def list_recordings(caller: Caller = talker) -> list[RecordingInfo]:
-        """List your recordings, newest first."""
-        found = await asyncio.to_thread(recordings_in, recordings)
-        return [RecordingInfo.model_validate(a) for a in found if may_touch(caller, a.user_id)]
+    @router.get("", responses=LIST)
+    async def list_recordings(
+        response: Response,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+        before: Annotated[str | None, Query(pattern=f"^{NAME.pattern}$")] = None,
+        caller: Caller = talker,
+    ) -> list[RecordingInfo]:
+        """List your recordings, newest first: those older than `before`, `limit` at most.
+
+        Where there are more, the header `Link` has where they are (`rel="next"`).
+        """
+        found = await asyncio.to_thread(
+            kept.newest,
+            before=before,
+            of=lambda user_id: may_touch(caller, user_id),
+            most=limit + 1,
+        )
+        given = found[:limit]
+        if len(found) > limit:
+            older = f"{router.prefix}?limit={limit}&before={given[-1].name}"
+            response.headers["Link"] = f'<{older}>; rel="next"'
+        return [RecordingInfo.model_validate(about) for about in given]
 
     @router.get(
         "/{name}/{part}",
@@ -75,7 +108,7 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
     )
     async def part(name: Name, part: str, caller: Caller = talker) -> FileResponse:
         """Give a recording's ``audio`` (FLAC), ``events`` (a JSON a line) or ``words``."""
-        folder = await asyncio.to_thread(_folder, recordings, caller, name)
+        folder = await asyncio.to_thread(_folder, kept, caller, name)
         if part not in PARTS or not (folder / PARTS[part][0]).is_file():
             raise ConversationError(f"A recording has no {part!r}.", "not_found")
         file, kind = PARTS[part]
@@ -84,7 +117,7 @@ def recording_routes(front: Front, recordings: Path) -> APIRouter:
     @router.delete("/{name}", status_code=204, responses=NOT_FOUND)
     async def forget(name: Name, caller: Caller = talker) -> Response:
         """Delete a recording for good."""
-        folder = await asyncio.to_thread(_folder, recordings, caller, name)
+        folder = await asyncio.to_thread(_folder, kept, caller, name)
         await asyncio.to_thread(_delete, folder)
         return Response(status_code=204)
 
@@ -150,14 +183,8 @@ def _missing(name: str) -> ConversationError:
     return ConversationError(f"There is no recording {name!r} of yours.", "not_found")
 
 
-def _folder(recordings: Path, caller: Caller, name: str) -> Path:
-    missing = _missing(name)
-    if not NAME.fullmatch(name):
-        raise missing
-    try:
-        about = About.read(recordings / name)
-    except (OSError, ValueError) as error:
-        raise missing from error
-    if not may_touch(caller, about.user_id):
-        raise missing
-    return recordings / name
+def _folder(kept: RecordingList, caller: Caller, name: str) -> Path:
+    folder = kept.find(name, of=lambda user_id: may_touch(caller, user_id))
+    if folder is None:
+        raise _missing(name)
+    return folder

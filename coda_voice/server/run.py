@@ -98,7 +98,7 @@ def make_server(app: FastAPI) -> Server:
     """Make the server for an application of ``create_app``; its settings come from there."""
     front: Front = app.state.front
     settings = front.settings
-    callers = Callers(settings, front.addresses)
+    callers = Callers(settings, front.addresses, front.refusals)
 
     class OnTheDoorstep(Doorstep):
         """What uvicorn makes of a connection, with the arguments that it gives."""

@@ -23,7 +23,7 @@ from coda_voice.audio.resample import Resampler, check_rate
 from coda_voice.config.model import Mode
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ConversationError, ProtocolError, VoiceTimeoutError
-from coda_voice.events import ConversationEnded, Event, ModeChanged
+from coda_voice.events import ConversationEnded, Event, ModeChanged, SettingWithoutEffect
 from coda_voice.heard import Heard
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.frames import FRAME_SECONDS, SAMPLE_RATE, Pcm, Sampling
@@ -133,13 +133,19 @@ class Session:
 
     async def begin(self) -> None:
         """Take the conversation up; from now on it can be heard and spoken to."""
+        if self.caller.may("events"):  # of the whole server
+            for setting, reason in self.manager.config.settings_without_effect():
+                self.happened(
+                    SettingWithoutEffect(conversation_id="", setting=setting, reason=reason)
+                )
         if self.wish.transcribe:
             self.conversation.transcribe()
         self._task = asyncio.create_task(self._listen(), name=f"session {self.conversation.id}")
         await self._listening.wait()
 
     def ready(self, *, resumed: bool = False, resume_seconds: float = 0.0) -> Ready:
-        """Describe the conversation as it is now."""
+        """Describe the conversation as it is now; ``resumed``: first of all, to who comes back."""
+        waiting = self.outbox.audio if resumed else 0  # else it goes out before this
         return Ready(
             conversation_id=self.conversation.id,
             resume_token=self.token,
@@ -153,6 +159,7 @@ class Session:
             recorded=self.recorder is not None,
             personality=personalities.played(self.conversation),
             missed=resumed and self._missed,
+            under_way=waiting + self.conversation.in_flight + self.hearing.waiting,
         )
 
     def attach(self, on_taken: Callable[[], None], after: int | None = None) -> None:
@@ -166,7 +173,7 @@ class Session:
             former()
         if self._was_attached:
             self.resumed += 1
-            self.outbox.drop_audio()
+            self.outbox.begin_anew()
             self._missed = self._replay(after)
         self._dropped_before = self.outbox.dropped_messages
         self._was_attached = True

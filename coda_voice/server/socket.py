@@ -19,6 +19,7 @@ from coda_voice.server.codecs import Codec, Message
 from coda_voice.server.front import Front
 from coda_voice.server.limits import RateLimit
 from coda_voice.server.outputs import AgentAudio, Ended, Failed, Output, Pong
+from coda_voice.server.refusal_log import refused
 from coda_voice.server.session import Session
 
 CLOSE_SECONDS = 2.0
@@ -275,6 +276,12 @@ async def close(websocket: WebSocket, code: int) -> None:
 
 async def refuse(websocket: WebSocket, codec: Codec, error: VoiceProcessingError) -> None:
     """Tell a connected client why there is no conversation for it, and close."""
+    refused(error.error_code)
+    await end_with(websocket, codec, error)
+
+
+async def end_with(websocket: WebSocket, codec: Codec, error: VoiceProcessingError) -> None:
+    """Tell a client why it cannot go on, and close."""
     retry = error.context.get("retry_after")
     failure = Failed(
         error.error_code,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from coda_integrations.line import ConversationLine, Line
 from coda_voice.conversation import Conversation
 from coda_voice.errors import ValidationError, VoiceProcessingError
 from coda_voice.events import SettingWithoutEffect
+from coda_voice.hybrid.answer import MAX_CALLS
 from coda_voice.hybrid.llm import LlmClient
 from coda_voice.hybrid.offline_brain import OfflineBrain
 from coda_voice.manager import VoiceManager
@@ -21,6 +22,9 @@ from coda_voice.moshi.prompt import Prompt
 from coda_voice.moshi.spelling import Speller
 from coda_voice.protocols import ToolBox
 from coda_voice.scripted_voice import ScriptedVoice
+from coda_voice.server.limits import AddressLimits
+from coda_voice.server.proxies import counted_as
+from coda_voice.server.refusal_log import RefusalLog, refused
 
 PROMPT_WORDS = 60
 """Longer instructions go to the LLM only: the speech model's prompt is a sentence or two."""
@@ -32,6 +36,8 @@ class Thinkers:
 
     llms: Sequence[LlmClient]
     toolbox: ToolBox | None = None
+    max_calls: int = MAX_CALLS
+    """Of one message of an LLM so many tool calls are run."""
 
     async def close(self) -> None:
         """Close the LLMs' connections."""
@@ -52,8 +58,20 @@ class EdgeHost(Protocol):
     def trusted(self, user_id: str) -> Guest:
         """Let somebody in whom the edge itself has checked."""
 
+    def asked_by(self, edge: str, address: str) -> AbstractContextManager[None]:
+        """Say who asks in the current task, for ``refused``: an edge without a gate in front."""
+
+    def connection(self, address: str) -> AbstractContextManager[float | None]:
+        """Count a connection while the context lasts: an edge without a gate in front.
+
+        Gives None, or for one too many of its address the seconds to wait.
+        """
+
     def line(self, guest: Guest) -> AbstractAsyncContextManager[Line]:
-        """Hold a conversation for as long as the context lasts. Raises SlotsFullError."""
+        """Hold a conversation for as long as the context lasts.
+
+        Raises SlotsFullError and other VoiceProcessingError, which it has noted as ``refused``.
+        """
 
     @property
     def silent_call_seconds(self) -> float:
@@ -89,6 +107,9 @@ class LocalHost:
             else silent_call_seconds
         )
         self._manager = manager
+        self._refusals = RefusalLog()
+        server = manager.config.server
+        self._addresses = AddressLimits(server.connections_per_address, server.connects_per_second)
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="coda-edge")
 
     async def admit(self, socket: WebSocket, subprotocols: tuple[str, ...]) -> Guest | None:
@@ -100,10 +121,22 @@ class LocalHost:
         """See ``EdgeHost.trusted``."""
         return Guest(user_id)
 
+    def asked_by(self, edge: str, address: str) -> AbstractContextManager[None]:
+        """See ``EdgeHost.asked_by``."""
+        return self._refusals.asked_by(edge, address)
+
+    def connection(self, address: str) -> AbstractContextManager[float | None]:
+        """See ``EdgeHost.connection``; by the limits of the manager's ``config.server``."""
+        return self._addresses.connection(counted_as(address))
+
     @asynccontextmanager
     async def line(self, guest: Guest) -> AsyncIterator[Line]:
-        """Hold a conversation of the manager's."""
-        conversation_id = await self._manager.start_conversation(user_id=guest.user_id)
+        """Hold a conversation of the manager's. See ``EdgeHost.line``."""
+        try:
+            conversation_id = await self._manager.start_conversation(user_id=guest.user_id)
+        except VoiceProcessingError as error:
+            refused(error.error_code)
+            raise
         conversation = self._manager.conversation(conversation_id)
         line = ConversationLine(conversation, self._pool)
         try:
@@ -113,7 +146,8 @@ class LocalHost:
                 await self._manager.end_conversation(conversation_id, line.end_reason)
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Let the threads go, and write what has only been counted of the refusals."""
+        self._refusals.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from coda_tools import ToolRegistry
 from coda_tools.builtin.arithmetic import calculate
@@ -29,6 +29,7 @@ from coda_voice.server.access import USUAL_SCOPES, Caller
 from coda_voice.server.front import Front
 from coda_voice.server.limits import RateLimit
 from coda_voice.server.outputs import AgentAudio, Ended, Failed
+from coda_voice.server.proxies import counted_as
 from coda_voice.server.session import Session, Wish
 from coda_voice.server.socket import CLOSE_CODES, POLICY
 
@@ -45,20 +46,22 @@ def thinkers_of(config: VoiceConfig) -> Thinkers:
     llm = config.external_llm
     toolbox = ToolRegistry([*clock_tools(), calculate])
     if llm.provider == "offline":
-        return Thinkers([OfflineBrain()], toolbox)
+        return Thinkers([OfflineBrain()], toolbox, config.hybrid.tool_calls)
     client = client_for(
         f"{llm.provider}/{llm.model}",
         llm.endpoint,
         context_window=llm.context_window,
         temperature=llm.temperature,
     )
-    return Thinkers([client, OfflineBrain()] if llm.fallback_enabled else [client], toolbox)
+    llms = [client, OfflineBrain()] if llm.fallback_enabled else [client]
+    return Thinkers(llms, toolbox, config.hybrid.tool_calls)
 
 
 class ServerHost:
     """The server's side of an edge, by its ``Front``; without ``thinkers``, as configured.
 
-    ``close`` at the end: it closes the LLM's connections, if they were made here.
+    ``close`` at the end: it closes the LLM's connections, if they were made here, and writes
+    what has only been counted of the refusals.
     """
 
     def __init__(self, front: Front, thinkers: Thinkers | None = None) -> None:
@@ -74,7 +77,8 @@ class ServerHost:
         return self._thinkers
 
     async def close(self) -> None:
-        """Close what was opened here."""
+        """Close what was opened here. An edge of its own may have outlived the application."""
+        self._front.refusals.close()
         if self._own and self._thinkers is not None:
             thinkers, self._thinkers = self._thinkers, None
             await thinkers.close()
@@ -89,6 +93,14 @@ class ServerHost:
     def trusted(self, user_id: str) -> Guest:
         """See ``EdgeHost.trusted``."""
         return Guest(user_id, None, Caller(user_id, USUAL_SCOPES))
+
+    def asked_by(self, edge: str, address: str) -> AbstractContextManager[None]:
+        """See ``EdgeHost.asked_by``."""
+        return self._front.refusals.asked_by(edge, address)
+
+    def connection(self, address: str) -> AbstractContextManager[float | None]:
+        """See ``EdgeHost.connection``: it is one of all that the address has on the server."""
+        return self._front.addresses.connection(counted_as(address))
 
     @asynccontextmanager
     async def line(self, guest: Guest) -> AsyncIterator[Line]:

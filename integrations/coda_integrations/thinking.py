@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from coda_voice.errors import LlmError
+from coda_voice.hybrid.answer import MAX_CALLS
 from coda_voice.hybrid.llm import (
     LlmClient,
     Message,
@@ -18,7 +19,7 @@ from coda_voice.hybrid.llm import (
 )
 from coda_voice.hybrid.reasoning_prompt import tool_message
 from coda_voice.hybrid.speakable import SentenceStream
-from coda_voice.hybrid.tool_runner import refused_call
+from coda_voice.hybrid.tool_runner import refused_call, within
 from coda_voice.protocols import ToolBox, ToolSpec
 
 THINKING_SECONDS = 60.0
@@ -59,18 +60,19 @@ async def think(
     messages: Sequence[Message],
     tools: Sequence[ToolSpec] = (),
     toolbox: ToolBox | None = None,
+    max_calls: int = MAX_CALLS,
 ) -> AsyncIterator[Thought]:
     """Ask the first LLM, and the next where one fails before it has said anything.
 
     ``tools`` are the client's: calls of them end the answer, for the client to run. Those of
-    ``toolbox`` are run here, except dangerous ones. Raises LlmError when the last LLM fails, or
-    one in the middle of its answer.
+    ``toolbox`` are run here, except dangerous ones, ``max_calls`` of one message. Raises
+    LlmError when the last LLM fails, or one in the middle of its answer.
     """
     failure = LlmError("No LLM is set up to answer.", "llm_unreachable")
     for llm in llms:
         begun = False
         try:
-            async for thought in _rounds(llm, list(messages), tools, toolbox):
+            async for thought in _rounds(llm, list(messages), tools, toolbox, max_calls):
                 begun = True
                 yield thought
         except LlmError as error:
@@ -87,6 +89,7 @@ async def _rounds(
     messages: list[Message],
     tools: Sequence[ToolSpec],
     toolbox: ToolBox | None,
+    max_calls: int,
 ) -> AsyncIterator[Thought]:
     """Run the house's own tools between the LLM's answers, then give the last one."""
     theirs = {spec.name for spec in tools}
@@ -112,10 +115,11 @@ async def _rounds(
         if for_client or not calls or toolbox is None:
             yield Ended(for_client, (read, written), llm.name)
             return
+        calls = tuple(within(calls, max_calls))
         messages.append(Message("assistant", text, calls))
         for call in calls:
             offered = any(spec.name == call.name for spec in ours)
-            if call.malformed is not None or not offered:
+            if call.malformed is not None or call.beyond is not None or not offered:
                 messages.append(tool_message(refused_call(call)))
                 continue
             outcome = await toolbox.call(call.name, call.arguments, call.call_id)

@@ -9,6 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from coda_memory import rest_client
+
 if TYPE_CHECKING:
     from coda_memory.errors import MemoryModelError, MemoryStoreError
     from coda_memory.record import Memory
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("LANCEDB_LOG", "error")
 # Arrow keeps memory of its own otherwise, which grows with every search that is answered.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+rest_client.leave_for_later()
 
 __all__ = [
     "Hit",

@@ -27,7 +27,14 @@ _ASKED = [
         (r"\b(?:vegetarian|vegan|diet)\b|\bdo i eat meat\b", "diet"),
         (r"\b(?:diet|coeliac|celiac|diabetic|lactose|pregnant)\b", "health"),
         (r"\b(?:married|single|divorced)\b", "family status"),
-        (r"\bmy car\b|\bdo i drive\b", "car"),
+        (r"^(?!.*\bwhere\b).*\bmy car\b|\bdo i drive\b", "car"),
+        # Nothing behind it: "what food do i like" and "do i like" something are of one thing.
+        (
+            r"(?:^|\b(?:know|tell me|remember|say) )what "
+            r"(?:(?:else )?(?:do )?|(?:is it|things|are the things|it is) (?:that )?(?:do )?)"
+            r"(?:i|we) (?:really )?(?:like|love|enjoy)(?: (?:best|most))?\W*$",
+            "likes",
+        ),
     )
 ]
 _CALLED = re.compile(

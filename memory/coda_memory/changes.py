@@ -9,7 +9,7 @@ from lancedb.table import LanceTable
 from coda_memory.record import COLUMNS, Memory
 from coda_memory.search import as_memory
 from coda_memory.sql import listed
-from coda_memory.supersede import subjects_of, superseded, taken_back
+from coda_memory.supersede import may_end, subjects_of, superseded, taken_back
 
 
 def changed_by(table: LanceTable, new: Sequence[Memory], takes_back: str = "") -> dict[str, Memory]:
@@ -19,7 +19,7 @@ def changed_by(table: LanceTable, new: Sequence[Memory], takes_back: str = "") -
     """
     sources = {m.source_id for m in new if m.source_id} - {m.id for m in new}
     untold = _of_turns(table, {takes_back}) if takes_back else {}
-    subjects = subjects_of([*new, *untold.values()])
+    subjects = may_end(subjects_of([*new, *untold.values()]))
     known = {**untold, **(_on_subjects(table, subjects, sources) if subjects else {})}
     gone = taken_back(takes_back, known, new[0].created_at) if untold and new else {}
     known.update(gone)

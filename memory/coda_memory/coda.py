@@ -8,6 +8,7 @@ them to the thinking filter as our own.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 from coda_memory.record import MAX_TEXT, Memory, new_id, utc_now
 from coda_memory.search import Hit
-from coda_memory.thinking_filter import ThinkingFilter
+from coda_memory.thinking_filter import MOST, ThinkingFilter
 from coda_memory.turns_heard import TurnHeard, TurnsHeard
 from coda_memory.user import FOUND, UserMemories
 from coda_voice.errors import IntegrationError, VoiceProcessingError
@@ -27,6 +28,7 @@ from coda_voice.recollection import memories_for_llm
 RECENT_TURNS = 64
 WORDS_PER_TOKEN = 0.75
 """English, about; Coda counts in tokens, and no tokenizer is ours to choose."""
+_ABOUT_ONESELF = re.compile(r"(?:what you know )?(?:about )?(?:me|us|myself)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,16 @@ class CodaMemory:
         hits = await asyncio.to_thread(self.memories.search, query, max(limit, 1))
         held = [hit for hit in hits if not hit.memory.taken_back]
         return [as_result(hit) for hit in held if hit.relevance >= min_relevance]
+
+    async def worth_telling(self, query: str) -> list[CodaResult]:
+        """Give the memories that answer ``query``, best first; the thinking filter chooses them.
+
+        Who asks for all that is known of himself gets what matters most.
+        """
+        if _ABOUT_ONESELF.fullmatch(query.strip()):
+            return [_as_known(fact) for fact in await asyncio.to_thread(self.memories.facts, MOST)]
+        hits = await asyncio.to_thread(self.memories.search, query, FOUND)
+        return [as_result(hit) for hit in self._filter.choose(query, hits, self.memories.now())]
 
     async def store_fact(self, fact: str, source: str = "user", importance: float = 0.7) -> str:
         """Keep a fact; gives its id. From another source than the user it is kept as a note."""
@@ -191,10 +203,17 @@ class CodaMemory:
 
 def as_result(hit: Hit) -> CodaResult:
     """Turn a hit into what Coda reads."""
-    memory = hit.memory
+    return CodaResult(_item(hit.memory), hit.relevance, hit.recency, hit.score)
+
+
+def _as_known(memory: Memory) -> CodaResult:
+    """Turn what was not searched for into what Coda reads."""
+    return CodaResult(_item(memory), 1.0, 1.0, memory.importance)
+
+
+def _item(memory: Memory) -> CodaMemoryItem:
     metadata = CodaMetadata(memory.kind, memory.importance, memory.created_at)
-    item = CodaMemoryItem(memory.id, memory.text, metadata, memory.created_at)
-    return CodaResult(item, hit.relevance, hit.recency, hit.score)
+    return CodaMemoryItem(memory.id, memory.text, metadata, memory.created_at)
 
 
 class _Manager(Protocol):

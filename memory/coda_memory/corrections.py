@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 
+from coda_memory.coordination import in_full
 from coda_memory.doubt import LONGEST_TURN, asks, sentences, unsure
 from coda_memory.fact_finder import Found, found_in
 from coda_memory.recount import counted_anew
 
 _CLEAR = r"(?:sorry|i mean|i meant|i meant to say|i said|or rather)"
-_BARE = r"(?:no|wait|make that)"
+_BARE = (
+    r"(?:no|wait|make that|actually(?! (?:an?|the|near|quite|pretty|close|by|with|on|for|since|"
+    r"right|still|also|too|very)\b))"
+)
 """Only in the same breath: later, "no, coffee" answers a question."""
 _BEFORE = r"(?:(?:oh|uh|um|no|wait|well|sorry)[\s,]+)*"
 _NO_NAME = (
@@ -36,9 +40,9 @@ _REST = re.compile(r"(?: years old)?$", re.IGNORECASE)
 
 
 def as_meant(turn: str) -> list[str]:
-    """Split a turn into its sentences, each as it was put right in the same turn."""
+    """Split a turn into its sentences, each in full and as it was put right in the same turn."""
     meant: list[str] = []
-    for sentence in sentences(turn):
+    for sentence in map(in_full, sentences(turn)):
         found = _LATER.match(sentence)
         last = _last(meant[-1]) if meant and found else None
         right = _instead(meant[-1], last, found["instead"]) if last and found else None

@@ -34,10 +34,11 @@ def distill(turn: str) -> list[Fact]:
         if takes_back(sentence):
             facts.clear()
         asked = _REMEMBER.match(sentence)
-        if sentence.endswith("?") or unsure(sentence) or (asks(sentence) and not asked):
+        told_of = sentence[asked.end() :] if asked else sentence
+        if sentence.endswith("?") or unsure(told_of) or (asks(sentence) and not asked):
             continue
         # "Remember that I like tea" says that the user likes tea, and that it matters.
-        told = facts_in(sentence[asked.end() :]) if asked else []
+        told = facts_in(told_of) if asked else []
         told = [replace(one, importance=max(one.importance, ASKED)) for one in told]
         for fact in told or facts_in(sentence):
             held = facts.get(fact.subject)

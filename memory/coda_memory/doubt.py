@@ -8,7 +8,7 @@ import re
 
 _UNSURE = re.compile(
     r"\b((?:if|whether|unless|in case)(?: only| ever| you \w+(?: that)?)? (?:i|we|my|our)|(?:i|we) (?:hope|wish|might|may|would)|"
-    r"(?:maybe|perhaps) (?:i|we|my)|(?:i|we)'d (?!got\b|been\b|had\b)|do you|would you|could you|imagine|"
+    r"(?:maybe|perhaps) (?:i|we|my)|(?:i|we)'d (?!got\b|been\b|had\b)|(?:do|would|could) you(?=\b.*\b(?:i|we|my|our)\b)|imagine|"
     r"let's (?:say|pretend|play)|pretend|suppose|what if|i (?:dreamed|dreamt)|in (?:my|the|a|this) (?:\w+ )?(?:dream|game|book|story|song|film|movie|play|novel)|"
     r"(?:he|she|they|it|song|book|\w+) (?:claims?|claimed|believes?|believed|goes|asked|writes|wrote)(?: (?:me|us|him|her))?(?: if| that)? (?:i|my)|"
     r"(?:he|she|they|it) (?:\w+ )?(?:says|said|told) (?:to )?\w+ (?:that )?(?:i|my)|"

@@ -40,6 +40,35 @@ _PERSON = {
 _OWNED = "has {key}"
 _LISTED = ("allergic {key}", "speaks {key}", "consumes {key}")
 """Of these each may end by itself: "cats and dogs", and later "I'm not allergic to dogs"."""
+_LIKED = "likes {key}"
+_INSEPARABLE = frozenset(
+    [
+        "fish chips",
+        "rock roll",
+        "bed breakfast",
+        "salt vinegar",
+        "salt pepper",
+        "black white",
+        "drum bass",
+        "arts crafts",
+        "mac cheese",
+        "macaroni cheese",
+        "bacon eggs",
+        "ham eggs",
+        "gin tonic",
+        "hide seek",
+        "bread butter",
+        "cookies cream",
+        "rhythm blues",
+        "peace quiet",
+        "simon garfunkel",
+        "tom jerry",
+        "trial error",
+        "cat mouse",
+        "cops robbers",
+    ]
+)
+"""One thing of two words: who likes fish and chips need not like fish."""
 _AND = re.compile(r",? (?:and|or) (?:to )?|, ")
 _AND_A = re.compile(
     rf"(?:,? and |, |(?<!\bin)(?<!\bof)(?<!\bon)(?<!\bat)(?<!\bfor)(?<!\bas)(?<!\bwith)(?<!\bfrom) (?=an? ))(?=(?:an?|{UP_TO_TWELVE}|\d+) )"
@@ -49,7 +78,7 @@ _NAMED = re.compile(r" (?:(?:called|named)\b.*|at home|of their own)$")
 _PLURAL = re.compile(r"(?<=\w\w[^s])s$")
 """Who has a cat, then two cats, and then no cats, has had one thing to say."""
 _FILLERS = re.compile(
-    r"^(?:the|a|an|any|two|three|four|five|to|my|some|type (?:one|two|1|2)|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|too|as well|more than anything|anymore|any more|again)$"
+    r"^(?:the|a|an|any|two|three|four|five|to|my|some|type (?:one|two|1|2)|playing|eating|drinking|of)\s+|\s+(?:a lot|very much|that much|so much|at all|too|as well|more than anything|anymore|any more|again)$"
 )
 
 
@@ -83,9 +112,8 @@ def found_in(sentence: str) -> list[Found]:
 def _facts_of(rule: Rule, values: dict[str, str]) -> list[Fact]:
     """Make of a match its fact, or several: "a dog and a cat" are two that end apart."""
     owned = rule.subject == _OWNED
-    apart = _AND_A if owned else _AND if rule.subject in _LISTED else None
     facts = []
-    for x in apart.split(values["x"]) if apart else [values["x"]]:
+    for x in _apart(rule, values["x"]):
         told = {"be": "is", **values, "x": x}
         key = subject_key(x)
         key = one_thing(key) if owned else key
@@ -93,6 +121,19 @@ def _facts_of(rule: Rule, values: dict[str, str]) -> list[Fact]:
         text = rule.text.format(**told) + "."
         facts.append(Fact(text, subject_key(subject), rule.kind, rule.importance))
     return facts
+
+
+def _apart(rule: Rule, thing: str) -> list[str]:
+    if rule.subject == _OWNED:
+        return _AND_A.split(thing)
+    if rule.subject in _LISTED:
+        return _AND.split(thing)
+    if rule.subject == _LIKED:
+        # Of longer things nobody knows where they part: "books and films about cars and trains".
+        things = _AND.split(re.sub(r"^(?:both|either) ", "", thing))
+        if all(re.fullmatch(r"[\w'-]+", one) for one in things):
+            return things if " ".join(things).casefold() not in _INSEPARABLE else [thing]
+    return [thing]
 
 
 def one_thing(key: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from coda_memory.asking import answers, asked_subjects
+from coda_memory.coordination import in_full
 from coda_memory.distill import fact_as_ruled
 from coda_memory.doubt import request_to_forget, sentences
 from coda_memory.fact_finder import facts_in, one_thing, subject_key, third_person
@@ -104,7 +105,7 @@ def _known(memories: Sequence[Memory]) -> dict[str, Sequence[Fact]]:
 def _facts(memory: Memory) -> Sequence[Fact]:
     """Give what a memory says of the user, whether it was believed or not."""
     if memory.kind == "turn":
-        said = [one.rstrip("?") for one in sentences(memory.text)]
+        said = [in_full(one.rstrip("?")) for one in sentences(memory.text)]
         said += [_REMEMBER.sub("", one) for one in said if _REMEMBER.search(one)]
         return [fact for sentence in said for fact in facts_in(sentence)]
     if memory.subject is not None:

@@ -26,7 +26,8 @@ def counted_anew(thing: str, instead: str) -> str | None:
     "two dogs" and "three" are "three dogs", "the third of May" and "June" "the third of June",
     "two dogs" and "three cats" "three cats". None for all else.
     """
-    counted = _COUNTED.fullmatch(thing)
+    # "Thirty four" are not thirty of anything.
+    counted = None if _KINDS[0].fullmatch(thing) else _COUNTED.fullmatch(thing)
     bare = re.sub(r"^the ", "", instead, flags=re.IGNORECASE)
     if counted and _KINDS[0].fullmatch(bare):
         return f"{bare} {counted['rest']}{_noun(counted['noun'], bare)}"

@@ -14,8 +14,9 @@ from datetime import datetime
 from coda_memory.record import Memory
 
 _DENIES = re.compile(
-    r"the user(?: no longer (?:lives (?:in|near)|works (?:at|for|in|as an?)|drives(?: an?)?)|"
-    r" is not(?: an?)?|'s name is not) (?P<what>.+)",
+    r"the user(?: no longer (?:lives (?:in|near|at|on(?: the)?)|works (?:at|for|in|as an?)|"
+    r"drives(?: an?)?)| is not(?: an?)?|'s name is not|"
+    r"'s (?:favou?rite [\w ]+? is not|[\w '-]+? is not called)) (?P<what>.+)",
     re.IGNORECASE,
 )
 _NO_NAMES = "a all an any anybody anyone anywhere at his her my our that the their"
@@ -34,15 +35,28 @@ def subjects_of(memories: Iterable[Memory]) -> set[str]:
 def _subjects(memory: Memory) -> list[str]:
     """Give the subject of a fact; who sold "the car" drives it no more, whatever it was.
 
-    Who has no job works nowhere.
+    Who has no job works nowhere, and who eats meat again is no vegetarian.
     """
     if memory.subject is None or memory.kind == "turn":
         return []
     if memory.subject == "has car" and not memory.text.startswith("The user has "):
         return [memory.subject, "car"]
+    if memory.subject == "consumes meat" and memory.text.startswith("The user does eat "):
+        return [memory.subject, "diet"]
     if memory.subject == "job" and memory.text.startswith(_WITHOUT_WORK):
         return [memory.subject, "workplace"]
     return [memory.subject]
+
+
+_ENDED_BY = {"workplace": "job", "diet": "consumes meat"}
+
+
+def may_end(subjects: set[str]) -> set[str]:
+    """Give the subjects of stored facts that facts on ``subjects`` may end.
+
+    Who works at Bosch has not lost his job any more, which was told of the job.
+    """
+    return subjects | {ended for subject, ended in _ENDED_BY.items() if subject in subjects}
 
 
 def superseded(known: Sequence[Memory], new: Sequence[Memory]) -> dict[str, Memory]:

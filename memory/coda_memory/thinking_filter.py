@@ -18,6 +18,7 @@ from dataclasses import astuple, dataclass
 from datetime import datetime
 
 from coda_memory.asking import answers, asked_subjects
+from coda_memory.one_turn import stems, telling
 from coda_memory.record import utc_now
 from coda_memory.search import Hit
 from coda_memory.timespan import timespan
@@ -39,13 +40,6 @@ _SOCIAL = re.compile(
 _PERSONAL = re.compile(
     r"\b(?:i|my|mine|we|our|us|myself|(?<!tell )(?<!give )(?<!show )(?<!call )me)\b", re.IGNORECASE
 )
-_COMMON_WORDS = (
-    "a an the i me my mine you your it its is are was were be been do does did have has had "
-    "of in on at to for from by with what which who whom whose when where why how and or but "
-    "not no that this there as if so then than too very can could should would will may might "
-    "must about any more most we our us they them their he his she her user s t m like "
-)
-_COMMON = frozenset(_COMMON_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +105,16 @@ class ThinkingFilter:
         weighed = zip(hits, evidence(utterance, hits, now or utc_now()), strict=True)
         judged = [self._judge(hit, found, social) for hit, found in weighed]
         judged.sort(key=lambda verdict: -verdict.score)
+        answering = _answering(utterance, judged)
         kept = 0
-        said: set[str] = set()
         verdicts = []
         for verdict in judged:
             reason = verdict.reason
-            # A fact and the turn it came from say the same: one of them is enough.
-            source = source_of(verdict.hit)
-            if not reason and source in said:
-                reason = "said already"
+            if not reason and verdict.hit.memory.id not in answering:
+                reason = "what answers is said by another of the same turn"
             if not reason and kept >= self.most:
                 reason = f"more than {self.most}"
-            if not reason:
-                said.add(source)
-                kept += 1
+            kept += not reason
             verdicts.append(
                 Verdict(
                     verdict.hit, verdict.relevance, verdict.importance, verdict.score,
@@ -153,6 +143,20 @@ class ThinkingFilter:
         return Verdict(hit, relevance, importance, score, not reason, reason)
 
 
+def _answering(utterance: str, judged: Sequence[Verdict]) -> set[str]:
+    """Give the ids of what is worth telling of each turn: a turn and its facts are one."""
+    turns: dict[str, list[Hit]] = {}
+    for verdict in judged:
+        if not verdict.reason:
+            turns.setdefault(source_of(verdict.hit), []).append(verdict.hit)
+    changed = {source_of(v.hit) for v in judged if not v.hit.memory.valid}
+    return {
+        hit.memory.id
+        for source, hits in turns.items()
+        for hit in telling(utterance, hits, whole=source not in changed)
+    }
+
+
 def score_of(relevance: float, importance: float) -> float:
     """Make of relevance and importance what the threshold is held against."""
     return (1 - _IMPORTANCE) * relevance + _IMPORTANCE * importance
@@ -168,25 +172,29 @@ def evidence(utterance: str, hits: Sequence[Hit], now: datetime) -> list[Evidenc
     """Gather what speaks for each of ``hits``, found together for ``utterance``."""
     if not hits:
         return []
-    words, stems = _stems(utterance), [_stems(hit.memory.text) for hit in hits]
-    spread = {word: sum(word in found for found in stems) for word in words}
+    words, their_words = stems(utterance), [stems(hit.memory.text) for hit in hits]
+    spread = {word: sum(word in found for found in their_words) for word in words}
     span, wanted = timespan(utterance, now), asked_subjects(utterance)
     personal = float(_PERSONAL.search(utterance) is not None)
-    best = max(hit.relevance for hit in hits)
-    top = max(hit.score for hit in hits) or 1.0
-    # A turn and its facts count as one, with the subjects of the facts.
+    # What holds no more is told to nobody, and stands before nothing that holds.
+    holding = [hit for hit in hits if hit.memory.valid] or hits
+    best = max(hit.relevance for hit in holding)
+    top = max(hit.score for hit in holding) or 1.0
+    # A turn and its facts count as one, with the subjects of what of it still holds: who has moved
+    # is not told where he works because he once said both in one breath.
     sources: dict[str, float] = {}
     subjects: dict[str, set[str]] = {}
     talks: dict[str, dict[str, float]] = {}
-    for hit in hits:
+    for hit in holding:
         source = source_of(hit)
         sources[source] = max(sources.get(source, -1.0), hit.relevance)
         talks.setdefault(_talk(hit), {})[source] = sources[source]
-        if hit.memory.subject is not None:
+        # What was to be remembered in the user's own words may be on any subject.
+        if hit.memory.subject is not None and not hit.memory.subject.startswith("remember "):
             subjects.setdefault(source, set()).add(hit.memory.subject)
     worth = {talk: _worth(found) for talk, found in talks.items()}
     gathered = []
-    for hit, found in zip(hits, stems, strict=True):
+    for hit, found in zip(hits, their_words, strict=True):
         source, talk = source_of(hit), _talk(hit)
         own = subjects.get(source, set())
         in_span = span is not None and span.holds(hit.memory.created_at)
@@ -195,7 +203,7 @@ def evidence(utterance: str, hits: Sequence[Hit], now: datetime) -> list[Evidenc
         gathered.append(
             Evidence(
                 relevance=hit.relevance,
-                own=sources[source] - hit.relevance,
+                own=sources.get(source, hit.relevance) - hit.relevance,
                 behind=hit.relevance - best,
                 rare=sum(1 / spread[word] for word in words & found) / max(1, len(words)),
                 in_time=float(in_span),
@@ -203,7 +211,7 @@ def evidence(utterance: str, hits: Sequence[Hit], now: datetime) -> list[Evidenc
                 personal=personal,
                 subject=1.0 if on_subject else -1.0 if wanted and own else 0.0,
                 rank=hit.score / top,
-                lead=worth[talk] - max([*elsewhere, USUAL]),
+                lead=worth.get(talk, 0.0) - max([*elsewhere, USUAL]),
             )
         )
     return gathered
@@ -221,11 +229,3 @@ def _talk(hit: Hit) -> str:
 def _worth(found: dict[str, float]) -> float:
     best, *rest = sorted(found.values(), reverse=True)
     return best + (SECOND_SHARE * rest[0] if rest else 0.0)
-
-
-def _stems(text: str) -> set[str]:
-    return {
-        re.sub(r"(?:ing|ed|es|s|e)$", "", word)
-        for word in re.findall(r"[^\W_]+", text.casefold())
-        if word not in _COMMON and len(word) > 1
-    }

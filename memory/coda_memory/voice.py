@@ -18,6 +18,7 @@ from coda_memory.distill import distill
 from coda_memory.llm import MemoryLlm
 from coda_memory.llm_facts import Read, facts_by
 from coda_memory.llm_filter import WORTH_ASKING, is_unsure, judge_by
+from coda_memory.one_turn import says_more
 from coda_memory.quoting import once_said
 from coda_memory.record import Memory
 from coda_memory.thinking_filter import ThinkingFilter, Verdict, source_of
@@ -75,7 +76,7 @@ class RememberedUser:
         if llm is not None and llm.free:
             unsure = [v for v in verdicts if is_unsure(v, self._thinking.threshold)]
         sure = [verdict for verdict in verdicts if verdict not in unsure]
-        recalled = _recalled(sure, stored)
+        recalled = _recalled(said, sure, stored)
         if llm is None or not unsure:
             return recalled
         room = self._thinking.most - sum(verdict.kept for verdict in sure)
@@ -153,8 +154,8 @@ class RememberedUser:
         try:
             judged = await judge_by(llm, said, unsure, threshold=threshold, most=room)
         except LlmError:
-            return _recalled(unsure, stored)
-        recalled = _recalled(judged, stored)
+            return _recalled(said, unsure, stored)
+        recalled = _recalled(said, judged, stored)
         return Recalled(recalled.told, recalled.refused, by="llm")
 
     async def _read_by(self, llm: MemoryLlm, text: str) -> Read:
@@ -171,7 +172,7 @@ class RememberedUser:
             leaving.cancel()
 
 
-def _recalled(verdicts: Sequence[Verdict], stored: Stored) -> Recalled:
+def _recalled(question: str, verdicts: Sequence[Verdict], stored: Stored) -> Recalled:
     """Say what is told and what is not."""
     told: dict[str, None] = {}
     refused: list[tuple[str, str]] = []
@@ -179,10 +180,18 @@ def _recalled(verdicts: Sequence[Verdict], stored: Stored) -> Recalled:
         memory = verdict.hit.memory
         if verdict.kept:
             facts = stored[memory.id] if memory.id in stored else as_facts(memory)
+            if memory.kind == "turn" and _unread(question, memory.text, facts):
+                facts = [once_said(memory.text)]
             told.update(dict.fromkeys(facts))
         else:
             refused.append((memory.text, verdict.reason))
     return Recalled(tuple(told), tuple(refused))
+
+
+def _unread(question: str, turn: str, facts: Sequence[str]) -> bool:
+    """Whether a turn answers what none of its facts does, and each of these still holds."""
+    holds = all(fact.text in facts for fact in distill(turn))
+    return holds and says_more(question, turn, facts)
 
 
 def as_facts(memory: Memory) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import corpus
-from .bars_listening import transcribe
+from .bars_listening import written_of
 from .bars_speech import held_out_sentences
 from .corpus import Facts, Question
 from .dialogue import PROMPT_AFTER, PROMPT_BEFORE
@@ -58,7 +58,7 @@ def run_rows(
     transcript = bench.transcript if reads_along else None
     if transcript is not None:
         heard = [np.where(row.hold, bench.silence[:, None], row.user) for row in rows]
-        for row, tokens in zip(rows, transcribe(bench, heard), strict=True):
+        for row, tokens in zip(rows, written_of(bench, heard), strict=True):
             row.written = tokens
     order = sorted(range(len(rows)), key=lambda i: rows[i].user.shape[1])
     results: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -144,7 +144,7 @@ def answer_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     """Bar 3."""
     from .judge import pronounced
 
-    rng, known = random.Random(31), pronounced()
+    rng, known = random.Random(31 + bench.variant), pronounced()
     names, likes = real(bench.words.names[:300], known), real(bench.words.likes[:150], known)
     chosen = pick(
         bench,

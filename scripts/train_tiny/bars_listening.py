@@ -16,33 +16,16 @@ from coda_voice.moshi.checkpoint import load_models
 
 from .synthesis import HELD_OUT_USERS
 from .tokenizer import EPAD, PAD
+from .transcripts import GREEDY, transcribe
 
 if TYPE_CHECKING:
     from .evaluate import Bench
 
-GREEDY = dict(use_sampling=False)
 
-
-@torch.no_grad()
-def transcribe(bench: Bench, users: list[np.ndarray], batch: int = 32) -> list[np.ndarray]:
-    """Text tokens [n] for each stretch of codes [8, n], sessions side by side."""
+def written_of(bench: Bench, users: list[np.ndarray]) -> list[np.ndarray]:
+    """What the transcriber writes, text tokens [n] for each stretch of codes [8, n]."""
     assert bench.stt is not None
-    results = []
-    for at in range(0, len(users), batch):
-        part = users[at : at + batch]
-        n = max(codes.shape[1] for codes in part)
-        padded = np.repeat(np.repeat(bench.silence[None, :, None], len(part), 0), n, 2)
-        for i, codes in enumerate(part):
-            padded[i, :, : codes.shape[1]] = codes
-        generator = LMGen(bench.stt, **GREEDY)
-        tokens = []
-        with generator.streaming(len(part)):
-            for frame in range(n):
-                out = generator.step(torch.from_numpy(padded[:, :, frame : frame + 1]).long())
-                tokens.append(out[:, 0, 0] if out is not None else torch.full((len(part),), PAD))
-        stacked = torch.stack(tokens, 1).numpy()
-        results += [stacked[i, : codes.shape[1]] for i, codes in enumerate(part)]
-    return results
+    return transcribe(bench.stt, bench.silence, users)
 
 
 def plain(bench: Bench, tokens: np.ndarray) -> str:
@@ -59,7 +42,7 @@ def transcription_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     chosen = [i for i, line in enumerate(bench.lines) if line.kind not in ("backchannel",)]
     chosen = chosen[:: max(1, int(1 / scale))]
     quiet = np.repeat(bench.silence[:, None], 14, 1)
-    tokens = transcribe(
+    tokens = written_of(
         bench, [np.concatenate([bench.user.clip(i).numpy(), quiet], 1) for i in chosen]
     )
     texts = [bench.lines[i].text for i in chosen]
@@ -99,7 +82,7 @@ def transcription_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     stretches = [bench.noise.clip(k).numpy() for k in range(len(bench.noise))] + [
         np.repeat(bench.silence[:, None], 250, 1)
     ] * 8
-    invented = sum(len(plain(bench, row).split()) for row in transcribe(bench, stretches))
+    invented = sum(len(plain(bench, row).split()) for row in written_of(bench, stretches))
     minutes = sum(codes.shape[1] for codes in stretches) * 0.08 / 60
     rows.append(
         dict(

@@ -11,9 +11,8 @@ import torch
 from pystoi import stoi
 
 from . import corpus
-from .clips import ClipStore
 from .judge import pronounced
-from .synthesis import make_agent
+from .synthesis import AGENT_SENTENCES, agent_texts, make_agent
 from .talk import Pacer, Row, converse
 from .tokenizer import EPAD, PAD
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 def held_out_sentences(bench: Bench, count: int, seed: int = 4242) -> list[str]:
     """Sentences of the domain that neither the models nor the judge's model have seen."""
-    rng, known = random.Random(seed), pronounced()
-    seen = {clip.text for clip in ClipStore(bench.work, "agent").clips}
+    rng, known = random.Random(seed + 1000 * bench.variant), pronounced()
+    seen = {*agent_texts(bench.words, AGENT_SENTENCES)}
     found: list[str] = []
     while len(found) < count:
         text = corpus.fill(rng, rng.choice(corpus.SPOKEN), bench.words, "coda", None)
@@ -35,19 +34,23 @@ def held_out_sentences(bench: Bench, count: int, seed: int = 4242) -> list[str]:
 
 def original(bench: Bench, text: str) -> np.ndarray:
     """The agent's voice saying `text`, not through the codec."""
-    return make_agent((bench.work, text))[1].astype(np.float32) / 32768
+    return make_agent((bench.folder, text))[1].astype(np.float32) / 32768
 
 
 @torch.no_grad()
+def through_the_codec(bench: Bench, pcm: np.ndarray) -> np.ndarray:
+    """What the codec makes of `pcm`, which it fills up to whole frames."""
+    codes = bench.mimi.encode(torch.from_numpy(pcm)[None, None])
+    return bench.mimi.decode(codes)[0, 0].numpy()
+
+
 def codec_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     """Bar 1."""
-    texts = held_out_sentences(bench, max(8, int(60 * scale)), seed=11)
+    texts = held_out_sentences(bench, max(8, int(180 * scale)), seed=11)
     before, after, quality = [], [], []
     for text in texts:
         pcm = original(bench, text)
-        again = bench.mimi.decode(bench.mimi.encode(torch.from_numpy(pcm)[None, None]))[
-            0, 0
-        ].numpy()
+        again = through_the_codec(bench, pcm)
         n = min(len(pcm), len(again))
         quality.append(stoi(pcm[:n], again[:n], 24_000, extended=True))
         before.append(bench.judge.recognise(pcm))

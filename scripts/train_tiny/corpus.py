@@ -79,13 +79,14 @@ def vocabularies(seed: int = 7) -> tuple[Vocabulary, Vocabulary]:
     return Vocabulary(names[20:] + invented[:400], likes[20:] + things + invented[400:]), held
 
 
-def as_spoken(words: Vocabulary) -> Vocabulary:
-    """`words` as users say them: real names and things are the most of each list, by repetition.
+def as_spoken(words: Vocabulary, real: float = 0.95) -> Vocabulary:
+    """`words` as they are said: real names and things are the share `real` of each, by repetition.
 
     Invented words teach to copy what is read; to tell by ear "milk" from "golf", each of the real
-    ones has to be heard many times. Who hears invented ones often writes "alelel" for "milk".
+    ones has to be heard many times. Who hears invented ones often writes "alelel" for "milk". And
+    to say "kim" so that nobody takes it for "ken", each has to be said many times.
     """
-    names, likes = real_often(words.names, 0.95), real_often(words.likes, 0.95)
+    names, likes = real_often(words.names, real), real_often(words.likes, real)
     return replace(
         words, names=[words.names[i] for i in names], likes=[words.likes[i] for i in likes]
     )
@@ -235,6 +236,7 @@ def fill(rng: random.Random, template: str, words: Vocabulary, agent: str, item:
             "big": lambda: number(rng, 100, 4000),
             "day": lambda: rng.choice(DAYS),
             "month": lambda: rng.choice(MONTHS),
+            "part": lambda: rng.choice(("morning", "afternoon", "evening")),
         }[name]()
         template = head + value + tail
     return template
@@ -306,6 +308,22 @@ SPOKEN = (
     "that is a good question", "i could not find the {noun}", "tomorrow will be {adj} and {adj}",
     "the {noun} opens at {n} and closes at {n}", "it takes {n} hours from {place} to {place}",
     "a {noun} is a {adj} kind of {noun}", "the first {noun} was made in {place}",
+)  # fmt: skip
+
+# what the built-in tools say; apart, so that the evaluation draws what it always drew
+SAID_BY_TOOLS = (
+    "{n}", "{n}", "{n}", "{big}", "your {n} second timer is done",
+    "your {n} minute timer is done", "your {n} hour timer is done", "a timer for {n} seconds is running",
+    "a timer for {n} minutes is running", "it is {n} {n} in the {part}", "it is {n} in the {part}",
+    "in {place} it is {n} {n} in the {part} on {day}", "i will remember that",
+    "nothing is remembered about that", "i will remind you at {n} {n} in the {part}",
+    "i will remind you in {n} minutes", "the {n} minute timer is cancelled", "you told me about {thing}",
+)  # fmt: skip
+# and what they are asked for beyond the phrasings above
+ASKED_OF_TOOLS = (
+    "set a {n} second timer", "set a timer for {n} seconds", "start a timer for {n} seconds",
+    "start a timer for {n} minutes", "start a {n} minute timer", "set a timer for {n} minutes",
+    "remind me in {n} seconds to call {name}",
 )  # fmt: skip
 
 

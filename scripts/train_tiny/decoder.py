@@ -16,53 +16,70 @@ import torch
 from moshi.models.compression import MimiModel
 
 from .clips import ClipStore
-from .codec import FRAME, SpectralLoss, save
+from .codec import FRAME, SAMPLE_RATE, SpectralLoss, save
 from .encode import Codes
+from .listener import Listener
+from .phones import Labels
 
-CONTEXT, LEARNT = 6, 10  # frames heard before, frames that count
+CONTEXT, LEARNT, AFTER = 6, 10, 2  # frames heard before, that count, of silence at the end
+LISTENER_SHARE = 0.5  # of the step, against that of the spectra
 OWN_SHARE = 0.5
 PEAK_RATE, WARM_UP, DECAY_SHARE = 4e-4, 50, 0.7
 
 
 class CodeCrops:
-    """Random stretches of the agent's codes, or of the model's own, with the PCM they stand for."""
+    """Random stretches of the agent's codes, or of the model's own, with the PCM they stand for.
+
+    Before and after a sentence there is silence, so its first and last word are lessons too.
+    """
 
     def __init__(
-        self, codes: Codes, store: ClipStore, seed: int, errors: float = 0.02,
-        own: Codes | None = None,
+        self, codes: Codes, store: ClipStore, labels: Labels, silence: np.ndarray, seed: int,
+        errors: float = 0.02, own: Codes | None = None,
     ) -> None:  # fmt: skip
         self.codes, self.store, self.errors, self.own = codes, store, errors, own
+        self.labels, self.silence = labels, torch.from_numpy(silence)[:, None]
         self.rng = np.random.default_rng(seed)
 
-    def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes int64 [size, 8, CONTEXT + LEARNT] and PCM float32 [size, 1, LEARNT x 1920]."""
-        rng, given, wanted = self.rng, [], []
-        while len(given) < size:
-            index = int(rng.integers(len(self.codes)))
-            source = self.codes
-            if self.own is not None and rng.random() < OWN_SHARE:
-                source = self.own
-            codes = source.clip(index)
-            if codes.shape[1] < CONTEXT + LEARNT:
-                continue
-            start = int(rng.integers(codes.shape[1] - CONTEXT - LEARNT + 1))
-            piece = codes[:, start : start + CONTEXT + LEARNT].clone()
-            errors = self.errors if source is self.codes else 0.0
-            wrong = torch.from_numpy(rng.random(piece.shape) < errors)
+    def one(self) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+        """Codes [8, CONTEXT + LEARNT], PCM [LEARNT x 1920] and phones [LEARNT x PARTS]."""
+        rng = self.rng
+        index = int(rng.integers(len(self.codes)))
+        own = self.own is not None and rng.random() < OWN_SHARE
+        codes = (self.own if own and self.own is not None else self.codes).clip(index)
+        frames = codes.shape[1]
+        if not own:
+            wrong = torch.from_numpy(rng.random(codes.shape) < self.errors)
             wrong[0] = False
-            piece[wrong] = torch.from_numpy(rng.integers(0, 512, int(wrong.sum())))
-            given.append(piece)
-            first = (start + CONTEXT) * FRAME
-            wanted.append(self.store.pcm(index)[first : first + LEARNT * FRAME])
-        return torch.stack(given), torch.from_numpy(np.stack(wanted))[:, None]
+            codes = codes.clone()
+            codes[wrong] = torch.from_numpy(rng.integers(0, 512, int(wrong.sum())))
+        # the first frame that counts: from one before the sentence on
+        first = int(rng.integers(-1, max(0, frames - LEARNT) + AFTER))
+        silence = self.silence.to(codes.dtype)
+        around = [silence.expand(-1, CONTEXT + 1), codes, silence.expand(-1, LEARNT + AFTER)]
+        given = torch.cat(around, 1)[:, first + 1 : first + 1 + CONTEXT + LEARNT]
+        pcm = self.store.pcm(index)
+        pcm = np.pad(pcm, (FRAME, (LEARNT + AFTER) * FRAME))
+        wanted = pcm[(first + 1) * FRAME : (first + 1 + LEARNT) * FRAME]
+        clip = self.store.clips[index]
+        phones = self.labels.of(clip, first * FRAME / SAMPLE_RATE, LEARNT).T.ravel()
+        return given, wanted, phones
+
+    def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Codes int64 [size, 8, CONTEXT + LEARNT], PCM [size, 1, LEARNT x 1920] and phones."""
+        given, wanted, phones = zip(*(self.one() for _ in range(size)), strict=True)
+        pcm, labels = torch.from_numpy(np.stack(wanted)), torch.from_numpy(np.stack(phones))
+        return torch.stack(given).long(), pcm[:, None], labels
 
 
 def train(
     mimi: MimiModel,
     crops: CodeCrops,
+    listener: Listener,
     folder: Path,
     minutes: float,
     device: torch.device,
+    peak_rate: float = PEAK_RATE,
     batch: int = 8,
 ) -> None:
     """Train for `minutes`; resumes from `folder/state.pt`, writes `mimi.safetensors` there."""
@@ -72,8 +89,8 @@ def train(
         module.requires_grad_(True)
     parameters = [p for p in mimi.parameters() if p.requires_grad]
     loss_function = SpectralLoss().to(device)
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.8, 0.99), weight_decay=1e-3)
-    step, before, mean = 0, 0.0, 0.0
+    optimizer = torch.optim.AdamW(parameters, lr=peak_rate, betas=(0.8, 0.99), weight_decay=1e-3)
+    step, before, means = 0, 0.0, np.zeros(2)
     if (folder / "state.pt").exists():
         state = torch.load(folder / "state.pt", weights_only=True)
         mimi.load_state_dict(state["mimi"])
@@ -84,7 +101,7 @@ def train(
         elapsed = before + (time.monotonic() - started) / 60
         done = elapsed / minutes
         rate = (
-            PEAK_RATE * min(1, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - done) / DECAY_SHARE))
+            peak_rate * min(1, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - done) / DECAY_SHARE))
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -97,24 +114,35 @@ def train(
             saved = time.monotonic()
             if done >= 1:
                 return
-        codes, target = (x.to(device) for x in crops.batch(batch))
+        codes, target, phones = (x.to(device) for x in crops.batch(batch))
         with torch.no_grad():
             latent = mimi.decode_latent(codes)
         # float32: bfloat16 leaves an audible noise floor, which the logarithmic loss punishes
         (hidden,) = mimi.decoder_transformer(mimi.upsample(latent))
         output = mimi.decoder(hidden)[..., CONTEXT * FRAME : (CONTEXT + LEARNT) * FRAME]
         spectral = loss_function(output, target)
-        loss = spectral + 0.5 * (output - target).abs().mean()
+        apart = listener.compare(output, target, phones)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        output.backward(balanced(output, spectral + 0.5 * (output - target).abs().mean(), apart))
         torch.nn.utils.clip_grad_norm_(parameters, 2.0)
         optimizer.step()
         step += 1
-        mean = (
-            float(spectral.detach()) if step == 1 else 0.98 * mean + 0.02 * float(spectral.detach())
-        )
+        now = np.array([float(spectral.detach()), float(apart.detach())])
+        means = now if step == 1 else 0.98 * means + 0.02 * now
         if step % 50 == 0:
             print(
-                f"decoder step {step} {elapsed:.1f}/{minutes:.0f} min spectral {mean:.3f}",
+                f"decoder step {step} {elapsed:.1f}/{minutes:.0f} min "
+                f"spectral {means[0]:.3f} heard {means[1]:.3f}",
                 flush=True,
             )
+
+
+def balanced(output: torch.Tensor, sound: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
+    """The gradient of both losses on `output`, each with its share whatever its scale.
+
+    As the balancer of Défossez et al. 2022, "High Fidelity Neural Audio Compression".
+    """
+    (first,) = torch.autograd.grad(sound, output, retain_graph=True)
+    (second,) = torch.autograd.grad(apart, output, retain_graph=True)
+    scale = first.norm() / second.norm().clamp_min(1e-9)
+    return first + LISTENER_SHARE * scale * second

@@ -24,14 +24,21 @@ PROMPT_BEFORE = PROMPT_AFTER = 4
 STOP_AFTER = 4  # frames from the user's onset to the agent's silence
 ANSWER_AFTER = (3, 5)  # frames from the end of the user's speech to the answer
 WORD_WEIGHT, FIRST_WEIGHT, COPY_WEIGHT = 1.0, 2.0, 3.0
-ANSWERS_READ = 0.3  # of what is read, answers with a name or a thing: they must be told apart
+ANSWERS = (
+    "hello ", "goodbye", "your name is ", "my name is ", "you like ", "you live in ",
+    "nice to meet you ", "i will remember that you like ",
+)  # fmt: skip
+"""What the agent says with a name or a thing in it begins so; all else that it says can be read."""
+BEGUN_ALIKE = 0.2  # of what is read or said: what begins as answers do, and is none
+ANSWERS_READ = 0.7  # of what is read, answers with a name or a thing: they must be told apart
 PAD_WEIGHT = 0.5  # EPAD's, too: whether to speak must be learned without a bias towards it
 
 
 HEARD_LATEST = 8  # frames by which the transcript may outlast the recording
 
 READS_ALONG = 0.75  # of the conversations: the transcriber's words come in as they are written
-MISHEARD, MISSED = 0.06, 0.02  # of these words: others in their place, and none
+OVERHEARD = 0.6  # of what is said: as the transcriber wrote it; otherwise as said, but for
+MISHEARD, MISSED = 0.06, 0.02  # of the words, others in their place, and none
 
 
 @dataclass
@@ -71,11 +78,11 @@ class Mix:
     idle_backchannel: float = 0.05
     long_pause: float = 0.22
     rest: float = 0.04
-    interrupt: float = 0.2
-    backchannel: float = 0.17
+    interrupt: float = 0.22
+    backchannel: float = 0.25
     reference: float = 0.45
     kinds: tuple[str, ...] = tuple(corpus.WEIGHTS)
-    told: float = 0.15
+    told: float = 0.2
 
 
 COPYING = Mix(
@@ -87,12 +94,21 @@ COPYING = Mix(
 TELLING = replace(COPYING, prompt=0.5, told=0.6)  # what is told now, and asked for later on
 
 
+# the agent says what it is given, and mostly somebody speaks meanwhile
+DISTURBED = Mix(
+    prompt=0.6, read=0.0, say=0.75, idle_backchannel=0.0, long_pause=0.0, rest=0.0, noise=0.3,
+    interrupt=0.42, backchannel=0.8,
+)  # fmt: skip
+
 READING = Mix(prompt=0.3, read=1.0, long_pause=0.0, rest=0.0, interrupt=0.05, backchannel=0.05)
 
 
 @dataclass
 class Material:
-    """All clips as codes, and ways to find them."""
+    """All clips as codes, and ways to find them.
+
+    `overheard`: what the transcriber wrote of each of the users' clips, if it was asked.
+    """
 
     agent: Codes
     user: Codes
@@ -102,6 +118,7 @@ class Material:
     silence: np.ndarray
     sine: np.ndarray
     tokenizer: sentencepiece.SentencePieceProcessor
+    overheard: list[np.ndarray] = field(default_factory=list)
     by_text: dict[str, int] = field(default_factory=dict)
     by_kind: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -114,19 +131,16 @@ class Material:
             heard = self.by_kind[kind]
             often = corpus.real_often([self.lines[index].item or "" for index in heard])
             self.by_kind[kind] = [heard[at] for at in often]
+        # "hi" alone is as short as a backchannel, and to be answered
+        brief = [index for index in self.by_kind["greet"] if " " not in self.lines[index].text]
+        self.by_kind["greet"] += brief * 2
         for text in self.agent.texts:
             words = text.split()
             if len(words) == 5 and words[:2] == ["you", "like"] and words[3] == "and":
                 self.pairs[words[2]] = (words[2], words[4])
-        fixed = set()
-        for text in self.agent.texts:
-            first = text.split()[0]
-            fixed.add(text) if first in ("hello", "goodbye", "your", "my", "you") else None
-        self.readable = [
-            t
-            for t in self.agent.texts
-            if t not in fixed and not t.startswith(("nice", "i will rem"))
-        ]
+        self.readable = [text for text in self.agent.texts if not text.startswith(ANSWERS)]
+        first = {answer.split()[0] for answer in ANSWERS} - {"i"}
+        self.begun_alike = [text for text in self.readable if text.split()[0] in first]
         unread, known = set(self.agent.texts) - set(self.readable), {*corpus.NAMES, *corpus.LIKES}
         self.answers = sorted(t for t in unread if known.intersection(t.split()))
         self._pieces: dict[str, list[list[int]]] = {}
@@ -144,6 +158,10 @@ class Material:
         if text not in self._pieces:
             self._pieces[text] = [self.tokenizer.encode(word) for word in text.split()]
         return self._pieces[text]
+
+    def contains(self, written: np.ndarray, text: str) -> bool:
+        """Whether the transcript `written` has all pieces of `text`."""
+        return set(self.tokenizer.encode(text)) <= set(written.tolist())
 
     def spoken(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The agent saying `text`: monologue [n] and codes [8, n]."""
@@ -253,7 +271,7 @@ class Conversation:
     def read(self) -> None:
         """Read a sentence nobody asked for: only its rhythm and its sound are trained on."""
         begin = self.now
-        texts = self.material.readable
+        texts = self._readable()
         if self.material.answers and self.rng.random() < ANSWERS_READ:
             texts = self.material.answers
         end = self.speak(self.rng.choice(texts), self.now)
@@ -267,9 +285,13 @@ class Conversation:
         self.now = end
         self._disturb(begin, end)
 
+    def _readable(self) -> list[str]:
+        alike = self.material.begun_alike
+        return alike if alike and self.rng.random() < BEGUN_ALIKE else self.material.readable
+
     def say(self) -> None:
         """Read a sentence that the reference stream has just spelled out: practice in copying."""
-        text = self.rng.choice(self.material.readable)
+        text = self.rng.choice(self._readable())
         pieces = self.material.tokenizer.encode("say " + text)
         start = self.now
         self._write(self.reference, start, np.array(pieces))
@@ -327,12 +349,30 @@ class Conversation:
         end = at + codes.shape[1] + HEARD_LATEST
         self._write(self.heard, at, np.array(transcript(words, pieces, 0, end - at)))
         if self._written_after is not None:
-            pieces = [self._as_written(word) for word in pieces]
-            written = np.array(transcript(words, pieces, 0, end - at))
+            written = self._transcript(index, pieces, end - at)
             self._write(
                 self.written, at + self._written_after, np.where(written > PAD, written, -1)
             )
         return at + int(words[0][1]), at + int(np.ceil(words[-1][2]))
+
+    def _transcript(self, index: int, pieces: list[list[int]], length: int) -> np.ndarray:
+        """What the transcriber makes of the user's clip, [length].
+
+        The name or thing that is told is always right in it: where the transcriber took it for
+        another, the ear rarely knows better, and who was taught to doubt doubts what is right.
+        """
+        words, item = self.material.user.words[index], self.material.lines[index].item
+        if self.material.overheard:
+            written = self.material.overheard[index]
+            lost = item is not None and not self.material.contains(written, item)
+            if not lost and self.rng.random() < OVERHEARD:
+                return written[:length]
+        told = (item or "").split()
+        pieces = [
+            p if word in told else self._as_written(p)
+            for (word, _, _), p in zip(words, pieces, strict=True)
+        ]
+        return np.array(transcript(words, pieces, 0, length))
 
     def _as_written(self, pieces: list[int]) -> list[int]:
         """What the transcriber makes of a word's pieces: now and then another word, or none."""

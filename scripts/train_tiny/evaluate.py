@@ -19,7 +19,7 @@ import torch
 
 from coda_voice.moshi.checkpoint import load_models
 
-from . import bars_conversation, bars_listening, bars_speech
+from . import bars_conversation, bars_listening, bars_naming, bars_speech
 from .clips import ClipStore
 from .codec import load_mimi
 from .corpus import Vocabulary, vocabularies
@@ -53,11 +53,18 @@ class Bar:
 
 
 class Bench:
-    """The exported models, the judge and the held-out recordings."""
+    """The exported models, the judge and the held-out recordings.
 
-    def __init__(self, folder: Path, work: Path) -> None:
+    Another `variant` than 0 has other texts, questions and recordings: to choose among versions
+    by, while the card tells of those that nothing was chosen by.
+    """
+
+    def __init__(self, folder: Path, work: Path, variant: int = 0) -> None:
         torch.set_num_threads(1)
-        self.folder, self.work = folder, work
+        if variant:
+            work = work / f"variant{variant}"
+            work.mkdir(parents=True, exist_ok=True)
+        self.folder, self.work, self.variant = folder, work, variant
         self.lm, _ = open_lm(folder, "moshi.safetensors")
         self.stt = (
             open_lm(folder / "stt", "model.safetensors")[0] if (folder / "stt").exists() else None
@@ -73,7 +80,7 @@ class Bench:
         self.sine = np.array(constants["sine_codes"])
         self.sampling = dict(SAMPLING)
         self.words, self.held = vocabularies()
-        self.lines: list[UserLine] = synthesize_held_out(work)
+        self.lines: list[UserLine] = synthesize_held_out(work, seed=991 + variant)
         store = ClipStore(work, "held")
         if not (work / "held.codes").exists():
             encode_user(self.mimi, store, seed=77).save(work / "held.codes")
@@ -118,10 +125,16 @@ def table(bars: list[Bar]) -> str:
 
 
 def evaluate(
-    folder: Path, work: Path, report: Path, only: str = "", scale: float = 1.0
+    folder: Path, work: Path, report: Path, only: str = "", scale: float = 1.0, variant: int = 0
 ) -> list[Bar]:
-    """Measure, print and write; `only` holds letters of `SECTIONS`, `scale` is their size."""
-    bench = Bench(folder, work)
+    """Measure, print and write; `only` holds letters of `SECTIONS`, `scale` is their size.
+
+    The card of the model is written by variant 0 alone, of which `report` tells; another one's
+    figures are put beside it.
+    """
+    bench = Bench(folder, work, variant)
+    if variant:
+        report = report.with_stem(f"{report.stem}_variant{variant}")
     bars: list[Bar] = []
     for letter, section in SECTIONS.items():
         if only and letter not in only:
@@ -144,7 +157,9 @@ def evaluate(
     }
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(result, indent=1) + "\n")
-    write_card(folder / "README.md", [Bar(**{k: r[k] for k in Bar.__annotations__}) for r in rows])
+    if variant == 0:
+        known = [Bar(**{k: row[k] for k in Bar.__annotations__}) for row in rows]
+        write_card(folder / "README.md", known)
     return bars
 
 
@@ -169,6 +184,7 @@ SECTIONS: dict[str, Callable[[Bench, float], list[dict[str, Any]]]] = {
     "c": bars_speech.codec_bars,
     "s": bars_speech.speaking_bars,
     "a": bars_conversation.answer_bars,
+    "n": bars_naming.naming_bars,
     "t": bars_listening.transcription_bars,
     "p": bars_conversation.prompt_bars,
     "f": bars_conversation.reference_bars,

@@ -27,6 +27,7 @@ from . import corpus
 from .dialogue import (
     COPY_WEIGHT,
     COPYING,
+    DISTURBED,
     FIRST_WEIGHT,
     READING,
     TELLING,
@@ -46,6 +47,7 @@ CODEBOOKS = 8
 DELAYS = [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1]
 CODEBOOK_WEIGHT = (4.0, 1.5, 1.2, 1.0, 1.0, 1.0, 1.0, 1.0)
 PEAK_RATE, WARM_UP, DECAY_SHARE = 2e-3, 100, 0.85
+REAL_SAID = 0.6  # of the names and things in what sounds; copying is practised on all alike
 
 
 def lm_config(text_card: int) -> dict[str, Any]:
@@ -82,13 +84,14 @@ class Talker(torch.nn.Module):
         return torch.cat([table, torch.zeros_like(table[:1])])
 
     def added(self, reference: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
-        """What is added to the input [batch, frames, dim]; tokens [batch, frames], -1 for none."""
-        return sum(
-            torch.where(
-                (tokens >= 0)[..., None], self.lm.text_emb(tokens.clamp(min=0)) + vector, 0.0
-            )
-            for tokens, vector in ((reference, self.marker), (written, self.transcript))
-        )
+        """What is added to the input [batch, frames, dim]; tokens [batch, frames], -1 for none.
+
+        As in the engine what is told goes first: a piece written in the same frame is left out.
+        """
+        told = (reference >= 0)[..., None]
+        rows = self.lm.text_emb(torch.where(told[..., 0], reference, written).clamp(min=0))
+        either = told | (written >= 0)[..., None]
+        return torch.where(either, rows + torch.where(told, self.marker, self.transcript), 0.0)
 
 
 def warm_start(model: Talker, folder: Path, tokenizer: Pieces, old_tokenizer: Pieces) -> None:
@@ -293,19 +296,26 @@ def losses(
 class Plan:
     """How long and on what to train; lengths in frames, `rows` per process.
 
-    Of the rows, `read_rows` hold nothing but sentences read aloud: practice in sounding;
-    `copy_rows` come on top: short questions and answers without sound.
+    Of the rows, `read_rows` hold nothing but sentences read aloud: practice in sounding; in
+    `disturbed_rows` the user mostly speaks while the agent does: practice in yielding and in
+    going on. `copy_rows` come on top: short questions and answers without sound.
     """
 
     minutes: float
     frames: int = 200
     rows: int = 4
     read_rows: int = 0
+    disturbed_rows: int = 0
     mix: Mix = field(default_factory=Mix)
     copy_rows: int = 0
     peak_rate: float = PEAK_RATE
     copy_frames: int = 80
     seed: int = 0
+
+    def mixes(self) -> list[Mix]:
+        """What each row is made of."""
+        special = [READING] * self.read_rows + [DISTURBED] * self.disturbed_rows
+        return special + [self.mix] * (self.rows - len(special))
 
 
 def rate_share(step: int, done: float) -> float:
@@ -323,6 +333,7 @@ def train(
     earlier plans count: a plan whose time is over returns at once.
     """
     words, _ = corpus.vocabularies()
+    said = corpus.as_spoken(words, REAL_SAID)
     model.to(device).train()
     fast = FastForward(model.lm, device.type == "cuda", pick_dtype(device))
     parameters = list(model.parameters())
@@ -347,8 +358,7 @@ def train(
         optimizer.set_share(rate_share(step, elapsed / (total or plan.minutes)))
         if looks % LOOKS == 0:
             samples = [
-                Conversation(rng, material, words, mix, plan.frames).build()
-                for mix in [READING] * plan.read_rows + [plan.mix] * (plan.rows - plan.read_rows)
+                Conversation(rng, material, said, mix, plan.frames).build() for mix in plan.mixes()
             ]
             batch, own = collate(samples, material.silence), None
         looks += 1

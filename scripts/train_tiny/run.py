@@ -20,13 +20,18 @@ from safetensors.torch import load_file
 
 from . import clips, codec, decoder, encode, export, lm, phones, stt, synthesis
 from .corpus import vocabularies
-from .dialogue import Material, Mix
+from .dialogue import HEARD_LATEST, Material, Mix
+from .listener import taught
 from .own_voice import own_codes
 from .parallel import launch, pick_device
 from .synthesis import UserLine
 from .tokenizer import load_tokenizer, train_tokenizer
+from .transcripts import load_transcripts, overhear
 
-STAGES = ("corpus", "synthesis", "codec", "encode", "lm", "stt", "decoder", "export", "evaluate")
+STAGES = (
+    "corpus", "synthesis", "codec", "encode", "overhear", "lm", "stt", "decoder", "export",
+    "evaluate",
+)  # fmt: skip
 KINDS_OF_CLIPS = ("user", "user_varied", "agent", "noise", "quiet")
 
 
@@ -46,6 +51,7 @@ def material(work: Path) -> Material:
         np.array(constants["silence_codes"]),
         np.array(constants["sine_codes"]),
         load_tokenizer(work),
+        load_transcripts(work / "overheard.pt") if (work / "overheard.pt").exists() else [],
     )
 
 
@@ -62,6 +68,13 @@ def stage_synthesis(options: argparse.Namespace) -> None:
     )
 
 
+def all_voices(options: argparse.Namespace) -> codec.Crops:
+    """Crops of the agent and of users, with their phones."""
+    stores = [clips.ClipStore(options.work, name) for name in ("agent", "user")]
+    labels = phones.Labels(phones.lexicon(options.work, stores))
+    return codec.Crops(*stores, labels, seed=options.seed)
+
+
 def stage_codec(options: argparse.Namespace) -> None:
     """The codec, from nothing, or from an earlier one with `--warm-start`."""
     folder = options.work / "codec"
@@ -76,9 +89,7 @@ def stage_codec(options: argparse.Namespace) -> None:
     if options.warm_start and options.codec_minutes == 0:
         codec.save(mimi, folder)
     else:
-        stores = [clips.ClipStore(options.work, name) for name in ("agent", "user")]
-        labels = phones.Labels(phones.lexicon(options.work, stores))
-        crops = codec.Crops(*stores, labels, seed=options.seed)
+        crops = all_voices(options)
         rate = 7e-4 if options.warm_start else 8e-4
         codec.train(mimi, crops, folder, options.codec_minutes, options.device, rate)
     (folder / "done").touch()
@@ -119,6 +130,15 @@ def stage_encode(options: argparse.Namespace) -> None:
         pool.starmap(encode_clips, jobs, chunksize=1)
 
 
+def stage_overhear(options: argparse.Namespace) -> None:
+    """What an earlier version's transcriber writes of the users."""
+    path = options.work / "overheard.pt"
+    if path.exists() or not options.warm_start or not (options.warm_start / "stt").exists():
+        return
+    data = material(options.work)
+    overhear(new_stt(options).eval(), data.silence, data.user, HEARD_LATEST, path)
+
+
 def new_talker(options: argparse.Namespace) -> lm.Talker:
     """A language model, fresh or from an earlier version's weights."""
     torch.manual_seed(options.seed)
@@ -146,12 +166,13 @@ def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     data = material(options.work)
     model = new_talker(options)
     minutes, rows = options.lm_minutes, options.rows
-    long, copying = max(1, rows // 3), Mix(say=0.25, prompt=0.9)
+    long, read, disturbed = max(1, rows // 3), rows // 3, rows // 6
+    copying = Mix(say=0.25, prompt=0.9)
     rate = lm.PEAK_RATE * options.lm_rate
     plans = [
-        lm.Plan(minutes * options.lm_first, 160, rows, rows // 5, copying, 2 * rows, rate),
-        lm.Plan(minutes * options.lm_long, 220, rows, rows // 3, Mix(), 2 * rows, rate),
-        lm.Plan(minutes, 480, long, long // 3, Mix(long_pause=0.25), rows, rate),
+        lm.Plan(minutes * options.lm_first, 160, rows, read, disturbed, copying, 2 * rows, rate),
+        lm.Plan(minutes * options.lm_long, 220, rows, read, disturbed, Mix(), 2 * rows, rate),
+        lm.Plan(minutes, 480, long, long // 3, 0, Mix(long_pause=0.25), rows, rate),
     ]
     for plan in plans:
         lm.train(rank, workers, model, data, options.work, plan, options.device, minutes)
@@ -196,13 +217,20 @@ def stage_decoder(options: argparse.Namespace) -> None:
     if not drawn.exists():
         model = trained_talker(options).eval()
         own_codes(model, material(options.work), torch.float32).save(drawn)
+    voices = all_voices(options)
+    torch.manual_seed(options.seed)
+    path, minutes = options.work / "listener.pt", options.listener_minutes
+    listener = taught(voices, path, minutes, options.device)
     crops = decoder.CodeCrops(
         encode.Codes.load(options.work / "agent.codes"),
-        clips.ClipStore(options.work, "agent"),
+        voices.agent,
+        voices.labels,
+        np.array(json.loads((options.work / "constants.json").read_text())["silence_codes"]),
         seed=options.seed + 1,
         own=encode.Codes.load(drawn),
     )
-    decoder.train(mimi, crops, folder, options.decoder_minutes, options.device)
+    minutes, rate = options.decoder_minutes, options.decoder_rate * decoder.PEAK_RATE
+    decoder.train(mimi, crops, listener, folder, minutes, options.device, rate)
     (folder / "done").touch()
 
 
@@ -223,7 +251,8 @@ def stage_evaluate(options: argparse.Namespace) -> None:
     """All bars as one table and as JSON."""
     from .evaluate import evaluate
 
-    evaluate(options.out, options.work, options.report, options.only, options.scale)
+    only, scale = options.only, options.scale
+    evaluate(options.out, options.work, options.report, only, scale, options.variant)
 
 
 def parse() -> argparse.Namespace:
@@ -244,7 +273,10 @@ def parse() -> argparse.Namespace:
         "--warm-start", type=Path, help="folder of an earlier version: codec and weights"
     )
     parser.add_argument(
-        "--sentences", type=int, default=12_000, help="sentences that the agent reads"
+        "--sentences",
+        type=int,
+        default=synthesis.AGENT_SENTENCES,
+        help="sentences that the agent reads",
     )
     parser.add_argument("--users", type=int, default=32_000, help="utterances of users")
     parser.add_argument(
@@ -267,8 +299,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=10, help="sequences per process and step")
     parser.add_argument("--stt-minutes", type=float, default=25)
     parser.add_argument("--decoder-minutes", type=float, default=20)
+    parser.add_argument(
+        "--decoder-rate", type=float, default=1.0, help="share of the peak; less goes on gently"
+    )
+    parser.add_argument(
+        "--listener-minutes", type=float, default=10, help="whom the decoder is to be clear to"
+    )
     parser.add_argument("--only", default="", help="sections of the evaluation, such as cs")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the evaluation")
+    parser.add_argument(
+        "--variant",
+        type=int,
+        default=0,
+        help="of the evaluation: others have other recordings, to choose among versions by",
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.device = pick_device(options.device)

@@ -59,6 +59,8 @@ USERS: tuple[tuple[tuple[str, ...], float, float], ...] = (
 USER_SHARES = (0.17, 0.17, 0.2, 0.22, 0.24)
 HELD_OUT_USERS = ("festival:cmu_us_slt_arctic_hts", "en-us+f5", "en-gb-x-rp+m8")
 AGENT_STRETCH = 1.12
+AGENT_SENTENCES = 12_000  # to read, of its own recordings
+TOOLS_SAY = 6  # one more for so many of these
 Job = TypeVar("Job")
 
 
@@ -89,6 +91,9 @@ def agent_texts(words: corpus.Vocabulary, sentences: int, seed: int = 11) -> lis
         texts += [f"you like {like} and {rng.choice(words.likes)}"]
     texts += [f"you live in {place}" for place in words.places]
     texts += [corpus.sentence(rng, words) for _ in range(sentences)]
+    for _ in range(sentences // TOOLS_SAY):
+        template = rng.choice(corpus.SAID_BY_TOOLS)
+        texts.append(corpus.fill(rng, template, words, rng.choice(words.agents), None))
     return list(dict.fromkeys(text for text in texts if text))
 
 
@@ -100,13 +105,17 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
     for _index in range(count):
         facts = corpus.Facts(rng.choice(words.agents))
         share = rng.random()
-        if share < 0.4:
+        if share < 0.05:
+            template = rng.choice(corpus.ASKED_OF_TOOLS)
+            text = corpus.fill(rng, template, words, facts.agent, None)
+            asked = corpus.Question(text, "moment")
+        elif share < 0.3:
             asked = corpus.question(rng, words, facts)
-        elif share < 0.8:  # names and things are told apart only when each is heard often
+        elif share < 0.65:  # names and things are told apart only when each is heard often
             asked = corpus.question(rng, words, facts, rng.choice(["remember", "introduce"]))
-        elif share < 0.85:
+        elif share < 0.78:  # short as they are, it takes many to know them from "stop"
             asked = corpus.Question(rng.choice(corpus.BACKCHANNELS), "backchannel")
-        elif share < 0.89:
+        elif share < 0.91:
             asked = corpus.question(rng, words, facts, "stop")
         else:
             asked = corpus.Question(corpus.sentence(rng, words), "sentence")
@@ -206,7 +215,7 @@ def synthesize(
             out.writelines(json.dumps(asdict(line)) + "\n" for line in lines)
 
 
-def held_out_lines(count: int, seed: int = 991) -> list[UserLine]:
+def held_out_lines(count: int, seed: int) -> list[UserLine]:
     """What held-out voices say for the evaluation: every kind of question, backchannels, stops."""
     rng = random.Random(seed)
     words, _ = corpus.vocabularies()
@@ -230,9 +239,9 @@ def held_out_lines(count: int, seed: int = 991) -> list[UserLine]:
     return lines
 
 
-def synthesize_held_out(folder: Path, count: int = 450) -> list[UserLine]:
+def synthesize_held_out(folder: Path, count: int = 450, seed: int = 991) -> list[UserLine]:
     """Write `held.*` clips; the lines in the clips' order."""
-    lines = sorted(held_out_lines(count), key=lambda line: line.voice)
+    lines = sorted(held_out_lines(count, seed), key=lambda line: line.voice)
     if not (folder / "held.jsonl").exists():
         spoken: dict[int, speech.Speech] = {}
         bulk = [i for i, line in enumerate(lines) if line.voice.startswith("festival:")]

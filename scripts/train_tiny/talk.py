@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from moshi.models.lm import LMGen, LMModel
+from moshi.utils.compile import no_compile
+
+from coda_voice.moshi.lean import make_lean
+from coda_voice.moshi.working_rows import WorkingRows
 
 from .tokenizer import EPAD, PAD
 
@@ -112,7 +116,8 @@ def converse(
 
     generator = LMGen(lm, on_text_hook=choose, on_audio_hook=keep_silent, **sampling)
     outputs = []
-    with generator.streaming(batch):
+    with generator.streaming(batch), no_compile():
+        make_lean(lm, WorkingRows(batch))  # as the engine runs it
         state = generator._streaming_state
         for frame in range(length):
             told = torch.from_numpy(given[:, frame])

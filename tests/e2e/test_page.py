@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, TimeoutError, WebSocketRoute
+from playwright.sync_api import Browser, Page, TimeoutError, WebSocketRoute
 
+from coda_voice.events import Event, FramesDropped, SettingWithoutEffect, VoiceFellBack
 from tests.conftest import Spoken
 from tests.e2e.browser import PageUser, browser
 from tests.e2e.relay import relay
@@ -123,6 +125,46 @@ def test_a_written_turn_is_routed_answered_with_a_tool_and_interrupted(talker: P
             break
     assert cut_off.count() > 0
     assert page.is_hidden("#notice")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_what_the_user_takes_back_is_struck_through(
+    chromium: Browser, tmp_path: Path, colours: str
+):
+    store = str(tmp_path / "memories")
+    with (
+        voice_server(moshi__slots=1, integration__memory_store=store) as server,
+        user(chromium, server, colours=colours) as somebody,
+    ):
+        page = somebody.page
+        somebody.begin()
+        page.click("#mute")
+        page.wait_for_selector("#who-user:not(.speaking)")
+        somebody.write("I live in Rome")
+        first = page.locator(".thought.memory", has_text="Will remember")
+        first.locator("li", has_text="The user lives in Rome.").wait_for()
+        assert first.locator("del").count() == 0
+        somebody.write("just kidding")
+        page.wait_for_selector(".thought.memory >> text=Holds no longer")
+        cards = page.locator(".thought.memory", has_text="lives in Rome")
+        assert (
+            cards.locator("del").all_text_contents()
+            == [
+                "taken back: The user lives in Rome."  # the first words are for screen readers
+            ]
+            * 2
+        )  # where it is taken back, and where it was stored
+        joke = page.locator(".turn.user", has_text="just kidding")
+        assert joke.locator(".mark").all_inner_texts() == [
+            "written",
+            "takes back The user lives in Rome.",
+        ]
+        line = "e => getComputedStyle(e).textDecorationLine"
+        struck = page.locator("del")
+        assert [struck.nth(n).evaluate(line) for n in range(3)] == ["line-through"] * 3
+        _accessible(somebody)
+        page.screenshot(path=tmp_path / "taken_back.png")
+        somebody.end()
 
 
 def test_a_mode_is_kept_once_the_server_has_taken_it(talker: PageUser):
@@ -432,25 +474,73 @@ def test_buttons_keep_their_icons_when_the_server_has_no_time_for_them(
     somebody_left(server)
 
 
+def beside_the_server(page: Page) -> Callable[[str], None]:
+    """Give what tells the page something on the connection that it will open.
+
+    What the server itself has lost it does not hear of: a busy machine loses some.
+    """
+    between: list[WebSocketRoute] = []
+
+    def join(socket: WebSocketRoute) -> None:
+        def pass_on(message: str | bytes) -> None:
+            if isinstance(message, bytes) or not tells_of_loss(json.loads(message)):
+                socket.send(message)
+
+        socket.connect_to_server().on_message(pass_on)
+        between.append(socket)
+
+    def tells_of_loss(message: dict[str, Any]) -> bool:
+        happened = message.get("event", {}).get("type")
+        return message.get("status") == "dropped" or happened == "frames_dropped"
+
+    page.route_web_socket("**/v1/stream*", join)
+    return lambda message: between[0].send(message)
+
+
+def told(happened: Event) -> str:
+    """Give the message by which a server tells an event."""
+    return json.dumps({"type": "event", "event": happened.model_dump(mode="json")})
+
+
 def test_a_server_that_does_not_keep_up_is_said_to_be_once_with_all_that_was_lost(
     chromium: Browser, server: RunningServer
 ):
     with user(chromium, server) as somebody:
         page = somebody.page
-        between: list[WebSocketRoute] = []
-
-        def join(socket: WebSocketRoute) -> None:
-            socket.connect_to_server()
-            between.append(socket)
-
-        page.route_web_socket("**/v1/stream*", join)
+        tell = beside_the_server(page)
         somebody.begin()
         for where in "input", "input", "output":
             lost = {"type": "status", "status": "dropped", "where": where, "frames": 25}
-            between[0].send(json.dumps(lost))
-        page.wait_for_selector(".thought.note >> text=it has not heard 4.0 s of you")
+            tell(json.dumps(lost))
+        for where, times in ("inbox", 25), ("outbox", 320):
+            for _ in range(times):
+                tell(told(FramesDropped(conversation_id="c", where=where, count=2)))
+        page.wait_for_selector(".thought.note >> text=it has not heard 8.0 s of you")
+        page.wait_for_selector(".thought.note >> text=51.2 s of Coda's sound were lost")
         page.wait_for_selector(".thought.note >> text=2.0 s of Coda's sound were left out")
-        assert page.locator(".thought", has_text="does not keep up").count() == 1
+        assert page.locator(".thought", has_text="does not keep up").count() == 2
+        assert page.locator(".thought", has_text="frames were lost").count() == 0
+        somebody.end()
+    somebody_left(server)
+
+
+def test_a_setting_that_does_nothing_and_a_voice_that_falls_back_are_told(
+    chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as somebody:
+        page = somebody.page
+        tell = beside_the_server(page)
+        somebody.begin()
+        idle = SettingWithoutEffect(conversation_id="", setting="total_vram", reason="it is fixed")
+        slow = VoiceFellBack(conversation_id="c", voice="hana", reason="slow", detail="2.0 s late")
+        for happened in idle, slow, slow.model_copy(update={"reason": "failed", "detail": "ended"}):
+            tell(told(happened))
+        for text in (
+            "The setting total_vram does nothing here: it is fixed",
+            "The voice hana is too slow; Moshi's own says the rest of it: 2.0 s late",
+            "The voice hana is gone; Moshi's own voice goes on: ended",
+        ):
+            page.wait_for_selector(f".thought.note >> text={text}")
         somebody.end()
     somebody_left(server)
 
@@ -465,8 +555,16 @@ def seconds(shown: str) -> float:
     return float(number) / (1000 if unit == "ms" else 1)
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        json.dumps({"type": "status", "status": "dropped", "where": "input", "frames": LOST}),
+        told(FramesDropped(conversation_id="c", where="inbox", count=LOST)),
+    ],
+    ids=["on the way in", "in the engine"],
+)
 def test_frames_that_the_server_lost_do_not_count_as_under_way(
-    chromium: Browser, server: RunningServer
+    chromium: Browser, server: RunningServer, lost: str
 ):
     """Each answer would be taken for that of an earlier frame, and the way there for longer."""
     with user(chromium, server) as somebody:
@@ -480,8 +578,7 @@ def test_frames_that_the_server_lost_do_not_count_as_under_way(
                 if isinstance(message, bytes) and losing and swallowed < LOST:
                     swallowed += 1
                     if swallowed == LOST:
-                        lost = {"type": "status", "status": "dropped", "where": "input"}
-                        socket.send(json.dumps({**lost, "frames": LOST}))
+                        socket.send(lost)
                 else:
                     beyond.send(message)
 
@@ -499,6 +596,37 @@ def test_frames_that_the_server_lost_do_not_count_as_under_way(
         assert seconds(page.inner_text("#round-trip")) < before + 6.0
         somebody.end()
     somebody_left(server)
+
+
+ROUND_TRIPS = """async () => {
+  const { RoundTrip } = await import("/page/round-trip.js");
+  const way = new RoundTrip();
+  const dropped = { type: "status", status: "dropped", where: "output", frames: 2 };
+  const took = [];
+  way.begin({ resumed: true, under_way: 1 });
+  way.leave(1000);
+  way.told(dropped);
+  way.told({ type: "event", event: { type: "frames_dropped", where: "outbox", count: 7 } });
+  took.push(way.arrive(1100), way.arrive(1300));
+  for (const now of [2000, 2080, 2160]) way.leave(now);
+  way.told(dropped);
+  took.push(way.arrive(2400), way.arrive(2480));
+  way.told(dropped);
+  way.leave(3000);
+  took.push(way.arrive(3100));
+  return took;
+}"""
+
+
+def test_what_was_lost_before_a_line_came_back_is_not_lost_again(
+    chromium: Browser, server: RunningServer
+):
+    with user(chromium, server) as somebody:
+        former, first, second, nothing_left, third = somebody.page.evaluate(ROUND_TRIPS)
+        assert former is None, "an answer to what was sent before"
+        assert first == 300, "what is told before it was of frames of the former line"
+        assert (second, nothing_left) == (240, None), "the third frame's: two were lost"
+        assert third == 100, "more cannot be lost than is under way"
 
 
 def test_the_page_loads_nothing_from_elsewhere(server: RunningServer):

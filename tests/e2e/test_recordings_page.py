@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from coda_voice.events import WordSpoken
+from coda_voice.events import MemoryStored, WordSpoken
 from coda_voice.moshi.frames import FRAME_SAMPLES
 from coda_voice.server.recording import Recorder
 from tests.conftest import Spoken
@@ -102,6 +103,9 @@ def record(folder: Path, word: str) -> str:
         recorder.user(np.full(FRAME_SAMPLES, 0.1, dtype=np.float32))
         recorder.agent(frame, np.zeros(FRAME_SAMPLES, dtype=np.float32))
     recorder.event(WordSpoken(conversation_id=word, speaker="user", text=word, start=0.1, end=0.4))
+    gone = (f"The user likes {word}.",)
+    joke = MemoryStored(conversation_id=word, time=0.5, text="just kidding", taken_back=gone)
+    recorder.event(joke)
     return recorder.close().name
 
 
@@ -149,6 +153,52 @@ def test_two_quick_clicks_do_one_thing(chromium: Browser, tmp_path: Path):
             )
             assert page.is_hidden("#notice")
             assert somebody.problems == []
+    finally:
+        context.close()
+
+
+def test_older_ones_are_shown_when_they_are_asked_for(chromium: Browser, tmp_path: Path):
+    folder = tmp_path / "recordings"
+    made = folder / record(folder, "apple")
+    names = [f"20260101-0000{n // 60:02}-{n:08x}" for n in range(69)]
+    for name in names:
+        shutil.copytree(made, folder / name)
+    newest_first = [made.name, *reversed(names)]
+    context = chromium.new_context(reduced_motion="reduce")
+    try:
+        with voice_server(server__recordings=str(folder), moshi__slots=1) as server:
+            somebody = PageUser(context, f"{server.http}/recordings")
+            page = somebody.page
+            page.wait_for_selector("html[data-shown]")
+            told = page.inner_text(".lines .note")
+            assert "holds no longer: The user likes apple." in told
+            assert "just kidding" not in told, "nothing else is stored of it"
+            there = "all => all.map(button => button.dataset.name)"
+            assert page.eval_on_selector_all("#list button", there) == newest_first[:50]
+            assert page.inner_text("#list-count") == "50, and older ones"
+            found = Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()
+
+            # By the keyboard, and in a hurry: they come once, and one goes on where they begin.
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(request.url))
+            page.focus("#older")
+            page.keyboard.press("Enter")
+            page.keyboard.press("Enter")
+            page.wait_for_function("document.querySelectorAll('#list button').length === 70")
+            assert len([url for url in asked if "/v1/recordings?" in url]) == 1
+            assert page.eval_on_selector_all("#list button", there) == newest_first
+            assert page.inner_text("#list-count") == "70"
+            assert page.get_attribute("#list-count", "role") == "status"  # it is read out
+            somebody.wait_until(
+                lambda: page.evaluate("document.activeElement.dataset.name") == newest_first[50]
+            )
+            assert page.is_hidden("#older")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f"html[data-shown='{newest_first[50]}']")
+            assert page.is_hidden("#notice")
+            assert somebody.problems == []
+            page.screenshot(path=tmp_path / "older.png")
     finally:
         context.close()
 

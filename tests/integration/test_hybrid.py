@@ -29,6 +29,7 @@ from coda_voice.events import (
     ScriptEnded,
     ScriptStarted,
     SentenceReady,
+    SpeechEnded,
     ToolEnded,
     ToolStarted,
     Transcript,
@@ -484,13 +485,21 @@ async def test_moshis_lead_is_not_cut_short_by_an_answer_that_is_all_but_there(
     quiet = np.zeros(60 * FRAME_SAMPLES, dtype=np.float32)
 
     async def live() -> AsyncIterator[np.ndarray]:
-        """As fast as this machine thinks: a file would be through before the tool is."""
+        """No faster than this machine thinks: a file would be through before the tool is."""
         for some in np.array_split(pcm, len(pcm) // FRAME_SAMPLES):
             yield some
-            await asyncio.sleep(0.03)
+            thinks = seen(SpeechEnded) and not seen(ReasoningEnded)
+            await asyncio.sleep(0.15 if thinks else 0.03)
+            for _ in range(500):
+                if seen(ToolStarted) <= seen(ReasoningEnded):
+                    break
+                await asyncio.sleep(0.01)
 
+    def seen(kind: type[Any]) -> int:
+        return sum(isinstance(event, kind) for event in events)
+
+    events: list[Any] = []
     async with VoiceManager({**OFFLINE, "mode": "adaptive"}, engine=engine) as manager:
-        events: list[Any] = []
         manager.events.listen(events.append)
         talk = await manager.start_conversation()
         pcm = np.concatenate([spoken.pcm("timer"), quiet])

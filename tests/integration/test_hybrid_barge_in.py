@@ -30,10 +30,15 @@ async def test_interruptions_at_random_moments(engine: Engine, spoken: Spoken):
         async with VoiceManager(settings, engine=engine, tools=tools) as manager:
             talk = await HybridTalk.begin(manager)
             question = spoken.pcm("weather"), "tell me about the weather there"
-            trials = [
-                await interrupt(talk, question, spoken.pcm("stop"), spoken.facts["stop"], chance)
-                for _ in range(4)
-            ]
+            trials = []
+            # On a slow machine the first few may all fall into the tool.
+            while len(trials) < 4 or (
+                not {trial.during for trial in trials} & {"script", "lead"} and len(trials) < 16
+            ):
+                trial = await interrupt(
+                    talk, question, spoken.pcm("stop"), spoken.facts["stop"], chance
+                )
+                trials.append(trial)
     moments = {trial.during for trial in trials}
     assert moments & {"script", "lead"}, f"some fell into an answer: {moments}"
     for trial in trials:

@@ -127,6 +127,59 @@ async def test_a_bad_call_is_given_back_once_then_the_tools_go():
         assert "No more tools" in server.requests[2]["messages"][-1]["content"]
 
 
+async def test_of_hundreds_of_calls_at_once_a_few_are_run_and_the_llm_is_told_of_the_others():
+    ran = []
+
+    @tool
+    def look_up(number: int) -> str:
+        """Look something up."""
+        ran.append(number)
+        return f"number {number}"
+
+    many = call(*(("look_up", {"number": n}) for n in range(500)))
+    three = dataclasses.replace(PATIENT, max_calls=3)
+    async with (
+        LlmServer(many, call(("look_up", {"number": 7})), text("Here you are.")) as server,
+        thinking(server, look_up, settings=three) as (
+            r,
+            events,
+        ),
+    ):
+        assert texts(await hear(r)) == ["Here you are."]
+    assert sorted(ran) == [0, 1, 2, 7], "and the tools stay for the next round"
+    prompt = server.requests[1]["messages"]
+    given_back = [m["content"] for m in prompt if m["role"] == "tool"]
+    assert given_back[:3] == ["number 0", "number 1", "number 2"]
+    assert len(given_back) == 6, "a prompt with five hundred would fit no context"
+    assert all("3 tool calls in one message are allowed" in said for said in given_back[3:])
+    assert all("these were 500" in said for said in given_back[3:])
+    assert len(next(m for m in prompt if m.get("tool_calls"))["tool_calls"]) == 6
+    refused = [e for e in of(events, ToolEnded) if e.outcome == "never_started"]
+    assert len(refused) == 3 and "3 tool calls" in (refused[0].error or "")
+    assert ended(events).detail == "497 of 500 tool calls in one message were not run"
+
+
+async def test_leave_is_asked_for_no_more_calls_than_are_run():
+    erased = []
+
+    @tool(dangerous=True)
+    def erase(name: str) -> str:
+        """Erase a file."""
+        erased.append(name)
+        return "erased"
+
+    asked = call(*(("erase", {"name": name}) for name in ("ada", "bob", "eve")))
+    async with (
+        LlmServer(asked, text("Two are gone.")) as server,
+        thinking(server, erase, settings=dataclasses.replace(PATIENT, max_calls=2)) as (r, _),
+    ):
+        question = texts(await hear(r, "Tidy up."))[0]
+        assert "bob" in question and "eve" not in question
+        assert texts(await hear(r, "Yes.", 2)) == ["Two are gone."]
+    assert erased == ["ada", "bob"]
+    assert "Not run: 2 tool calls" in server.requests[1]["messages"][-1]["content"]
+
+
 @pytest.mark.parametrize(
     ("answers", "code", "apology"),
     [

@@ -405,6 +405,28 @@ async def test_who_is_too_slow_leaves_the_rest_to_moshi(reading: Reading):
     assert len(reading.read) > read
 
 
+async def test_who_stays_too_slow_is_told_of_once_and_again_after_a_script_that_was_read(
+    reading: Reading,
+):
+    async def say(*, stopped: bool) -> int:
+        """Have a sentence said; gives how often the user was told until its end."""
+        reading.talk.pace = None if stopped else reading.pace
+        over = len(reading.ended()) + 1
+        if stopped:
+            kill(reading.synthesizer, signal.SIGSTOP)
+        try:
+            reading.voice.say(SAID)
+            await reading.talk.until(lambda: len(reading.ended()) == over)
+        finally:
+            kill(reading.synthesizer, signal.SIGCONT)
+        assert reading.ended()[-1].heard == SAID, "in the one voice or the other"
+        return len(reading.talk.of(VoiceFellBack))
+
+    assert [await say(stopped=True), await say(stopped=True)] == [1, 1]
+    assert await say(stopped=False) == 1
+    assert [await say(stopped=True), await say(stopped=True)] == [2, 2]
+
+
 async def test_from_the_configuration_to_a_process_that_dies_and_costs_only_its_voice(
     engine: Engine, checkpoint: Path
 ):

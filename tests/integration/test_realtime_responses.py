@@ -75,6 +75,28 @@ async def test_after_a_failed_response_nothing_of_it_is_said(engine: Engine):
         assert said.lower().split()[:1] == ["well"]
 
 
+async def test_words_before_a_call_are_said_to_their_end_and_the_call_can_be_answered_at_once(
+    engine: Engine,
+):
+    first = calling("get_weather", sse({"content": "One moment please. "}))
+    fine = [sse({"content": "It rains."}), sse({}, "stop")]
+    async with with_tool(engine, None, first, fine) as (client, llm):
+        await client.write("How is the weather?")
+        await client.connection.response.create()
+        call = await client.until(CALLED)
+        said = client.of("response.output_audio_transcript.done")[-1]["transcript"]
+        assert said.lower().split()[:2] == ["one", "moment"]
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
+        await client.connection.conversation.item.create(item=output)
+        await client.connection.response.create()  # without waiting for the end
+        await client.until("response.done", lambda e: e["response"]["id"] != call["response_id"])
+        assert client.of("error") == []
+        assert "rains" in client.of("response.output_audio_transcript.done")[-1]["transcript"]
+        asked, called, answered = llm.requests[1]["messages"]
+        assert [m["role"] for m in (asked, called, answered)] == ["user", "assistant", "tool"]
+        assert "one moment" in called["content"].lower() and called["tool_calls"]
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An LLM may be silent for as long as the test wants."""

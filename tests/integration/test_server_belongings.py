@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -76,6 +77,25 @@ async def recorded(server: RunningServer, subject: str, spoken: Spoken) -> str:
             if made["conversation_id"] == ready["conversation_id"]
         ]  # fmt: skip
     return str(name)
+
+
+async def test_a_recording_given_to_another_user_by_hand_is_shown_to_neither(
+    server: RunningServer, folder: Path, spoken: Spoken
+):
+    name = await recorded(server, "olga", spoken)
+    description = folder / "recordings" / name / "recording.json"
+    whole = description.read_text()
+    description.write_text(whole.replace('"olga"', '"paul"'))
+    async with client(server, "olga") as olga, client(server, "paul") as paul:
+        for user in olga, paul:
+            assert (await user.get("/v1/recordings")).json() == []
+            assert (await user.get(f"/v1/recordings/{name}/audio")).status_code == 404
+            assert (await user.delete(f"/v1/recordings/{name}")).status_code == 404
+        async with house(server) as admin:
+            assert name in [made["name"] for made in (await admin.get("/v1/recordings")).json()]
+        description.write_text(whole)  # and the mistake is put right
+        assert [made["name"] for made in (await olga.get("/v1/recordings")).json()] == [name]
+        assert (await olga.delete(f"/v1/recordings/{name}")).status_code == 204
 
 
 async def test_a_recording_is_its_users_and_gone_when_deleted(
@@ -162,6 +182,33 @@ async def test_a_deletion_that_was_cut_off_is_finished_by_the_next_server(
     async with client(server, "hana") as hana:
         assert [one["name"] for one in (await hana.get("/v1/recordings")).json()] == [other]
     assert not left.exists()
+
+
+async def test_many_recordings_come_page_by_page(
+    server: RunningServer, folder: Path, spoken: Spoken
+):
+    made = [await recorded(server, "ines", spoken)]
+    theirs = await recorded(server, "jan", spoken)
+    for number in range(6):  # those of two, mixed
+        name = f"20250101-00000{number}-00000000"
+        whose = made[0] if number % 2 else theirs
+        shutil.copytree(folder / "recordings" / whose, folder / "recordings" / name)
+        made += [name] if number % 2 else []
+    newest_first = sorted(made, reverse=True)
+    async with client(server, "ines") as ines:
+        first = await ines.get("/v1/recordings", params={"limit": 3})
+        assert [one["name"] for one in first.json()] == newest_first[:3]
+        gone = newest_first[2]
+        assert (await ines.delete(f"/v1/recordings/{gone}")).status_code == 204
+        rest = await ines.get(first.links["next"]["url"])  # goes on although that one is gone
+        assert [one["name"] for one in rest.json()] == newest_first[3:]
+        assert "next" not in rest.links
+        all_of_it = await ines.get("/v1/recordings")
+        assert [one["name"] for one in all_of_it.json()] == [n for n in newest_first if n != gone]
+        assert "next" not in all_of_it.links
+        for wrong in ({"limit": 0}, {"limit": 201}, {"before": "yesterday"}):
+            refused = await ines.get("/v1/recordings", params=wrong)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_request")
 
 
 async def test_a_name_leads_nowhere_else(server: RunningServer, folder: Path, spoken: Spoken):

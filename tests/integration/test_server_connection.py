@@ -40,6 +40,7 @@ class Wire:
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.told: list[dict[str, Any]] = []
         self.code: int | None = None
+        self.sounds = 0
         self.broken = False
         self.flows = asyncio.Event()
         self.flows.set()
@@ -56,6 +57,7 @@ class Wire:
 
     async def send_bytes(self, data: bytes) -> None:
         await self.flows.wait()
+        self.sounds += 1
 
     async def close(self, code: int) -> None:
         self.code = code
@@ -157,6 +159,32 @@ async def test_words_lost_in_a_dead_socket_are_told_again_to_who_says_where_they
         assert wires[3].told[0]["missed"] is True
         assert len(wires[3].told) <= 300
         wires[3].incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await running
+
+
+async def test_who_comes_back_knows_which_sound_is_the_answer_to_what_he_sends(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    async with front_of(engine) as front:
+        session = await front.sessions.open(ADA, Wish())
+        frame = {"type": "websocket.receive", "bytes": bytes(2 * FRAME_SAMPLES)}
+        first, second = Wire(), Wire()
+        running = connect(front, session, first, resumed=False)
+        await first.until("ready")
+        assert first.told[0]["under_way"] == 0
+        with monkeypatch.context() as busy:
+            busy.setattr(session.hearing, "feed", lambda: None)  # no time for it yet
+            for _ in range(4):
+                first.incoming.put_nowait(frame)
+            first.incoming.put_nowait({"type": "websocket.disconnect", "code": 1006})
+            await running
+            running = connect(front, session, second, resumed=True)
+            await second.until("ready")
+        assert second.told[0]["under_way"] == 4
+        for _ in range(3):
+            second.incoming.put_nowait(frame)
+        await until(lambda: second.sounds == 4 + 3)
+        second.incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
         await running
 
 

@@ -17,11 +17,12 @@ import pytest
 from coda_voice.attendants import Attendant
 from coda_voice.config.server import ServerConfig
 from coda_voice.errors import AccessError, SlotsFullError
-from coda_voice.events import MemoryInjected
+from coda_voice.events import MemoryInjected, SettingWithoutEffect
 from coda_voice.manager import VoiceManager
 from coda_voice.moshi.engine import Engine
 from coda_voice.server import sessions as sessions_module
 from coda_voice.server.access import USUAL_SCOPES, Caller
+from coda_voice.server.outputs import Happened
 from coda_voice.server.recording import Recorder
 from coda_voice.server.session import Wish
 from coda_voice.server.sessions import Sessions
@@ -253,3 +254,20 @@ async def test_who_comes_back_while_others_of_theirs_are_let_go_keeps_the_conver
             await sessions.open(ADA, Wish())  # by a token for one conversation only
         assert lost[0].ended == "replaced" and lost[1].ended is None
         monkeypatch.undo()
+
+
+async def test_settings_that_do_nothing_are_told_to_whom_all_events_are_for(engine: Engine):
+    async with VoiceManager({"moshi": {"target_latency_ms": 100}}, engine=engine) as manager:
+        sessions = Sessions(manager, ServerConfig())
+        operator = Caller("operator", USUAL_SCOPES | {"events"})
+        heard = {}
+        for caller in (operator, ADA):
+            session = await sessions.open(caller, Wish())
+            await sessions.end(session, "ended")
+            heard[caller.subject] = [
+                output.event.setting
+                async for output in session.outputs()
+                if isinstance(output, Happened) and isinstance(output.event, SettingWithoutEffect)
+            ]
+        assert heard == {"operator": ["moshi.target_latency_ms"], "ada": []}
+        await sessions.close()

@@ -282,17 +282,3 @@ async def test_a_call_by_asterisk_is_answered_at_the_pace_of_its_sound(
             writer.close()
             await listening
         host.close()
-
-
-async def test_an_unknown_call_is_hung_up(engine: Engine):
-    mine = uuid.uuid4()
-    async with VoiceManager(engine=engine) as manager:
-        host = LocalHost(manager)
-        async with AudioSocketServer(host, port=0, known=lambda call: call == mine) as server:
-            for first in (b"\x01\x00\x10" + uuid.uuid4().bytes, b"GET / HTTP/1.1\r\n\r\n"):
-                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-                writer.write(first)
-                assert await asyncio.wait_for(reader.read(), 10) == b"\x00\x00\x00"
-                writer.close()
-        assert not manager.get_active_conversations()
-        host.close()

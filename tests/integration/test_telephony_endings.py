@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -197,7 +198,10 @@ async def stopped(server: RunningServer) -> None:
     assert server.failed == []
 
 
-async def test_a_server_that_goes_down_lets_a_call_end_in_peace():
+async def test_a_server_that_goes_down_lets_a_call_end_in_peace(
+    caplog: pytest.LogCaptureFixture,
+):
+    caplog.set_level(logging.WARNING, "coda_voice.server.refusal_log")
     with asterisk_server(drain_seconds=600.0) as (server, telephones):
         async with call(telephones.port) as talking:
             talking.talk()
@@ -209,6 +213,10 @@ async def test_a_server_that_goes_down_lets_a_call_end_in_peace():
                 hearing = asyncio.create_task(late.listen())
                 await until(hearing.done)
                 assert late.messages == [Hangup()], "no call begins any more"
+            (late_call,) = [r for r in caplog.records if r.getMessage() == "client_refused"]
+            assert vars(late_call)["fields"] == {
+                "code": "draining", "edge": "audiosocket", "address": "127.0.0.1"
+            }  # fmt: skip
             heard = talking.sounds
             await until(lambda: talking.sounds > heard + 20)
             assert len(server.front.sessions) == 1

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
+from coda_integrations.server_host import thinkers_of
 from coda_integrations.thinking import Wrote, think
 from coda_tools import ToolRegistry, tool
 
+from coda_voice.config import VoiceConfig
 from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall, ToolCallRequest
 from coda_voice.protocols import ToolSpec
 
 
 class Calling:
-    """An LLM that makes one call and then says what came of it."""
+    """An LLM that makes its calls and then says what came of the last one."""
 
     name = "calling"
     offline = False
 
-    def __init__(self, call: ToolCall) -> None:
-        self.call = call
+    def __init__(self, *calls: ToolCall) -> None:
+        self.calls = calls
         self.offered: list[str] = []
 
     async def check(self) -> None:
@@ -34,7 +36,8 @@ class Calling:
         if messages[-1].role == "tool":
             yield TextDelta(messages[-1].content)
         else:
-            yield ToolCallRequest(self.call)
+            for call in self.calls:
+                yield ToolCallRequest(call)
         yield StreamEnd()
 
 
@@ -76,3 +79,20 @@ async def test_a_call_that_cannot_be_read_is_not_run_with_its_defaults() -> None
 
 async def test_other_tools_are_run() -> None:
     assert await answer(Calling(ToolCall("1", "ring", {"bell": "back"}))) == "the back bell rings"
+
+
+async def test_of_many_calls_at_once_eight_are_run():
+    said = await answer(Calling(*(ToolCall(f"c{n}", "ring", {"bell": str(n)}) for n in range(40))))
+    assert opened == [str(n) for n in range(8)]
+    assert said.startswith("Error: Not run: 8 tool calls in one message are allowed")
+
+
+async def test_as_many_calls_are_run_as_the_settings_say() -> None:
+    settings = {"external_llm": {"provider": "offline"}, "hybrid": {"tool_calls": 2}}
+    by = thinkers_of(VoiceConfig.model_validate(settings))
+    opened.clear()
+    calling = Calling(*(ToolCall(f"c{n}", "ring", {"bell": str(n)}) for n in range(5)))
+    house = ToolRegistry([ring])
+    said = [t async for t in think([calling], [Message("user", "hi")], (), house, by.max_calls)]
+    assert opened == ["0", "1"]
+    assert any("2 tool calls in one message" in t.text for t in said if isinstance(t, Wrote))

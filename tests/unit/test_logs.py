@@ -42,6 +42,13 @@ def test_a_line_for_people(log):
     )
 
 
+def test_what_a_client_has_made_up_is_no_line_of_its_own(log):
+    record = logging.makeLogRecord({"msg": "client_refused"})
+    record.fields = {"edge": "/x\n12:00:00 INFO all_is_well\x1b[2K", "code": "slots_full"}
+    line = HumanFormatter().format(record)
+    assert line.isprintable() and line.endswith(" code=slots_full")
+
+
 def test_a_line_for_machines(log):
     published(Logs(LoggingConfig()))
     line = json.loads(JsonFormatter().format(log.records[1]))

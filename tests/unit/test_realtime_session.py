@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 from coda_integrations.realtime.commands import Hush, Out, Script, StopThinking, Think
+from coda_integrations.realtime.responses import TAIL_FRAMES
 from coda_integrations.realtime.session import RealtimeSession
 from pydantic import BaseModel
 
@@ -67,11 +69,13 @@ class Talk:
         began = SpeechStarted(conversation_id="c", speaker="agent", time=now, generation=1)
         self.hear(began, word="well", agent=True)
 
-    def calls(self, think: Think, tokens: tuple[int, int] = (0, 0)) -> None:
-        """The LLM that was asked calls the first tool it was given."""
+    def calls(
+        self, think: Think, tokens: tuple[int, int] = (0, 0), *, spoken: bool = False
+    ) -> None:
+        """The LLM that was asked calls the first tool it was given, ``spoken``: after words."""
         responses, call = self.session.responses, ToolCall("call_1", think.tools[0].name, {})
-        self.outs += responses.thought_calls(think.response, [call], tokens)
-        self.outs += responses.thought_over(think.response, tokens=tokens)
+        self.outs += responses.thought_calls(think.response, [call], tokens, spoken=spoken)
+        self.outs += responses.thought_over(think.response, tokens=tokens, spoken=spoken)
 
     @property
     def thoughts(self) -> list[Think]:
@@ -188,3 +192,133 @@ def test_what_follows_at_once_after_a_cancelled_response_is_heard():
         talk.send("response.cancel")
     said = [e["transcript"] for e in talk.told("response.output_audio_transcript.done")]
     assert said == ["before", "after"]
+
+
+def asks_with_words(*phases: Script) -> Talk:
+    """The LLM says something before it calls a tool; so far has the voice come with it."""
+    talk = Talk(tools=[WEATHER], audio=detection())
+    talk.user_writes("How is the weather?")
+    talk.send("response.create")
+    talk.calls(talk.thoughts[-1], spoken=True)
+    for phase in phases:
+        talk.hear(word="moment" * (phase is Script.SPEAKING), script=phase)
+    return talk
+
+
+def test_a_call_follows_on_the_words_that_were_said_before_it():
+    talk = asks_with_words(Script.WAITING, Script.SPEAKING, Script.SPEAKING)
+    assert talk.called == [], "a client would answer while the response goes on, and be refused"
+    for _ in range(TAIL_FRAMES):
+        talk.hear(script=Script.OVER)
+    (done,) = talk.told("response.done")
+    assert done["response"]["status"] == "completed"
+    said, call = done["response"]["output"]
+    assert said["content"][0]["transcript"] == "moment moment", "in one piece"
+    assert (call["type"], call["name"]) == ("function_call", "get_weather")
+    assert [e["item"]["id"] for e in talk.told("response.output_item.done")] == [
+        said["id"],
+        call["id"],
+    ]
+
+
+def test_a_call_is_made_though_the_words_before_it_could_not_be_said():
+    talk = asks_with_words(Script.WAITING, Script.LOST)
+    assert talk.called == ["get_weather"]
+    assert talk.told("response.done")[0]["response"]["status"] == "completed"
+
+
+def test_who_interrupts_the_words_before_a_call_has_called_it_off():
+    talk = asks_with_words(Script.WAITING, Script.SPEAKING)
+    talk.hear(SpeechStarted(conversation_id="c", speaker="user", generation=2))
+    assert talk.told("response.done")[0]["response"]["status"] == "cancelled"
+    talk.user_writes("Go on")
+    talk.send("response.create")
+    assert talk.called == []
+
+
+def test_what_was_cut_off_once_does_not_come_back():
+    talk = Talk(audio=detection())
+    talk.agent_begins()
+    for word in ("one", "two", "three"):
+        talk.hear(word=word, agent=True)
+    (added,) = talk.told("response.output_item.added")
+    where = {"item_id": added["item"]["id"], "content_index": 0}
+    for end in (2 * 80, 60_000):  # as a client does at each start of the user's speech
+        talk.send("conversation.item.truncate", **where, audio_end_ms=end)
+    talk.send("conversation.item.retrieve", item_id=where["item_id"])
+    (told,) = talk.told("conversation.item.retrieved")
+    assert told["item"]["content"][0]["transcript"] == "well one"
+
+
+def test_an_agent_that_is_not_heard_ends_no_turn():
+    talk = Talk(audio=ASKS_ITSELF)
+    user: dict[str, Any] = {"conversation_id": "c", "speaker": "user", "generation": 1}
+    talk.hear(SpeechStarted(**user))
+    talk.agent_begins()
+    assert talk.told("input_audio_buffer.speech_stopped") == []
+    talk.hear(SpeechEnded(**user, time=0.4, duration=0.4))
+    (committed,) = talk.told("input_audio_buffer.committed")
+    (started,) = talk.told("input_audio_buffer.speech_started")
+    assert committed["item_id"] == started["item_id"], "it is one turn"
+
+
+@pytest.mark.parametrize("spoken", [False, True], ids=["silence", "not understood"])
+def test_committed_silence_has_no_words_and_that_is_told(spoken: bool):
+    talk = Talk(audio={"input": {"turn_detection": None, "transcription": {"model": "any"}}})
+    silence = base64.b64encode(bytes(9_600)).decode()  # 0.2 s
+    for _ in range(2):
+        talk.send("input_audio_buffer.append", audio=silence)
+        talk.send("input_audio_buffer.commit")
+    user: dict[str, Any] = {"conversation_id": "c", "speaker": "user", "generation": 1}
+    if spoken:
+        talk.hear(SpeechStarted(**user, time=0.0))
+        talk.hear(SpeechEnded(**user, time=0.1, duration=0.1))
+    for _ in range(12):
+        talk.hear()
+    told = talk.told("conversation.item.input_audio_transcription.completed")
+    items = [e["item_id"] for e in talk.told("input_audio_buffer.committed")]
+    assert [e["transcript"] for e in told] == [""] * (1 if spoken else 2)
+    assert [e["item_id"] for e in told] == (items[1:] if spoken else items)
+
+
+def test_the_session_has_an_id_and_shows_only_what_holds():
+    flat = {"modalities": ["text"], "input_audio_format": "g711_ulaw", "id": "mine"}
+    vad = {"type": "server_vad", "threshold": 0.4, "sensitivity": 3}
+    talk = Talk(**flat, audio={"input": {"turn_detection": vad}})
+    (created,), (updated,) = talk.told("session.created"), talk.told("session.updated")
+    session = updated["session"]
+    assert session["id"] == created["session"]["id"] == talk.session.id
+    assert session["object"] == "realtime.session"
+    assert not flat.keys() & (session.keys() - {"id"}), "these would be taken for settings"
+    detected = session["audio"]["input"]["turn_detection"]
+    assert detected["threshold"] == 0.4 and "sensitivity" not in detected
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["greets", "answers"])
+def test_who_asks_for_the_answer_that_is_being_given_does_not_cut_it_off(asked: bool):
+    talk = Talk(audio=detection())
+    if asked:
+        talk.user_asks()
+    talk.agent_begins()
+    talk.send("response.create", response={"metadata": {"client_event_id": "x"}})
+    (error,) = talk.told("error")
+    assert error["error"]["code"] == "conversation_already_has_active_response"
+    assert Hush() not in talk.outs and talk.thoughts == []
+    now = 10 * FRAME_SECONDS
+    talk.hear(word="then", agent=True)
+    talk.hear(SpeechEnded(conversation_id="c", speaker="agent", time=now, duration=now))
+    (done,) = talk.told("response.done")
+    assert done["response"]["status"] == "completed"
+    assert done["response"]["output"][0]["content"][0]["transcript"] == "well then"
+
+
+def test_what_is_written_meanwhile_is_answered_in_its_place():
+    talk = Talk(audio=detection())
+    talk.user_asks()
+    talk.agent_begins()
+    talk.user_writes("No, tell me a joke.")
+    talk.send("response.create")
+    assert talk.told("error") == []
+    assert talk.told("response.done")[0]["response"]["status"] == "cancelled"
+    (think,) = talk.thoughts
+    assert think.messages[-1].content == "No, tell me a joke."

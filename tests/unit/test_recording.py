@@ -17,7 +17,8 @@ from starlette.types import Message
 
 from coda_voice.errors import ConfigurationError
 from coda_voice.events import FramesDropped, Transcript, TranscriptWord, TurnLatency, WordSpoken
-from coda_voice.server.recording import QUEUED, About, Recorder, recordings_in
+from coda_voice.server.recording import QUEUED, About, Recorder
+from coda_voice.server.recording_list import RecordingList
 from coda_voice.server.recordings import PartOfRecording
 from tests.conftest import Spoken
 
@@ -89,8 +90,8 @@ def test_what_it_is_stands_beside_it_and_damage_hides_nothing_else(tmp_path: Pat
     broken = begin(tmp_path)
     (broken.close() / "recording.json").write_text("{")
     (tmp_path / "something-else").mkdir()
-    assert recordings_in(tmp_path) == [about]
-    assert recordings_in(tmp_path / "nowhere") == []
+    assert RecordingList(tmp_path).newest() == [about]
+    assert RecordingList(tmp_path / "nowhere").newest() == []
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_one_whose_fields_are_of_another_type_hides_no_other(
 ):
     whole, broken = begin(tmp_path).close(), begin(tmp_path).close() / "recording.json"
     broken.write_text(json.dumps({**json.loads(broken.read_text()), **field}))
-    assert [about.name for about in recordings_in(tmp_path)] == [whole.name]
+    assert [about.name for about in RecordingList(tmp_path).newest()] == [whole.name]
 
 
 async def given(
@@ -173,9 +174,9 @@ async def test_what_is_deleted_while_it_is_asked_for_is_not_there(
 
 def test_one_that_was_cut_off_can_still_be_found(tmp_path: Path):
     recorder = begin(tmp_path)
-    assert [a.complete for a in recordings_in(tmp_path)] == [False]
+    assert [a.complete for a in RecordingList(tmp_path).newest()] == [False]
     recorder.close()
-    assert [a.complete for a in recordings_in(tmp_path)] == [True]
+    assert [a.complete for a in RecordingList(tmp_path).newest()] == [True]
 
 
 def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path):
@@ -206,7 +207,7 @@ def test_a_disk_that_stands_still_and_goes_on_later_keeps_no_thread(
     go_on.set()
     recorder._thread.join(60)
     assert not recorder._thread.is_alive()
-    (about,) = recordings_in(tmp_path)
+    (about,) = RecordingList(tmp_path).newest()
     assert about.complete and about.dropped == 1
 
 
@@ -236,7 +237,7 @@ def test_a_full_disk_holds_up_nobody_and_is_told(tmp_path: Path, caplog: pytest.
     closing.start()
     closing.join(60)
     assert not closing.is_alive()
-    (about,) = recordings_in(tmp_path)
+    (about,) = RecordingList(tmp_path).newest()
     assert not about.complete and about.dropped > 0
     logger.removeHandler(caplog.handler)
     assert about.name in caplog.text and "No space left" in caplog.text

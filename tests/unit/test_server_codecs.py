@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coda_voice.errors import ProtocolError
-from coda_voice.events import EVENT_TYPES, SpeechEnded, Transcript, WordSpoken
+from coda_voice.events import EVENT_TYPES, MemoryStored, SpeechEnded, Transcript, WordSpoken
 from coda_voice.heard import Heard
 from coda_voice.moshi.frames import FrameOut
 from coda_voice.server import commands
@@ -214,6 +214,20 @@ def test_every_output_can_be_put(output: Output):
             else:
                 assert message
     assert StreamCodec().send(output), "the stream has words for everything"
+
+
+def test_a_joke_that_is_taken_back_is_not_told_as_stored():
+    def told(**said: object) -> dict[str, object]:
+        stored = MemoryStored.model_validate({"conversation_id": "c", **said})
+        (message,) = StreamCodec().send(Happened(stored))
+        return {k: v for k, v in json.loads(message).items() if k not in ("type", "event_id")}
+
+    rome, bern = "The user lives in Rome.", "The user lives in Bern."
+    assert told(text="I like tea") == {"action": "stored", "items": ["I like tea"]}
+    joke = told(text="just kidding", taken_back=(rome,))
+    assert joke == {"action": "stored", "items": [], "taken_back": [rome]}
+    both = told(text="just kidding, I live in Bern", facts=(bern,), taken_back=(rome,))
+    assert both == {"action": "stored", "items": [bern], "taken_back": [rome]}
 
 
 def test_what_the_stream_understands():

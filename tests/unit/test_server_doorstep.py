@@ -7,11 +7,16 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+import uvicorn
+import websockets
+from starlette.types import Receive, Scope, Send
 
 from coda_voice.config.server import ServerConfig
 from coda_voice.server import doorstep
-from coda_voice.server.doorstep import HEAD_BYTES, Callers, Doorstep
+from coda_voice.server.doorstep import HEAD_BYTES, Callers, Doorstep, PromptWebSocket
 from coda_voice.server.limits import AddressLimits
+from coda_voice.server.refusal_log import RefusalLog
+from tests.integration.voice_server import until
 
 HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -33,7 +38,7 @@ class House:
 
     def __init__(self, settings: ServerConfig) -> None:
         self.limits = AddressLimits(settings.connections_per_address, 1)
-        self.callers = Callers(settings, self.limits)
+        self.callers = Callers(settings, self.limits, RefusalLog())
         self.waiting: set[asyncio.Protocol] = set()
         self.server: asyncio.Server
 
@@ -127,3 +132,73 @@ async def test_a_server_that_stops_sends_those_away_who_wait(house: House):
         protocol.shutdown()
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_a_websocket_is_read_without_a_pause_unless_its_messages_are_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    taken: list[bytes] = []
+    takes, pauses, resumes = asyncio.Event(), [], []
+    takes.set()
+    made: list[PromptWebSocket] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            taken.append(message["bytes"])
+            await takes.wait()
+
+    class Watched(PromptWebSocket):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            made.append(self)
+            pause, resume = self.transport.pause_reading, self.transport.resume_reading
+            monkeypatch.setattr(
+                self.transport, "pause_reading", lambda: (pauses.append(1), pause())
+            )
+            monkeypatch.setattr(
+                self.transport, "resume_reading", lambda: (resumes.append(1), resume())
+            )
+
+    config = uvicorn.Config(
+        app,
+        ws=Watched,
+        port=0,
+        lifespan="off",
+        log_level="error",
+        ws_per_message_deflate=False,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve())
+
+    try:
+        await until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with websockets.connect(f"ws://127.0.0.1:{port}") as client:
+            for number in range(20):
+                await client.send(b"%d" % number)
+                await until(lambda so_far=number: len(taken) > so_far)
+            assert not pauses
+
+            takes.clear()  # what is not taken stays in the network
+            big = bytes(65_536)
+            sending = asyncio.create_task(_send(client, big, 400))
+            await until(lambda: pauses)
+            assert made[0].queue.qsize() < 20
+            assert len(taken) <= 21
+
+            takes.set()
+            await sending
+            await until(lambda: len(taken) == 420)
+            assert taken == [*(b"%d" % n for n in range(20)), *[big] * 400]
+            assert len(resumes) == len(pauses)
+    finally:
+        takes.set()
+        server.should_exit = True
+        await serving
+
+
+async def _send(client: websockets.ClientConnection, message: bytes, times: int) -> None:
+    for _ in range(times):
+        await client.send(message)

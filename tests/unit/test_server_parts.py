@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import pytest
 
+from coda_voice.config import VoiceConfig
+from coda_voice.conversation import Conversation
 from coda_voice.events import Event, Transcript, TurnLatency, WordSpoken
 from coda_voice.heard import Heard
 from coda_voice.moshi.frames import FrameOut
 from coda_voice.server.event_log import EventLog, Missed
+from coda_voice.server.hearing import Hearing
 from coda_voice.server.limits import AddressLimits, RateLimit
 from coda_voice.server.outputs import AgentAudio, Dropped, Happened, Outbox, Pong, Told
 
@@ -61,6 +66,33 @@ async def test_an_outbox_is_bounded_whatever_is_put_in():
 def happened(number: int) -> Happened:
     event = Transcript(conversation_id="c", text=str(number), final=True, id=number, wall=0.0)
     return Happened(event)
+
+
+async def test_who_comes_back_is_told_of_no_sound_that_was_lost_before():
+    outbox = Outbox(audio_frames=2)
+    for number in range(5):
+        outbox.put(audio(number))
+    outbox.put(Pong(1))
+    outbox.begin_anew()
+    assert await outbox.get() == Pong(1), "its frames are counted from here"
+    assert not len(outbox) and outbox.behind_since is None
+    for number in range(3):
+        outbox.put(audio(number))
+    assert await outbox.get() == Dropped("output", 1)
+
+
+async def test_what_is_sent_beyond_the_rate_is_counted_in_frames_whatever_the_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    dropped: list[int] = []
+    nobody = cast(Conversation, None)  # nothing of it is ever offered
+    with ThreadPoolExecutor(1) as pool:
+        way_in = Hearing(nobody, VoiceConfig(), pool, lambda pcm: None, dropped.append)
+        monkeypatch.setattr(way_in, "_rate", RateLimit(1.0, 1.0, lambda: 0.0))
+        assert way_in._rate.take(1.0)
+        for _ in range(100):
+            await way_in.hear(bytes(2 * 480), 24_000, 0.0, lambda: None)  # 20 ms
+    assert sum(dropped) == way_in.figures.dropped == 25, "two seconds"
 
 
 async def test_what_was_sent_into_a_dead_socket_can_be_told_again():

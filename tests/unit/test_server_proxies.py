@@ -15,6 +15,7 @@ from coda_voice.server.doorstep import Callers
 from coda_voice.server.gate import Gate
 from coda_voice.server.limits import AddressLimits
 from coda_voice.server.proxies import BehindProxies, Proxies, counted_as
+from coda_voice.server.refusal_log import RefusalLog
 
 PROXIES = "10.0.0.1, 192.168.7.0/24, fd00::/64"
 
@@ -118,7 +119,7 @@ async def come(*comers: tuple[str, str, str]) -> list[int]:
             statuses.append(message["status"])
 
     settings = ServerConfig(proxies=PROXIES, connections_per_address=2)
-    gate = Gate(app, settings, AddressLimits(2, 1_000), open_to_all=False)
+    gate = Gate(app, settings, AddressLimits(2, 1_000), RefusalLog(), open_to_all=False)
     way_in = BehindProxies(gate, Proxies(settings.proxies))
     async with asyncio.TaskGroup() as all_of_them:
         for peer, forwarded, origin in comers:
@@ -169,7 +170,7 @@ def test_a_network_of_proxies_is_not_counted_on_the_doorstep():
             return False
 
     def entered(*peers: str) -> list[bool]:
-        callers = Callers(ServerConfig(proxies=PROXIES), AddressLimits(1, 1))
+        callers = Callers(ServerConfig(proxies=PROXIES), AddressLimits(1, 1), RefusalLog())
         return [callers.enter(Transport(peer)) for peer in peers]  # type: ignore[arg-type]
 
     assert entered(*["192.168.7.9"] * 5, *["::ffff:10.0.0.1"] * 5) == [True] * 10

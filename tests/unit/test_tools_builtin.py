@@ -74,6 +74,7 @@ async def test_the_time_in_parts_of_countries_and_in_cities_of_the_same_name(pla
         ("west", "I do not know"),
         ("the united states", "There is more than one time zone in the United States"),
         ("georgia", "Georgia is more than one place; say Tbilisi or Atlanta"),
+        ("paris and london", "one place only, not of Paris and London"),
     ],
 )  # fmt: skip
 async def test_where_no_one_time_is_known_it_is_said_so(place, reason):
@@ -169,9 +170,13 @@ async def test_only_the_timer_that_is_named_is_stopped():
     await ask(registry, "set_timer", seconds=600, label="steak")
     await ask(registry, "set_timer", seconds=300)
     await ask(registry, "set_timer", seconds=5_400)
-    assert await ask(registry, "cancel_timer", label="tea") == "No such timer is running."
+    none = await ask(registry, "cancel_timer", label="tea")
+    assert none == (
+        "No such timer is running. There is: 5 minute timer, steak timer, 1 hour 30 minute timer."
+    )
     assert await ask(registry, "cancel_timer", label="5 minute") == "Stopped: 5 minute timer."
-    assert await ask(registry, "cancel_timer", label="30 minutes") == "No such timer is running."
+    none = await ask(registry, "cancel_timer", label="30 minutes")
+    assert none == "No such timer is running. There is: steak timer, 1 hour 30 minute timer."
     assert await ask(registry, "cancel_timer", label="1 hour") == "Stopped: 1 hour 30 minute timer."
     await ask(registry, "set_timer", seconds=300, label="Pasta timer")
     assert await ask(registry, "cancel_timer", label="pasta") == "Stopped: Pasta timer."
@@ -319,9 +324,13 @@ async def test_timers_speak_up_in_order_and_can_be_cancelled():
         first, second = await heard.get(), await heard.get()
     assert (first.text, first.scheduling) == ("You asked me to remind you: call Anna.", "when_idle")
     assert (second.text, second.scheduling) == ("Your pasta timer is done.", "interrupt")
-    assert "bread timer: 10 minutes left; leave: 5 hours" in await ask(registry, "list_timers")
+    assert await ask(registry, "list_timers") == (
+        "bread timer: 10 minutes left; leave at 5:30 in the afternoon."
+    )
+    assert await ask(registry, "list_timers", kind="reminder") == "leave at 5:30 in the afternoon."
     assert await ask(registry, "cancel_timer", label="bread") == "Stopped: bread timer."
-    assert await ask(registry, "cancel_timer", label="bread") == "No such timer is running."
+    gone = await ask(registry, "cancel_timer", label="bread")
+    assert gone == ("No such timer is running. There is: leave at 5:30 in the afternoon.")
     timers.close()
     assert timers.left() == []
 
@@ -336,6 +345,128 @@ async def test_who_stops_a_timer_keeps_his_reminders():
     await ask(registry, "set_timer", seconds=600)
     assert await ask(registry, "cancel_timer", kind="reminder") == "Stopped: take the pills."
     assert await ask(registry, "cancel_timer") == "Stopped: 10 minute timer."
+
+
+async def test_of_several_timers_none_is_stopped_that_is_not_named():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    for seconds, label in ((300, ""), (600, ""), (300, "tea"), (120, "green tea")):
+        await ask(registry, "set_timer", seconds=seconds, label=label)
+    assert await ask(registry, "cancel_timer", kind="timer") == (
+        "Nothing is stopped yet; which one: green tea timer or 5 minute timer or tea timer or "
+        "10 minute timer?"
+    )
+    assert len(timers.left()) == 4
+    for name in ("5 minute", "tea"):
+        told = await ask(registry, "cancel_timer", label=name)
+        assert told == f"Stopped: {name} timer.", "its very name, and not a longer one"
+    await ask(registry, "set_timer", seconds=720)
+    await ask(registry, "set_timer", seconds=900, label="12 minute")
+    assert await ask(registry, "cancel_timer", label="12 minute") == (
+        "Nothing is stopped yet; which one: 12 minute timer at 12:17 in the afternoon or "
+        "12 minute timer at 12:20 in the afternoon?"
+    )
+    assert await ask(registry, "cancel_timer", at_time="12:20") == "Stopped: 12 minute timer."
+    assert await ask(registry, "cancel_timer", kind="timer", every=True) == (
+        "Stopped: green tea timer, 10 minute timer, 12 minute timer."
+    )
+    timers.close()
+
+
+async def test_an_alarm_is_known_by_when_it_rings():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    for at_time, day in (("7:00", "tomorrow"), ("19:00", ""), ("8:30", "tomorrow")):
+        await ask(registry, "set_reminder", text="wake up", at_time=at_time, day=day)
+    await ask(registry, "set_timer", seconds=600, label="pasta")
+    which = await ask(registry, "cancel_timer", kind="reminder", at_time="07:00 or 19:00")
+    assert which == (
+        "Nothing is stopped yet; which one: wake up at 7:00 in the evening or wake up tomorrow at "
+        "7:00 in the morning?"
+    )
+    none = await ask(registry, "cancel_timer", kind="reminder", at_time="9:00", day="tomorrow")
+    assert none == (
+        "No such reminder or alarm is set. There is: pasta timer, wake up at 7:00 in the evening, "
+        "wake up tomorrow at 7:00 in the morning, wake up tomorrow at 8:30 in the morning."
+    )
+    stopped = await ask(registry, "cancel_timer", at_time="07:00 or 19:00", day="tomorrow")
+    assert stopped == "Stopped: wake up tomorrow at 7:00 in the morning."
+    assert await ask(registry, "cancel_timer", at_time="07:00 or 19:00") == (
+        "Stopped: wake up at 7:00 in the evening."
+    ), "the only one left that can be meant"
+    assert await ask(registry, "cancel_timer", label="10 minutes") == "Stopped: pasta timer."
+    assert await ask(registry, "cancel_timer", at_time="morning") == (
+        "Stopped: wake up tomorrow at 8:30 in the morning."
+    )
+    await ask(registry, "set_reminder", text="wake up", at_time="7:00")
+    no_time = await registry.call("cancel_timer", {"at_time": "seven"})
+    assert "write 17:30" in (no_time.error or "")
+    timers.close()
+
+
+async def test_a_reminder_is_known_by_the_time_that_was_said():
+    timers = Timers(lambda announcement: None, lambda: NOON.replace(second=45))
+    registry = ToolRegistry(timers.tools())
+    assert "at 12:16 in the afternoon" in await ask(
+        registry, "set_reminder", text="leave", in_seconds=600
+    )
+    assert await ask(registry, "cancel_timer", at_time="12:16") == (
+        "Stopped: leave at 12:16 in the afternoon."
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "stopped"),
+    [
+        ({"at_time": "7 PM"}, "wake up at 7:00 in the evening"),
+        ({"at_time": "8:30 a.m."}, "wake up tomorrow at 8:30 in the morning"),
+        ({"at_time": "8:30:00"}, "wake up tomorrow at 8:30 in the morning"),
+        ({"at_time": "tonight"}, "wake up at 7:00 in the evening"),
+        ({"day": "tonight"}, "wake up at 7:00 in the evening"),
+        ({"at_time": "7:00 or 19:00", "day": "tonight"}, "wake up at 7:00 in the evening"),
+        ({"day": "this evening"}, "wake up at 7:00 in the evening"),
+        ({"at_time": "night"}, "wake up at 7:00 in the evening"),
+        (
+            {"at_time": "morning", "day": "tomorrow", "every": True},
+            "wake up tomorrow at 7:00 in the morning, wake up tomorrow at 8:30 in the morning",
+        ),
+        (
+            {"day": "tomorrow morning", "every": True},
+            "wake up tomorrow at 7:00 in the morning, wake up tomorrow at 8:30 in the morning",
+        ),
+    ],
+)
+async def test_times_are_understood_as_an_llm_may_write_them(when, stopped):
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    for at_time, day in (("7:00", "tomorrow"), ("19:00", ""), ("8:30", "tomorrow")):
+        await ask(registry, "set_reminder", text="wake up", at_time=at_time, day=day)
+    assert await ask(registry, "cancel_timer", **when) == f"Stopped: {stopped}."
+    timers.close()
+
+
+async def test_of_many_alarms_few_are_named_where_one_is_asked_for():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    for minute in range(10, 18):
+        await ask(registry, "set_reminder", text="wake up", at_time=f"7:{minute}", day="tomorrow")
+    which = await ask(registry, "cancel_timer", at_time="morning")
+    assert which.startswith("Nothing is stopped yet; which one: wake up tomorrow at 7:10 in")
+    assert which.endswith("at 7:14 in the morning or 3 more?")
+    timers.close()
+
+
+async def test_many_timers_are_counted_instead_of_named():
+    timers = Timers(lambda announcement: None, lambda: NOON)
+    registry = ToolRegistry(timers.tools())
+    for minutes in range(1, 9):
+        await ask(registry, "set_timer", seconds=60 * minutes)
+    none = await ask(registry, "cancel_timer", label="tea")
+    assert none.endswith("4 minute timer, 5 minute timer, 3 more.")
+    assert (await ask(registry, "list_timers")).endswith("5 minute timer: 5 minutes left; 3 more.")
+    assert await ask(registry, "list_timers", kind="reminder") == "No reminder or alarm is set."
+    assert (await ask(registry, "cancel_timer", every=True)).endswith("5 minute timer, 3 more.")
+    timers.close()
 
 
 async def test_timers_that_cannot_be():

@@ -1,10 +1,7 @@
 """MCP servers: real processes over stdio and HTTP, good and broken ones side by side."""
 
 import asyncio
-import contextlib
-import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -13,33 +10,9 @@ from coda_tools import ToolRegistry, tool
 from coda_tools.mcp_servers import McpServers
 
 from coda_voice.errors import ConfigurationError
+from tests.mcp_help import SERVER, STDIO, http_server
 
-SERVER = str(Path(__file__).parent.parent / "data" / "mcp_server.py")
 SECRETIVE = str(Path(SERVER).with_name("mcp_secretive.py"))
-STDIO = {"command": sys.executable, "args": [SERVER], "timeout": 10.0, "connect_timeout": 30.0}
-
-
-@contextlib.asynccontextmanager
-async def http_server() -> AsyncIterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, SERVER, str(port), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with asyncio.timeout(60):
-            while True:
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
-                    await writer.wait_closed()
-                    break
-                await asyncio.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/mcp"
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def test_the_tools_of_a_stdio_server_are_called_checked_and_survive_its_death():

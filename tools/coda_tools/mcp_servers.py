@@ -7,14 +7,16 @@ The configuration is the one MCP programs share::
 
 A server that cannot be reached is named in ``failures`` and costs only its own tools. One
 that dies is started again at once, and where that fails by the next call of a tool of it; one
-that did not start, by a later ``connect``.
+that did not start, by a later ``connect``. Its tools are listed again then, and when it says
+that they have changed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -22,12 +24,15 @@ from typing import Self
 from mcp_types import Tool as McpTool
 from pydantic import ValidationError as PydanticValidationError
 
-from coda_tools.mcp_connection import McpConnection
+from coda_tools.mcp_again import AskAgain
+from coda_tools.mcp_connection import McpConnection, ServerBusy
 from coda_tools.registry import ToolRegistry
 from coda_tools.remote_tool import RemoteTool
 from coda_voice.config.mcp import McpServer
 from coda_voice.errors import ConfigurationError, IntegrationError, ValidationError
 from coda_voice.protocols import ToolServerChange, ToolSpec
+
+logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 30.0
 """A server that did not start is left alone for so long."""
@@ -54,12 +59,18 @@ class McpServers:
         report: Callable[[ToolServerChange], None] = _nobody,
     ) -> None:
         self.failures: dict[str, str] = {}
-        """Why a server, or (``server.tool``) one of its tools, cannot be used."""
+        """Why a server cannot be used."""
+        self.tool_failures: dict[str, dict[str, str]] = {}
+        """Why a tool cannot be used, by its server."""
         self._registry = registry
         self._taken = frozenset(taken)
         self._report = report
         self._connections: list[McpConnection] = []
         self._added: dict[str, list[str]] = {}
+        self._listed: dict[str, list[McpTool]] = {}
+        self._stale: set[str] = set()
+        """Whose tools have changed since they were last asked for."""
+        self._again = AskAgain(self._list_again)
         self._tried: dict[str, float] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         servers = config.get("mcpServers", config)
@@ -72,8 +83,8 @@ class McpServers:
                 fault = error.errors()[0]
                 where = ".".join([str(name), *(str(part) for part in fault["loc"])])
                 raise ConfigurationError(f"mcpServers.{where}: {fault['msg']}") from error
-            connection = McpConnection(str(name), checked, partial(self._heard_of, str(name)))
-            self._connections.append(connection)
+            heard = partial(self._heard_of, str(name)), partial(self._tools_changed, str(name))
+            self._connections.append(McpConnection(str(name), checked, *heard))
 
     def tools_of(self, server: str) -> tuple[str, ...]:
         """Name the tools that ``server`` brought; none while it has not started."""
@@ -100,41 +111,95 @@ class McpServers:
             if tried is not None and now - tried < RETRY_SECONDS:
                 continue
             self._tried[name] = now
-            task = asyncio.create_task(self._open(connection), name=f"mcp {name} opens")
-            self._opening[name] = task
+            self._run(name, self._open(connection), "opens")
             if tried is None:
-                first.add(task)
+                first.add(self._opening[name])
         if first:
             await asyncio.wait(first, timeout=wait)
 
     async def _open(self, connection: McpConnection) -> None:
-        name = connection.name
+        """Start a server and list its tools."""
         try:
-            tools = await connection.tools()
-        except IntegrationError as error:
-            self._changed(name, error.message)
-        else:
-            self._added[name] = []
-            for tool in tools:
-                self._add(connection, tool)
-            self._changed(name, "")
-        finally:
-            self._opening.pop(name, None)
-
-    def _heard_of(self, name: str, reason: str) -> None:
-        """Take what a connection says of its server; start one that has died again, once."""
-        self._changed(name, reason)
-        if reason and name in self._added and name not in self._opening:
-            connection = next(c for c in self._connections if c.name == name)
-            self._opening[name] = asyncio.create_task(self._reopen(connection))
-
-    async def _reopen(self, connection: McpConnection) -> None:
-        try:
-            await connection.client()
+            self._take(connection, await connection.tools())
+            self._changed(connection.name, "")
         except IntegrationError as error:
             self._changed(connection.name, error.message)
-        finally:
-            self._opening.pop(connection.name, None)
+
+    async def _list(self, connection: McpConnection) -> None:
+        """List the tools of a server that has told them before, starting it if it has died."""
+        name = connection.name
+        while True:
+            self._stale.discard(name)
+            was_open = connection.is_open
+            try:
+                tools = await connection.tools(again=True)
+            except ServerBusy as error:  # what it had stays, and it is asked once more
+                if not self._again.once_more(name):
+                    logger.warning("%s; it keeps the tools that it had", error.message)
+                return
+            except IntegrationError as error:
+                self._changed(name, error.message)
+                if was_open:
+                    continue  # with another: what did not start is left to the next call
+                return
+            self._again.answered(name)
+            if self._take(connection, tools) or name in self.failures:
+                self._changed(name, "")
+            return
+
+    def _run(self, name: str, work: Coroutine[None, None, None], what: str) -> None:
+        """Do one thing at a time with a server."""
+        task = asyncio.create_task(work, name=f"mcp {name} {what}")
+        self._opening[name] = task
+        task.add_done_callback(partial(self._done, name))
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._opening.get(name) is task:
+            del self._opening[name]
+        if task.cancelled():
+            return
+        if fault := task.exception():
+            logger.error("MCP server %s: %r", name, fault, exc_info=fault)
+            self._changed(name, f"The tools of the MCP server {name!r} cannot be used: {fault!r}")
+        elif name in self._stale:
+            self._tools_changed(name)
+
+    def _take(self, connection: McpConnection, tools: list[McpTool]) -> bool:
+        """Offer ``tools`` in place of what the server had; False if they are the same."""
+        name = connection.name
+        if self._listed.get(name) == tools:
+            return False
+        for old in self._added.get(name, ()):
+            self._registry.remove(old)
+        self.tool_failures.pop(name, None)
+        self._added[name], self._listed[name] = [], tools
+        for tool in tools:
+            self._add(connection, tool)
+        return True
+
+    def _heard_of(self, name: str, reason: str) -> None:
+        """Take what a connection says of its server; start one that has died again, once.
+
+        One that is back may have other tools: it is ready when they have been listed.
+        """
+        if reason:
+            self._changed(name, reason)
+        # What lists its tools already has started it itself.
+        if name in self._added and (reason or name not in self._opening):
+            self._again.at_once(name)
+
+    def _tools_changed(self, name: str) -> None:
+        self._stale.add(name)
+        if name in self._added and name not in self._opening:
+            self._again.soon(name)
+
+    def _list_again(self, name: str) -> None:
+        if name in self._opening:
+            self._stale.add(name)
+            return
+        self._again.begun(name)
+        connection = next(c for c in self._connections if c.name == name)
+        self._run(name, self._list(connection), "lists its tools")
 
     def _changed(self, name: str, reason: str) -> None:
         """Note and tell how a server is: ``reason`` says why it cannot be used; empty: it can."""
@@ -170,22 +235,26 @@ class McpServers:
         try:
             self._registry.add(RemoteTool(spec, send))
         except ValidationError as error:
-            self.failures[f"{connection.name}.{tool.name}"] = error.message
+            faults = self.tool_failures.setdefault(connection.name, {})
+            faults[tool.name] = error.message
             return
         self._added[connection.name].append(spec.name)
 
     async def close(self) -> None:
         """Take the tools away and close the servers."""
+        self._again.close()
         opening = list(self._opening.values())
         for task in opening:
             task.cancel()
-        if opening:
-            await asyncio.wait(opening)
         for names in self._added.values():
             for name in names:
                 self._registry.remove(name)
         self._added.clear()
+        self._listed.clear()
+        self._stale.clear()
         self._tried.clear()
+        if opening:
+            await asyncio.wait(opening)
         await asyncio.gather(*(connection.drop() for connection in self._connections))
 
     async def __aenter__(self) -> Self:

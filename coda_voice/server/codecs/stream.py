@@ -211,8 +211,10 @@ def in_words(event: Event) -> dict[str, object] | None:
         told = list(event.injected)
         return {"type": "memory", "action": "told", "items": told, "injected": told}
     if isinstance(event, MemoryStored):
-        items = list(event.facts) or [event.text]
-        return {"type": "memory", "action": "stored", "items": items}
+        gone = list(event.taken_back)
+        items = list(event.facts) or ([] if gone else [event.text])
+        stored: dict[str, object] = {"type": "memory", "action": "stored", "items": items}
+        return {**stored, "taken_back": gone} if gone else stored
     if isinstance(event, ConversationFailed):
         return {"type": "error", "code": event.code, "message": event.message, "fatal": False}
     if isinstance(event, WordSpoken) and event.speaker == "agent":
@@ -245,6 +247,7 @@ def _ready(output: Ready) -> dict[str, object]:
         "recorded": output.recorded,
         "personality": output.personality,
         "missed": output.missed,
+        "under_way": output.under_way,
     }
 
 

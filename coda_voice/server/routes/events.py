@@ -20,7 +20,7 @@ from coda_voice.server.event_log import Missed
 from coda_voice.server.front import Front
 from coda_voice.server.logins import caller_with
 from coda_voice.server.routes.refusals import REFUSALS
-from coda_voice.server.socket import refuse, until_gone
+from coda_voice.server.socket import end_with, refuse, until_gone
 
 TYPES = frozenset(str(kind.model_fields["type"].default) for kind in EVENT_TYPES)
 QUIET_SECONDS = 15.0
@@ -82,8 +82,8 @@ def routes(front: Front) -> APIRouter:
             return
         try:
             await _follow(front, websocket, caller, wants, query.after)
-        except VoiceProcessingError as error:
-            await refuse(websocket, StreamCodec(), error)
+        except VoiceProcessingError as error:  # it had been let in
+            await end_with(websocket, StreamCodec(), error)
 
     @router.get(
         "/v1/events",

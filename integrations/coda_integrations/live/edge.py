@@ -175,9 +175,8 @@ class LiveConnection(EdgeConnection):
         spoken: Spoken | None = None
         tell("response.created", response={"id": response_id, "status": "in_progress"})
         try:
-            thoughts = think(
-                self._thinkers.llms, wanted.messages, wanted.tools, self._thinkers.toolbox
-            )
+            by = self._thinkers
+            thoughts = think(by.llms, wanted.messages, wanted.tools, by.toolbox, by.max_calls)
             async for thought in thoughts:
                 match thought:
                     case Wrote(text):

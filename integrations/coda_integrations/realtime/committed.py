@@ -39,6 +39,8 @@ class CommittedWords:
         self._until = 0.0
         """Where what was appended so far ends."""
         self._speaking_since: float | None = None
+        self._starts: deque[float] = deque(maxlen=MAX_STRETCHES)
+        """When somebody began to speak, of what no item has been given its words yet."""
         self._stretches: dict[int, UserText] = {}
         """The words of each stretch of speech, by generation."""
         self._given = -1
@@ -81,12 +83,15 @@ class CommittedWords:
         for event in heard.events:
             if isinstance(event, SpeechStarted) and event.speaker == "user":
                 self._speaking_since = event.time
+                self._starts.append(event.time)
             elif isinstance(event, SpeechEnded) and event.speaker == "user":
                 self._speaking_since = None
         complete: list[Understood] = []
         while self._waiting and self._is_over(self._waiting[0][1]):
             item, end = self._waiting.popleft()
-            said = self._take(end)
+            said = self._take(end) or self._nothing(end)
+            while self._starts and self._starts[0] < end:
+                self._starts.popleft()
             if item is not None and said is not None:
                 complete.append((item, said))
         return complete
@@ -105,6 +110,11 @@ class CommittedWords:
         self._given = max(said.generation for said in taken)
         words = tuple(word for said in taken for word in said.words)
         return replace(taken[-1], text=_text(taken), words=words)
+
+    def _nothing(self, end: float) -> UserText | None:
+        """Give no words, where nobody has spoken; None where who spoke is not written down."""
+        spoke = bool(self._starts) and self._starts[0] < end
+        return None if spoke else UserText("", True, self._given, self._now, end=end)
 
 
 def _text(stretches: Iterable[UserText]) -> str:

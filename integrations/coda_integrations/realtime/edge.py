@@ -153,8 +153,8 @@ class RealtimeConnection(EdgeConnection):
         spoken: Spoken | None = None
         try:
             own = None if wanted.tools_only else self._thinkers.toolbox
-            llms = self._thinkers.llms
-            async for thought in think(llms, wanted.messages, wanted.tools, own):
+            llms, most = self._thinkers.llms, self._thinkers.max_calls
+            async for thought in think(llms, wanted.messages, wanted.tools, own, most):
                 match thought:
                     case Wrote(text) if response.text_only and not wanted.tools_only:
                         self._perform(told.thought_text(response, text))
@@ -166,7 +166,9 @@ class RealtimeConnection(EdgeConnection):
                             self._voice.append(spoken, text)
                     case Ended(calls, tokens):
                         said = spoken is not None
-                        self._perform(told.thought_calls(response, list(calls), tokens))
+                        self._perform(
+                            told.thought_calls(response, list(calls), tokens, spoken=said)
+                        )
                         self._perform(told.thought_over(response, tokens=tokens, spoken=said))
                     case _:
                         pass

@@ -37,9 +37,10 @@ class SpokenWords:
 
     words: list[Word] = field(default_factory=list)
 
-    def until(self, seconds: float) -> str:
-        """Give the words whose sound had begun ``seconds`` into the item's audio."""
-        return " ".join(word.text for word in self.words if word.start < seconds)
+    def cut(self, seconds: float) -> str:
+        """Keep the words whose sound had begun ``seconds`` into the item's audio; gives them."""
+        self.words[:] = [word for word in self.words if word.start < seconds]
+        return " ".join(word.text for word in self.words)
 
 
 class ItemLog:
@@ -61,6 +62,11 @@ class ItemLog:
     def last_id(self) -> str | None:
         """Its id."""
         return self._items[-1].id if self._items else None
+
+    def before(self, item_id: str) -> ConversationItem | None:
+        """Give the item that stands before another; None for the first. Raises the usual."""
+        place = self._place(item_id, "item_id")
+        return self._items[place - 1] if place else None
 
     def accept(self, item: ConversationItem, after: str | None) -> str | None:
         """Put a client's item in (``after``: an id, "root", or None for the end).
@@ -145,10 +151,13 @@ class ItemLog:
         return item
 
     def truncate(self, item_id: str, audio_end_ms: int) -> None:
-        """Keep only what was played: the words that had begun by then. Raises the usual."""
+        """Keep only what was played: the words that had begun by then. Raises the usual.
+
+        What is gone stays so: a later end brings nothing back.
+        """
         item = self.truncatable(item_id, audio_end_ms)
         words = self._spoken.get(item_id)
-        heard = words.until(audio_end_ms / 1000.0) if words is not None else ""
+        heard = words.cut(audio_end_ms / 1000.0) if words is not None else ""
         for part in item.content:
             part.transcript = heard
 

@@ -50,6 +50,9 @@ class _Kind(Enum):
     """Nothing but calls of the client's tools."""
 
 
+_AUDIBLE = (_Kind.NATIVE, _Kind.AWAITED, _Kind.SCRIPTED)
+
+
 class Responses:
     """Makes and ends responses; every method gives what is to be sent and done."""
 
@@ -66,6 +69,8 @@ class Responses:
         self._tail = 0
         self._gated = False
         """The agent is still saying what is not wanted any more."""
+        self._calls: list[ToolCall] = []
+        """Of the client's tools, which follow on the words that are being said."""
         self._beside: dict[str, Response] = {}
         self._tool_thought: Response | None = None
         """Thought about while the agent answers by itself; announced only if it calls a tool."""
@@ -95,9 +100,10 @@ class Responses:
             else asked.output_modalities == ["text"]
         )
         tools = self._settings.tools_for(asked)  # what is refused ends nothing
+        by_voice = not beside and self._is_for_the_voice(asked)
         outs: list[Out] = []
         if not (beside and text_only):
-            outs += self._make_room()
+            outs += self._make_room(by_voice=by_voice)
         elif len(self._beside) >= MAX_BESIDE:
             raise RealtimeProtocolError(
                 f"{MAX_BESIDE} responses out of band are under way; wait for one to be done.",
@@ -110,7 +116,7 @@ class Responses:
             metadata=asked.metadata,
         )
         self.own_tools = self.own_tools or bool(asked.tools)
-        thought = self._thought_for(response, asked, tools)
+        thought = None if by_voice else self._thought_for(response, asked, tools)
         outs += response.created()
         if beside and text_only:
             self._beside[response.id] = response
@@ -125,11 +131,14 @@ class Responses:
             outs.append(thought)
         return outs
 
-    def _make_room(self) -> list[Out]:
-        """End what the agent says by itself; a response that was asked for is not ended."""
+    def _make_room(self, *, by_voice: bool) -> list[Out]:
+        """End what the agent says by itself; a response that was asked for is not ended.
+
+        Nor, where the voice is to answer, what it is saying: that is the answer.
+        """
         if self._active is None:
             return []
-        if self._kind in (_Kind.NATIVE, _Kind.CALLS):
+        if self._kind is _Kind.CALLS or (self._kind is _Kind.NATIVE and not by_voice):
             return self._end_active("client_cancelled")
         raise RealtimeProtocolError(
             f"Conversation already has an active response in progress: {self._active.id}. Wait "
@@ -137,20 +146,26 @@ class Responses:
             "conversation_already_has_active_response",
         )
 
+    def _is_for_the_voice(self, asked: RealtimeResponseCreateParams) -> bool:
+        """Whether the voice answers by itself, to what it has heard, and not the LLM."""
+        if asked.instructions is not None or asked.input is not None:
+            return False
+        last = self._items.last
+        if last is not None and self._active is not None and last.id == self._active.item_id:
+            last = self._items.before(self._active.item_id)  # what that is the answer to
+        if last is None:
+            return not self._settings.instructions
+        return isinstance(last, RealtimeConversationItemUserMessage) and any(
+            part.type == "input_audio" for part in last.content
+        )
+
     def _thought_for(
         self,
         response: Response,
         asked: RealtimeResponseCreateParams,
         tools: tuple[ToolSpec, ...],
-    ) -> Think | None:
-        """What to ask the LLM; None where the voice answers by itself: to what it has heard."""
-        last = self._items.last
-        spoken_to = isinstance(last, RealtimeConversationItemUserMessage) and any(
-            part.type == "input_audio" for part in last.content
-        )
-        by_itself = response.in_band and asked.instructions is None and asked.input is None
-        if by_itself and (spoken_to or (last is None and not self._settings.instructions)):
-            return None
+    ) -> Think:
+        """What to ask the LLM."""
         heard = self._items.messages() if asked.input is None else messages_of(asked.input)
         return Think(response, self._with_instructions(heard, asked.instructions), tools)
 
@@ -162,7 +177,7 @@ class Responses:
 
     def _begin(self, response: Response, kind: _Kind) -> None:
         self._active, self._kind = response, kind
-        self._begun, self._waited, self._tail = False, 0, 0
+        self._begun, self._waited, self._tail, self._calls = False, 0, 0, []
         self._thinking = kind in (_Kind.SCRIPTED, _Kind.WRITTEN, _Kind.CALLS)
         self._outlet = self._settings.output_wire.outlet()
 
@@ -198,9 +213,16 @@ class Responses:
         self._outlet = self._settings.output_wire.outlet()
 
     @property
-    def gated(self) -> bool:
-        """Whether the agent's speech at this moment is not sent."""
-        return self._gated
+    def audible(self) -> bool:
+        """Whether the agent's speech is sent, should it begin at this moment."""
+        if self._gated:
+            return False
+        return self._answers_itself if self._active is None else self._kind in _AUDIBLE
+
+    @property
+    def _answers_itself(self) -> bool:
+        detection = self._settings.turn_detection
+        return detection is not None and detection.create_response
 
     def _end_active(self, reason: Reason) -> list[Out]:
         """Cancel the response under way; what the agent is still saying is not sent on."""
@@ -234,10 +256,8 @@ class Responses:
 
     def _think_of_tools(self) -> list[Out]:
         """Ask an LLM once words are known and to be answered, whichever comes later."""
-        known, detection = self._known, self._settings.turn_detection
-        answers = detection is not None and detection.create_response
-        asked_for = known == self._to_answer
-        if known is None or not (answers or asked_for):
+        known, asked_for = self._known, self._known == self._to_answer
+        if known is None or not (self._answers_itself or asked_for):
             return []
         tools = self._answer_tools if asked_for else self._settings.tools
         if self._considered == (known, tools):
@@ -273,9 +293,18 @@ class Responses:
         return list(response.text(delta)) if self._alive(response) and response.text_only else []
 
     def thought_calls(
-        self, response: Response, calls: list[ToolCall], tokens: tuple[int, int] = (0, 0)
+        self,
+        response: Response,
+        calls: list[ToolCall],
+        tokens: tuple[int, int] = (0, 0),
+        *,
+        spoken: bool = False,
     ) -> list[Out]:
-        """The LLM calls tools of the client; ``tokens``: what it read and wrote for it."""
+        """The LLM calls tools of the client; ``tokens``: what it read and wrote for it.
+
+        ``spoken``: the voice was given words before, and says them first. A client answers a
+        call at once, and can only do so once the response is over.
+        """
         if not calls:
             return []
         outs: list[Out] = []
@@ -292,9 +321,16 @@ class Responses:
         if not self._alive(response):
             return outs
         response.text_tokens = tokens
+        if spoken and response is self._active and self._kind is _Kind.SCRIPTED:
+            self._calls = calls
+            return outs
         for call in calls:
             outs += response.call(call)
         return outs + self._finish() if beside_the_voice else outs
+
+    def _finish_with_calls(self) -> list[Out]:
+        calls = [event for call in self._calls if self._active for event in self._active.call(call)]
+        return [*calls, *self._finish()]
 
     def thought_over(
         self, response: Response, *, tokens: tuple[int, int] = (0, 0), spoken: bool = False
@@ -333,15 +369,14 @@ class Responses:
             if self._gated:
                 return []
         if self._active is None:
-            detection = self._settings.turn_detection
-            if not began or detection is None or not detection.create_response:
+            if not began or not self._answers_itself:
                 return []
             response = self._new()
             self._begin(response, _Kind.NATIVE)
             return [*response.created(), *self._lead_in(heard)]
         if self._kind is _Kind.SCRIPTED:
             return self._scripted_frame(heard, script)
-        if self._kind in (_Kind.WRITTEN, _Kind.CALLS):
+        if self._kind not in _AUDIBLE:
             return []
         if not self._begun:
             if heard.agent_speaking:
@@ -366,6 +401,8 @@ class Responses:
 
     def _scripted_frame(self, heard: Heard, script: Script) -> list[Out]:
         if script is Script.LOST:
+            if self._calls:  # they were what mattered
+                return self._finish_with_calls()
             late = "not_spoken", "The answer could not be begun within 8 s of its request."
             return [*self._finish(error=late), StopThinking()]
         if script in (Script.NONE, Script.WAITING):
@@ -374,7 +411,7 @@ class Responses:
         if script is Script.OVER and not self._thinking:
             self._tail += 1
             if self._tail >= TAIL_FRAMES and not heard.agent_speaking:
-                outs += self._finish()
+                outs += self._finish_with_calls()
         return outs
 
     def _sent(self, heard: Heard) -> list[Out]:

@@ -29,6 +29,7 @@ from openai.types.realtime import (
     InputAudioBufferSpeechStoppedEvent,
     OutputAudioBufferClearEvent,
     RealtimeConversationItemUserMessage,
+    RealtimeSessionCreateRequest,
     ResponseCancelEvent,
     ResponseCreateEvent,
     SessionCreatedEvent,
@@ -89,10 +90,15 @@ class RealtimeSession:
         """What is sent and done before anything is received."""
         return [
             SessionCreatedEvent(
-                type="session.created", event_id=new_id("event"), session=self.settings.request
+                type="session.created", event_id=new_id("event"), session=self._shown()
             ),
             Listen(self.settings.audio),
         ]
+
+    def _shown(self) -> RealtimeSessionCreateRequest:
+        """Give the settings in force with the id, which the package's type has no field for."""
+        named = {"id": self.id, "object": "realtime.session"}
+        return self.settings.request.model_copy(update=named)
 
     @property
     def needs_words(self) -> bool:
@@ -175,7 +181,7 @@ class RealtimeSession:
         now = self.settings
         outs: list[Out] = [
             SessionUpdatedEvent(
-                type="session.updated", event_id=new_id("event"), session=now.request
+                type="session.updated", event_id=new_id("event"), session=self._shown()
             )
         ]
         if now.input_wire != before[1]:
@@ -231,7 +237,7 @@ class RealtimeSession:
                 case SpeechEnded(speaker="user"):
                     self._ended_early = None
                     outs += self._user_stopped(event.time)
-                case SpeechStarted(speaker="agent") if not self.responses.gated:
+                case SpeechStarted(speaker="agent") if self.responses.audible:
                     outs += self._turn_taken(event.time)
                 case _:
                     pass

@@ -14,7 +14,7 @@ from openai.types.realtime import (
 )
 from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVad, ServerVad
 from openai.types.realtime.realtime_response_create_params import RealtimeResponseCreateParams
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from coda_integrations.realtime.codec import RealtimeProtocolError
 from coda_integrations.wire_audio import ALAW_8K, MULAW_8K, PCM_24K, WireFormat
@@ -99,6 +99,7 @@ class SessionSettings:
                 detection.pop(name, None)
         try:
             request = _in_force(RealtimeSessionCreateRequest.model_validate(merged))
+            _drop_unknown(request)
         except ValidationError as error:
             raise RealtimeProtocolError(
                 f"session: {error.errors(include_url=False)[0]['msg']}.",
@@ -227,6 +228,16 @@ def _in_force(request: RealtimeSessionCreateRequest) -> RealtimeSessionCreateReq
         vad = sound.turn_detection
         vad.silence_duration_ms, vad.threshold = _within(vad)
     return request
+
+
+def _drop_unknown(settings: BaseModel) -> None:
+    """Drop what the package has no field for, as of the beta: it means nothing here."""
+    if settings.model_extra:
+        settings.model_extra.clear()
+    for name in type(settings).model_fields:
+        inner = getattr(settings, name)
+        if isinstance(inner, BaseModel):
+            _drop_unknown(inner)
 
 
 _MERGED = ("audio", "input", "output")

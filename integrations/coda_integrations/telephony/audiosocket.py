@@ -14,7 +14,7 @@ import logging
 import socket
 import uuid
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from types import TracebackType
 from typing import Self
 
@@ -36,10 +36,13 @@ from coda_integrations.telephony.audiosocket_codec import (
 from coda_integrations.telephony.silence import end_of_silent_call
 from coda_integrations.wire_audio import FromWire, WireFormat
 from coda_voice.errors import VoiceProcessingError
+from coda_voice.server.refusal_log import refused
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 9092
+EDGE = "audiosocket"
+"""Where a client was refused, as the log has it: the other edges are paths."""
 ID_SECONDS = 5.0
 """The id comes first, and at once."""
 LINE_RATE = 8_000
@@ -102,6 +105,20 @@ class AudioSocketServer:
         assert task is not None
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
+        address = _address(writer)
+        with self._host.asked_by(EDGE, address), self._host.connection(address) as wait:
+            if wait is not None:
+                refused("too_many_connections")
+                writer.transport.abort()  # a hangup would have to be waited for
+                return
+            await self._answer(reader, writer, address)
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str
+    ) -> None:
+        """Serve a call, and hang up."""
+        task = asyncio.current_task()
+        assert task is not None
         self._served.add(task)
         try:
             _bound(writer)
@@ -110,27 +127,29 @@ class AudioSocketServer:
         except asyncio.CancelledError:
             task.uncancel()  # it was we who asked, and there is still something to say
         except (AudioSocketError, VoiceProcessingError, OSError) as error:
-            logger.warning("an AudioSocket call ended: %s", error or type(error).__name__)
+            why = error or type(error).__name__
+            logger.warning("an AudioSocket call from %s ended: %s", address, why)
         finally:
             self._served.discard(task)
             await _hang_up(reader, writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         messages = AudioSocketReader()
-        first: list[Message] = []
-        try:
-            async with asyncio.timeout(ID_SECONDS):
-                while not first:
-                    data = await reader.read(4_096)
-                    if not data:
-                        return
-                    first = messages.feed(data)
-        except TimeoutError as error:
-            raise AudioSocketError(f"no id of the call came in {ID_SECONDS:.0f} s") from error
-        if not isinstance(first[0], CallId) or not self._known(first[0].call_id):
-            raise AudioSocketError("a call without an id that is known here")
+        first = await _first(reader, messages)
+        if not first:
+            return
+        if not isinstance(first[0], CallId):
+            refused("call_id_missing")
+            return
+        if not self._known(first[0].call_id):
+            refused("call_id_unknown")
+            return
         guest = self._host.trusted(f"asterisk:{first[0].call_id}")
-        async with self._host.line(guest) as line:
+        async with AsyncExitStack() as held:
+            try:
+                line = await held.enter_async_context(self._host.line(guest))
+            except VoiceProcessingError:  # every slot taken, draining: the host has noted it
+                return
             call = _Call(line, writer)
             if not all(call.message(message) for message in first[1:]):
                 return
@@ -147,6 +166,24 @@ class AudioSocketServer:
                 for part in parts:
                     part.cancel()
                 await asyncio.gather(*parts, return_exceptions=True)
+
+
+async def _first(reader: asyncio.StreamReader, messages: AudioSocketReader) -> list[Message]:
+    """Give what comes first, and at once; nothing where it is refused for that, or has gone."""
+    first: list[Message] = []
+    try:
+        with suppress(ConnectionError):
+            async with asyncio.timeout(ID_SECONDS):
+                while not first and (data := await reader.read(4_096)):
+                    first = messages.feed(data)
+    except (TimeoutError, AudioSocketError):
+        refused("call_id_missing")
+    return first
+
+
+def _address(writer: asyncio.StreamWriter) -> str:
+    peer = writer.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def _bound(writer: asyncio.StreamWriter) -> None:

@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 
-from coda_integrations.connection import POLICY, EdgeConnection, close, refusal_code_of
+from coda_integrations.connection import ENDED, POLICY, EdgeConnection, close, refusal_code_of
 from coda_integrations.host import EdgeHost, Guest, voice_of
 from coda_integrations.line import CALL_BACKLOG_SECONDS, Line
 from coda_integrations.telephony.silence import end_of_silent_call
@@ -30,6 +30,7 @@ from coda_integrations.telephony.twilio_call import (
 from coda_integrations.telephony.twilio_codec import TwilioProtocolError, signed
 from coda_voice.errors import VoiceProcessingError
 from coda_voice.heard import Heard
+from coda_voice.server.refusal_log import refused
 
 START_SECONDS = 10.0
 """The call's ``start`` comes right behind the connection."""
@@ -63,6 +64,7 @@ def twilio_routes(
         if auth_token is not None and not signed(
             given, f"{here}/v1/twilio/voice{query}", auth_token, fields
         ):
+            refused("signature_invalid")
             return Response("The request is not signed by Twilio.", 403)
         url = "ws" + here.removeprefix("http") + "/v1/twilio"
         twiml = f"<Response><Connect><Stream url={quoteattr(url)}/></Connect></Response>"
@@ -77,6 +79,10 @@ def twilio_routes(
         call = await _begun(websocket)
         if call is None:
             await close(websocket, POLICY)
+            return
+        if call.over:  # its caller was quicker than its start; what follows belongs to nobody
+            refused("call_already_over")
+            await close(websocket, ENDED)
             return
         if auth_token is not None:
             # A call of its own, as at Asterisk: a number proves nobody, and what one caller has
@@ -101,22 +107,27 @@ async def _guest(
     url = "ws" + base.removeprefix("http") + "/v1/twilio"
     if signed(websocket.headers.get("x-twilio-signature"), url, auth_token):
         return Guest()  # who it is, the call says
+    refused("signature_invalid")
     with suppress(WebSocketDisconnect):
         await websocket.send_denial_response(Response("The request is not signed by Twilio.", 403))
     return None
 
 
 async def _begun(websocket: WebSocket) -> TwilioCall | None:
-    """Wait for the call to begin: before, it has no name and needs no slot. None if it does not."""
+    """Wait for the call to begin, or to be over: before, it has no name and needs no slot.
+
+    None where neither comes; it is refused for that, unless it has gone.
+    """
     call = TwilioCall()
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not call.begun:
+            while not (call.begun or call.over):
                 message = await websocket.receive()
                 if message["type"] == "websocket.disconnect":
                     return None
                 call.message(message.get("text") or message.get("bytes") or "")
     except (TimeoutError, TwilioProtocolError):
+        refused("start_missing")
         return None
     return call
 

@@ -57,6 +57,8 @@ class TwilioCall:
     def __init__(self) -> None:
         self.call_sid = ""
         self.parameters: dict[str, str] = {}
+        self.over = False
+        """Whether Twilio has said that the call has ended, be it before it began."""
         self.played: deque[str] = deque(maxlen=MAX_HEARD)
         """The agent's words that the caller has heard."""
         self.unplayed: deque[str] = deque(maxlen=MAX_HEARD)
@@ -87,6 +89,7 @@ class TwilioCall:
             case codec.Dtmf() as key if key.dtmf.digit == "*":
                 return [*self.interrupt(), Interrupt()]
             case codec.Stop():
+                self.over = True
                 return [HangUp()]
             case _:
                 pass

@@ -26,6 +26,14 @@ class FactMemory(Protocol):
 
 
 @runtime_checkable
+class ChoosingMemory(Protocol):
+    """What it needs to tell what answers from what is only nearest; Coda's own does not."""
+
+    def worth_telling(self, query: str) -> Awaitable[Sequence[object]] | Sequence[object]:
+        """Give the memories that answer ``query``, best first, or none."""
+
+
+@runtime_checkable
 class ForgettingMemory(Protocol):
     """What it needs to be made to forget; Coda's own has it not."""
 
@@ -57,12 +65,16 @@ def memory_tools(memory: FactMemory, limit: int = 3) -> list[Tool]:
         return "I will remember that."
 
     @tool(timeout=5)
-    async def recall(query: str) -> str:
+    async def recall(query: str, only_sure: bool = False) -> str:
         """Search what the user has told before.
 
         query: what to look for, for example name of the user's sister
+        only_sure: leave out what is near, but is probably no answer
         """
-        found = await settle(memory.search_memories(query, limit=limit))
+        if only_sure and isinstance(memory, ChoosingMemory):
+            found = await settle(memory.worth_telling(query))
+        else:
+            found = await settle(memory.search_memories(query, limit=limit))
         lines = [_content(item) for item in found][:limit]
         return memories_for_llm(lines) or "Nothing is remembered about that."
 

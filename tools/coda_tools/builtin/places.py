@@ -166,6 +166,8 @@ def find_place(said: str) -> Place:
     shown = _title(said.strip())
     if found := _known(" ".join(words)):
         return found if found.name.startswith("most of") else replace(found, name=shown)
+    if {"and", "or"} & set(words):  # London's time is not that of Paris
+        raise ValidationError(f"I can tell the time of one place only, not of {shown}.")
     for at in range(len(words) - 1, 0, -1):
         city, around = " ".join(words[:at]), " ".join(words[at:])
         if (zones := _zones_of(around)) and city not in _AMBIGUOUS:

@@ -10,47 +10,31 @@ import asyncio
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from coda_tools.builtin.clock import Now, clock_time, later, local_now, seconds_between
 from coda_tools.builtin.feasts import next_day
+from coda_tools.builtin.timer_names import (
+    Kind,
+    Running,
+    Times,
+    Wanted,
+    chosen,
+    clock_shows,
+    due_text,
+    duration_text,
+    few,
+    length_name,
+    listed,
+    to_the_minute,
+)
 from coda_tools.function_tool import tool
 from coda_tools.registry import Tool
 from coda_voice.errors import ValidationError
 from coda_voice.protocols import Announcement, Scheduling
 
-Kind = Literal["timer", "reminder"]
-
 MAX_TIMERS = 32
 MAX_SECONDS = 7 * 24 * 3_600.0
-
-
-@dataclass(frozen=True)
-class _Running:
-    number: int
-    label: str
-    kind: Kind
-    due: float
-    """On the event loop's clock, seconds."""
-    handle: asyncio.TimerHandle
-
-
-def duration_text(seconds: float) -> str:
-    """Write a stretch of time as one says it: ``1 hour and 5 minutes``."""
-    left = max(1, round(seconds))
-    parts: list[str] = []
-    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        count, left = divmod(left, length)
-        if count:
-            parts.append(f"{count} {unit}{'s' if count != 1 else ''}")
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
-
-
-def _without_plural(text: str) -> str:
-    """Write "10 minutes" as it stands before a noun: a 10 minute timer."""
-    return re.sub(r"\b(second|minute|hour|day)s\b", r"\1", text, flags=re.IGNORECASE)
 
 
 class Timers:
@@ -62,7 +46,7 @@ class Timers:
     def __init__(self, announce: Callable[[Announcement], None], now: Now = local_now) -> None:
         self._announce = announce
         self._now = now
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         self._numbers = itertools.count(1)
 
     def start(
@@ -85,26 +69,30 @@ class Timers:
             self._announce(Announcement(announcement, scheduling, "timer"))
 
         handle = loop.call_later(seconds, ring)
-        self._running[number] = _Running(number, label, kind, loop.time() + seconds, handle)
+        self._running[number] = Running(
+            number, label, kind, length_name(seconds), loop.time() + seconds, handle
+        )
         return number
 
     def cancel(self, label: str = "", kind: Kind | None = None) -> list[str]:
         """Stop those of ``kind`` whose label holds ``label`` (all, if empty); give their labels."""
-        # Whole words: who stops the tea timer keeps that of the steak; and a whole length: "30
-        # minutes" is not "1 hour 30 minutes".
-        name = re.escape(_without_plural(label.strip()))
-        begin = "^" if name[:1].isdigit() else r"(?<!\w)"
-        wanted = re.compile(rf"{begin}{name}(?!\w)", re.IGNORECASE)
-        chosen = [
-            timer
-            for timer in self._running.values()
-            if (not label.strip() or wanted.search(_without_plural(timer.label)))
-            and kind in (None, timer.kind)
-        ]
-        for timer in chosen:
+        meant = self._meant(Wanted(label, kind))
+        self._stop(meant)
+        return [timer.label for timer, _ in meant]
+
+    def _meant(self, wanted: Wanted) -> Times:
+        return chosen(wanted, self._with_times(), self._now())
+
+    def _stop(self, timers: Times) -> None:
+        for timer, _ in timers:
             timer.handle.cancel()
             del self._running[timer.number]
-        return [timer.label for timer in chosen]
+
+    def _with_times(self) -> Times:
+        """Give those that run with when they ring, to the minute, the next to ring first."""
+        clock, now = asyncio.get_running_loop().time(), self._now()
+        running = sorted(self._running.values(), key=lambda timer: timer.due)
+        return [(timer, to_the_minute(later(now, timer.due - clock))) for timer in running]
 
     def close(self) -> None:
         """Stop everything in silence."""
@@ -113,8 +101,7 @@ class Timers:
     def left(self) -> list[tuple[str, float]]:
         """List label and seconds left of each timer, the next to ring first."""
         clock = asyncio.get_running_loop().time()
-        timers = sorted(self._running.values(), key=lambda timer: timer.due)
-        return [(timer.label, max(0.0, timer.due - clock)) for timer in timers]
+        return [(timer.label, max(0.0, timer.due - clock)) for timer, _ in self._with_times()]
 
     def tools(self) -> list[Tool]:
         """Make the tools ``set_timer``, ``set_reminder``, ``list_timers``, ``cancel_timer``."""
@@ -128,7 +115,7 @@ class Timers:
             """
             _refuse_length(seconds)
             name = re.sub(r"\s+timer$", "", label.strip(), flags=re.IGNORECASE)
-            name = name or _without_plural(duration_text(seconds)).replace(" and ", " ")
+            name = name or length_name(seconds)
             self.start(
                 seconds, f"{name} timer", f"Your {name} timer is done.", "interrupt", "timer"
             )
@@ -150,28 +137,63 @@ class Timers:
             now = self._now()
             seconds = in_seconds or seconds_between(now, _moment(at_time, day.strip(), now))
             self.start(seconds, text, f"You asked me to remind you: {text}.")
-            due = later(now, seconds)
+            due = to_the_minute(later(now, seconds))
             # Who hangs up will not hear it: over night that is likely, and honest to say.
             lasting = "" if due.date() == now.date() else ", if we are still talking then"
-            return f"I will remind you {_when(due, now)}{lasting}: {text}."
+            return f"I will remind you {due_text(due, now)}{lasting}: {text}."
 
         @tool(timeout=2)
-        async def list_timers() -> str:
-            """Tell which timers and reminders are running, and how long they still take."""
-            running = [f"{label}: {duration_text(seconds)} left" for label, seconds in self.left()]
-            return "; ".join(running) + "." if running else "No timer is running."
+        async def list_timers(kind: Kind | None = None) -> str:
+            """Tell which timers are running, and how long they take; which reminders are set.
 
-        @tool(cancellable=False, timeout=2)
-        async def cancel_timer(label: str = "", kind: Kind | None = None) -> str:
-            """Stop timers or reminders.
-
-            label: a word of its name; empty for all
             kind: only timers, or only reminders and alarms; leave it out for both
             """
-            stopped = self.cancel(label, kind)
-            return f"Stopped: {', '.join(stopped)}." if stopped else "No such timer is running."
+            clock, now = asyncio.get_running_loop().time(), self._now()
+            found = self._meant(Wanted(kind=kind))
+            if not found:
+                return f"No {_NONE[kind or 'timer']}."
+            told = [
+                f"{timer.label}: {duration_text(timer.due - clock)} left"
+                if timer.kind == "timer"
+                else f"{timer.label} {due_text(due, now)}"
+                for timer, due in found
+            ]
+            return f"{few(told, '; ')}."
+
+        @tool(cancellable=False, timeout=2)
+        async def cancel_timer(
+            label: str = "",
+            kind: Kind | None = None,
+            at_time: str = "",
+            day: str = "",
+            every: bool = False,
+        ) -> str:
+            """Stop a timer or a reminder, or several.
+
+            label: a word of its name, or its length; empty if the user names none
+            kind: only timers, or only reminders and alarms; leave it out for both
+            at_time: when it rings, 24 hours, for example 17:30; 7:00 or 19:00 if it may be either
+            day: when it rings, for example tomorrow or friday
+            every: all that fit are meant ("all my timers"), and not one of them
+            """
+            now, there = self._now(), self._with_times()
+            meant = self._meant(Wanted(label, kind, at_time.strip(), day.strip()))
+            if not meant:
+                return f"No such {_NONE[kind or 'timer']}." + (
+                    f" There is: {listed(there, now)}." if there else ""
+                )
+            if not every and len({(timer.label, due) for timer, due in meant}) > 1:
+                # The wrong one stopped is worse than a question.
+                return f"Nothing is stopped yet; which one: {listed(meant, now, ' or ')}?"
+            self._stop(meant)
+            if at_time or day:
+                return f"Stopped: {listed(meant, now)}."
+            return f"Stopped: {few([timer.label for timer, _ in meant])}."
 
         return [set_timer, set_reminder, list_timers, cancel_timer]
+
+
+_NONE = {"timer": "timer is running", "reminder": "reminder or alarm is set"}
 
 
 def _refuse_length(seconds: float) -> None:
@@ -179,17 +201,9 @@ def _refuse_length(seconds: float) -> None:
         raise ValidationError("A timer runs for more than nothing and at most seven days.")
 
 
-def _when(due: datetime, now: datetime) -> str:
-    """Say a time of day, and which day's where that is not today's; midnight is its evening's."""
-    evening = due - timedelta(minutes=1) if clock_time(due) == "midnight" else due
-    days = (evening.date() - now.date()).days
-    day = "" if days == 0 else "tomorrow " if days == 1 else f"on {evening:%A} "
-    return f"{day}at {clock_time(due)}"
-
-
 def _moment(at_time: str, day: str, now: datetime) -> datetime:
     """Give when it is ``at_time`` (nine in the morning, if empty) on ``day``, or next."""
-    moment = _clock_shows(at_time or "9:00", now)
+    moment = clock_shows(at_time or "9:00", now)
     if not day:
         return moment if moment > now else moment + timedelta(days=1)
     ahead = {"today": 0, "tomorrow": 1, f"{now:%A}".lower(): 0 if moment > now else 7}
@@ -198,12 +212,3 @@ def _moment(at_time: str, day: str, now: datetime) -> datetime:
     if moment <= now:
         raise ValidationError(f"That is past: it is {clock_time(now)} on {now:%A} now.")
     return moment
-
-
-def _clock_shows(at_time: str, now: datetime) -> datetime:
-    """Give the moment of today at which the clock shows ``at_time``."""
-    hour, _, minute = at_time.strip().partition(":")
-    try:
-        return now.replace(hour=int(hour), minute=int(minute or 0), second=0, microsecond=0)
-    except ValueError as error:
-        raise ValidationError(f"{at_time!r} is no time of day; write 17:30.") from error

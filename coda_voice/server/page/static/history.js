@@ -9,6 +9,11 @@ const LATENCIES = 200;
 const KEPT = "coda.history";
 const FRAME_SECONDS = 0.08;
 const PAUSE = 1.6; // seconds of silence that end the agent's paragraph
+const LOST = {
+  input: (seconds) => `The server does not keep up: it has not heard ${seconds} of you.`,
+  output: (seconds) => `The way here is too slow: ${seconds} of Coda's sound were left out.`,
+  outbox: (seconds) => `The server does not keep up: ${seconds} of Coda's sound were lost.`,
+};
 
 /** One stretch of one side's words; `words` are of the agent, `text` is the user's. */
 class Turn {
@@ -17,6 +22,7 @@ class Turn {
     this.latency = null;
     this.interrupted = false;
     this.typed = false;
+    this.takenBack = []; // what it says does not hold: "just kidding"
   }
 }
 
@@ -48,13 +54,16 @@ export class History extends EventTarget {
     else if (message.type === "status" && message.status === "dropped") this.#lost(message);
   }
 
-  /** A server that does not keep up tells each frame that it lost: one note counts them. */
+  /** A server that does not keep up tells each frame that it lost: one note counts them.
+   *
+   * `where`: `input`, heard by nobody; `output`, on the way here; `outbox`, before the way.
+   */
   #lost({ where, frames }) {
     const before = this.thoughts.findLast((t) => t.lost?.where === where);
     const note = before ?? { kind: "note", generation: 0, lost: { where, frames: 0 } };
     note.lost.frames += frames;
     const seconds = `${(note.lost.frames * FRAME_SECONDS).toFixed(1)} s`;
-    note.text = where === "input" ? `The server does not keep up: it has not heard ${seconds} of you.` : `The way here is too slow: ${seconds} of Coda's sound were left out.`;
+    note.text = (LOST[where] ?? LOST.output)(seconds);
     if (before) this.#tell("thought", note);
     else this.#add(note);
   }
@@ -171,7 +180,7 @@ export class History extends EventTarget {
         this.#memory(event);
         break;
       case "memory_stored":
-        this.#add({ kind: "memory", time, generation, what: "stored", items: event.facts?.length ? event.facts : [event.text], refused: [] });
+        this.#stored(event);
         break;
       case "script_ended":
         if (event.outcome === "done") break;
@@ -194,7 +203,13 @@ export class History extends EventTarget {
         this.#add({ kind: "note", time, generation, text: `Its memory of this talk was renewed; the last ${Math.round(event.kept_frames * 0.08)} s were kept.` });
         break;
       case "frames_dropped":
-        this.#add({ kind: "note", time, generation, text: `${event.count} frames were lost: the machine did not keep up.` });
+        this.#lost({ where: event.where === "inbox" ? "input" : event.where, frames: event.count });
+        break;
+      case "voice_fell_back":
+        this.#fellBack(event);
+        break;
+      case "setting_without_effect":
+        this.#add({ kind: "note", time, generation, text: `The setting ${event.setting} does nothing here: ${event.reason}` });
         break;
       case "attendant_failed":
         this.#add({ kind: "fault", time, generation, text: `${event.attendant} is off for this conversation: ${event.message}` });
@@ -205,9 +220,31 @@ export class History extends EventTarget {
     }
   }
 
+  #fellBack({ time, generation, voice, reason, detail }) {
+    const how = reason === "failed" ? "is gone; Moshi's own voice goes on" : "is too slow; Moshi's own says the rest of it";
+    this.#add({ kind: "note", time, generation, text: `The voice ${voice} ${how}: ${detail}` });
+  }
+
   #memory({ time, generation, injected, refused = [], skipped, channel, milliseconds }) {
     if (!injected?.length && !refused.length && !skipped) return;
     this.#add({ kind: "memory", time, generation, what: injected?.length ? "told" : "nothing", items: injected ?? [], refused, skipped, channel, milliseconds });
+  }
+
+  /** Shown where it is stored, where it was said, and on the memory that holds no longer. */
+  #stored({ time, generation, text, facts, taken_back: gone = [] }) {
+    const items = facts?.length ? facts : gone.length ? [] : [text];
+    this.#add({ kind: "memory", time, generation, what: items.length ? "stored" : "forgotten", items, gone, refused: [] });
+    if (!gone.length) return;
+    for (const earlier of this.thoughts.slice(0, -1)) {
+      const struck = earlier.what === "stored" ? earlier.items.filter((item) => gone.includes(item)) : [];
+      if (!struck.length) continue;
+      earlier.struck = [...(earlier.struck ?? []), ...struck];
+      this.#tell("thought", earlier);
+    }
+    const turn = this.turns.findLast((t) => t.speaker === "user" && t.text.trim() === text);
+    if (!turn) return;
+    turn.takenBack = gone;
+    this.#changed(turn);
   }
 
   #route(event) {

@@ -3,6 +3,7 @@
 import { Connection, leftBehind } from "./connection.js";
 import { Controls } from "./controls.js";
 import { History } from "./history.js";
+import { RoundTrip } from "./round-trip.js";
 import { Settings } from "./settings.js";
 import { Sound, SoundError } from "./audio/sound.js";
 import { byId, clock, duration } from "./views/elements.js";
@@ -31,10 +32,8 @@ const stage = new StageView(byId("stage"), history);
 const meters = { user: new Meter("meter-user"), agent: new Meter("meter-agent") };
 const controls = new Controls(settings, { begin, end, mute, interrupt, say, chooseMode, choosePersonality, changedTheme, changedDevice });
 
-const sentAt = new Array(256).fill(0); // when frame n left, for the round trip
-let sent = 0;
+const roundTrip = new RoundTrip();
 let received = 0;
-let lost = 0; // frames for which no answer comes: the server has told so
 let opening = false;
 const mode = { now: "", wished: "" }; // wished: until the server has confirmed it
 
@@ -132,8 +131,7 @@ async function changedDevice() {
 sound.addEventListener("frame", ({ detail: { pcm, level } }) => {
   meters.user.show(level);
   if (!connection.sendAudio(pcm)) return;
-  sentAt[sent % sentAt.length] = performance.now();
-  sent += 1;
+  roundTrip.leave(performance.now());
   stage.userLevel(level);
 });
 
@@ -152,9 +150,9 @@ connection.addEventListener("audio", ({ detail: pcm }) => {
   let energy = 0;
   for (const sample of samples) energy += (sample / 32768) ** 2;
   stage.agentLevel(Math.sqrt(energy / samples.length));
-  const answered = received + lost;
-  if (received % 12 === 0 && answered < sent) {
-    byId("round-trip").textContent = duration((performance.now() - sentAt[answered % sentAt.length]) / 1000);
+  const took = roundTrip.arrive(performance.now());
+  if (received % 12 === 0 && took !== null) {
+    byId("round-trip").textContent = duration(took / 1000);
     byId("clock").textContent = clock(stage.seconds);
   }
   received += 1;
@@ -164,6 +162,7 @@ connection.addEventListener("audio", ({ detail: pcm }) => {
 
 connection.addEventListener("message", ({ detail: message }) => {
   history.receive(message);
+  roundTrip.told(message);
   if (message.type === "status") statusChanged(message);
   else if (message.type === "transcript" && message.speaker === "agent") stage.word("agent", message.text, message.start ?? stage.seconds);
   else if (message.type === "event" && message.event.type === "transcript") userWords(message.event);
@@ -178,7 +177,8 @@ function userWords({ final, words = [] }) {
 function statusChanged(message) {
   const { status } = message;
   if (status === "ready") {
-    sent = received = lost = 0;
+    received = 0;
+    roundTrip.begin(message);
     stage.start(message.frames, !message.resumed && message.frames === 0);
     sound.restart();
     controls.ready(message);
@@ -191,8 +191,6 @@ function statusChanged(message) {
     modeConfirmed(message.mode);
   } else if (status === "personality") {
     controls.personalityIs(message.personality);
-  } else if (status === "dropped") {
-    lost += message.frames; // nothing comes back for them
   } else if (status === "draining") {
     controls.notice(`The server will stop in ${Math.round(message.seconds)} s.`);
   }

@@ -14,12 +14,19 @@ const TOLD = {
   tool_started: (e) => `tool ${e.tool} ${e.arguments}`,
   tool_ended: (e) => `tool ${e.tool}: ${e.outcome.replaceAll("_", " ")}`,
   memory: (e) => (e.injected.length ? `remembered: ${e.injected.join("; ")}` : null),
-  memory_stored: (e) => `stored: ${(e.facts.length ? e.facts : [e.text]).join("; ")}`,
+  memory_stored: stored,
   mode_changed: (e) => `mode ${e.mode.replaceAll("_", " ")}`,
   error: (e) => e.message,
 };
+function stored({ text, facts, taken_back: gone = [] }) {
+  const kept = facts.length ? facts : gone.length ? [] : [text];
+  return [kept.length && `stored: ${kept.join("; ")}`, gone.length && `holds no longer: ${gone.join("; ")}`].filter(Boolean).join("; ");
+}
+
 let shown = null; // {peaks, marks, seconds}
 let loading = null; // {name, stop}: the recording that was chosen last, until it is shown
+let older = null; // where the list goes on; null: nowhere
+let fetching = false;
 
 async function get(path, signal) {
   const answer = await fetch(path, { signal, headers: token ? { Authorization: `Bearer ${token}` } : {} });
@@ -39,11 +46,32 @@ async function guarded(work) {
 }
 
 async function list() {
-  const recordings = await (await get("/v1/recordings")).json();
-  byId("list-count").textContent = recordings.length ? String(recordings.length) : "none yet";
-  byId("list").replaceChildren(...recordings.map(entry));
-  if (recordings.length) await show(recordings[0]);
+  const first = await more("/v1/recordings");
+  if (first) await show(first);
 }
+
+/** Adds the recordings there to the list, and the button for older ones; gives the first. */
+async function more(path) {
+  const answer = await get(path);
+  const recordings = await answer.json();
+  byId("list").append(...recordings.map(entry));
+  older = answer.headers.get("Link")?.match(/<([^>]+)>;\s*rel="next"/)?.[1] ?? null;
+  const known = byId("list").childElementCount;
+  byId("list-count").textContent = known ? `${known}${older ? ", and older ones" : ""}` : "none yet";
+  byId("older").hidden = !older;
+  return recordings[0];
+}
+
+byId("older").addEventListener("click", () => {
+  if (fetching) return;
+  fetching = true; // a second click asks for nothing: the button stays where it is, and focused
+  guarded(async () => {
+    const button = document.activeElement === byId("older");
+    const first = await more(older);
+    // Who came by the keyboard goes on where the new ones begin; the button may be gone.
+    if (button && first) byId("list").querySelector(`[data-name="${first.name}"]`).focus();
+  }).finally(() => (fetching = false));
+});
 
 function entry(recording) {
   const button = element(

@@ -1,13 +1,13 @@
 // What was routed and why, what was asked, run and remembered: newest first.
 
-import { byId, clock, duration, element } from "./elements.js";
+import { byId, clock, duration, element, struckOut } from "./elements.js";
 
 const TARGETS = { moshi: "Moshi answers by itself", llm: "Asked the language model", stop: "Stop", wait: "Waits for more" };
 const SENTENCES = { answer: "Says", filler: "Says meanwhile", question: "Asks leave", apology: "Says" };
 const TOOL_OUTCOMES = { done: "done", failed: "failed", cancelled: "cancelled", never_started: "not begun", kept: "kept for the next turn" };
 const REASONING_OUTCOMES = { answered: "answered", failed: "failed", interrupted: "interrupted", asked: "waits for leave" };
 
-const MEMORIES = { told: "Remembers", stored: "Will remember", nothing: "Remembers nothing that fits" };
+const MEMORIES = { told: "Remembers", stored: "Will remember", forgotten: "Holds no longer", nothing: "Remembers nothing that fits" };
 const CHANNELS = { frame_sum: "into its hearing", prompt: "into its prompt", speaking: "only to be said" };
 
 export class ThoughtsView {
@@ -74,9 +74,11 @@ const CARDS = {
     given && given !== "{}" ? small(element("code", {}, given)) : null,
     error ? small(error) : null,
   ],
-  memory: ({ what, items, refused, skipped, channel, milliseconds }) => [
+  memory: ({ what, items, gone = [], struck = [], refused, skipped, channel, milliseconds }) => [
     title(MEMORIES[what], what === "told" ? chip(CHANNELS[channel] ?? channel) : null, milliseconds ? number(duration(milliseconds / 1000)) : null),
-    items.length ? element("ul", {}, ...items.map((item) => element("li", {}, item))) : null,
+    items.length ? element("ul", {}, ...items.map((item) => element("li", {}, struck.includes(item) ? struckOut(item) : item))) : null,
+    items.length && gone.length ? small("Holds no longer:") : null,
+    gone.length ? element("ul", {}, ...gone.map((item) => element("li", {}, struckOut(item)))) : null,
     skipped ? small(skipped) : null,
     refused.length
       ? element("details", { class: "small" }, element("summary", {}, `${refused.length} left out`), element("ul", {}, ...refused.map(({ text, reason }) => element("li", {}, `${text} (${reason})`))))

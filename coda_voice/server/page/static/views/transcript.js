@@ -1,6 +1,6 @@
 // Both sides' words as they come: one list in the order of time.
 
-import { byId, clock, duration, element } from "./elements.js";
+import { byId, clock, duration, element, struckOut } from "./elements.js";
 
 const NAMES = { user: "You", agent: "Coda" };
 
@@ -68,6 +68,7 @@ export class TranscriptView {
     if (turn.typed) marks.push(element("span", { class: "mark" }, "written"));
     if (turn.latency !== null) marks.push(element("span", { class: "mark time" }, `after ${duration(turn.latency)}`));
     if (turn.interrupted) marks.push(element("span", { class: "mark cut" }, "interrupted"));
+    for (const text of turn.takenBack ?? []) marks.push(element("span", { class: "mark" }, "takes back ", struckOut(text, "")));
     item.querySelector(".marks").replaceChildren(...marks);
   }
 
