@@ -14,6 +14,7 @@ import logging.handlers
 import queue
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from coda_voice.config import LoggingConfig
 from coda_voice.errors import ConfigurationError
@@ -92,8 +93,12 @@ class Logs:
     """The logs of one manager, from ``open`` to ``close``.
 
     The ``coda_voice`` logger itself is given a handler only when the embedding program has
-    not configured logging: an application's own set-up is left alone.
+    not configured logging: an application's own set-up is left alone. Its level is that of the
+    manager opened last, and after the last one what it was before the first.
     """
+
+    _open: ClassVar[list[Logs]] = []
+    _level_before: ClassVar[int] = logging.NOTSET
 
     def __init__(self, settings: LoggingConfig) -> None:
         self._settings = settings
@@ -110,7 +115,10 @@ class Logs:
 
     def open(self) -> None:
         """Open the files. Raises ConfigurationError where one cannot be written."""
-        log.setLevel(self._settings.level.upper())
+        if not Logs._open:
+            Logs._level_before = log.level
+        Logs._open.append(self)
+        self._set_level()
         if not log.hasHandlers():
             console = logging.StreamHandler(sys.stderr)
             console.setFormatter(
@@ -162,6 +170,14 @@ class Logs:
             handler.close()
         self._attached.clear()
         self._timing = self._text = None
+        if self in Logs._open:
+            Logs._open.remove(self)
+            self._set_level()
+
+    @staticmethod
+    def _set_level() -> None:
+        last = Logs._open[-1]._settings.level.upper() if Logs._open else Logs._level_before
+        log.setLevel(last)
 
     def event(self, event: Event) -> None:
         """Write one line about ``event``; words also go to the text log."""

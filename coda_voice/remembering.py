@@ -96,7 +96,7 @@ class Remembering(Attendant):
         self._begun: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping: set[asyncio.Task[None]] = set()
-        self._searches = Searches(recall_seconds, lambda error: self._failed(error, "memory"))
+        self.searches = Searches(recall_seconds, lambda error: self._failed(error, "memory"))
         self._over = -1
         """The last turn that the user has finished."""
         self._unsure: More | None = None
@@ -140,7 +140,7 @@ class Remembering(Attendant):
 
     def turn_began(self, generation: int) -> None:
         """Search afresh in this turn."""
-        self._searches.newest = self._unsure = None
+        self.searches.newest = self._unsure = None
         if self._inject and self.memory is not None:
             self._write_note()
 
@@ -150,7 +150,7 @@ class Remembering(Attendant):
         if not text:
             return
         if self._inject and self.memory is not None:
-            if self._searches.wanted(text, said):
+            if self.searches.wanted(text, said):
                 self._search_for(self.memory, Moment(text, said.final, said.generation))
             elif said.final and self._unsure is not None:
                 moment = Moment(text, True, said.generation)
@@ -175,7 +175,7 @@ class Remembering(Attendant):
         """Search for all of the words if that has not been done, and wait until it is noted."""
         if self.memory is None or not self._inject:
             return
-        moment, said = self._searches.newest, said.strip()
+        moment, said = self.searches.newest, said.strip()
         # The text may begin with an earlier turn, which this one goes on with.
         if moment is None or not said.endswith(moment.said):
             moment = Moment(said, False, self.conversation.generation)
@@ -183,7 +183,7 @@ class Remembering(Attendant):
         await moment.noted.wait()
 
     def _search_for(self, memory: VoiceMemory, moment: Moment) -> None:
-        self._searches.newest = moment
+        self.searches.newest = moment
         self._start(self._recall(memory, moment), self._tasks, "memory")
 
     def heard(self, heard: Heard) -> None:
@@ -206,7 +206,7 @@ class Remembering(Attendant):
         """Something of the user's memories was deleted: tell it no more."""
         if self.memory is not None and self._inject and self.conversation.ended is None:
             self._forgot = time.perf_counter()
-            self._searches.newest = self._unsure = None
+            self.searches.newest = self._unsure = None
             self._notes.forget()
             self._start(self._know(self.memory), self._tasks, "memory")
 
@@ -273,7 +273,7 @@ class Remembering(Attendant):
 
     async def _recall(self, memory: VoiceMemory, moment: Moment) -> None:
         try:
-            recalled = await self._searches.search(memory, moment)
+            recalled = await self.searches.search(memory, moment)
             if recalled is None or self._deleted_since(moment):
                 return
             await self._tell(recalled, moment)

@@ -46,10 +46,12 @@ class Searches:
     ``failed`` is told what went wrong in a search that had been left aside.
     """
 
+    __slots__ = ("_failed", "_running", "_times", "newest", "seconds")
+
     def __init__(self, seconds: float, failed: Callable[[BaseException], None]) -> None:
         self.newest: Moment | None = None
         """What is being searched for, or was last in this turn, or waits for that."""
-        self._seconds = seconds
+        self.seconds = seconds
         self._failed = failed
         self._times: deque[float] = deque(maxlen=MOST_SEARCHES)
         self._running: asyncio.Task[Recalled] | None = None
@@ -73,17 +75,17 @@ class Searches:
         ``moment`` must be ``newest``. Raises TooSlow, and what the memory raises.
         """
         while (before := self._running) is not None and not before.done():
-            left = moment.began + self._seconds - time.perf_counter()
+            left = moment.began + self.seconds - time.perf_counter()
             await asyncio.wait([before], timeout=max(0.0, left))
             if self.newest is not moment:
                 return None
             if not before.done():
                 raise self._left_aside(moment, "the search before this one is still going on")
         search = self._running = asyncio.create_task(memory.recall(moment.said))
-        done, _ = await asyncio.wait([search], timeout=self._seconds)
+        done, _ = await asyncio.wait([search], timeout=self.seconds)
         if not done:
             search.add_done_callback(self._came_too_late)
-            raise self._left_aside(moment, f"it took more than {self._seconds * 1e3:.0f} ms")
+            raise self._left_aside(moment, f"it took more than {self.seconds * 1e3:.0f} ms")
         return search.result()
 
     def _left_aside(self, moment: Moment, reason: str) -> TooSlow:

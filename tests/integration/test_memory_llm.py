@@ -494,7 +494,7 @@ async def test_a_second_opinion_is_told_when_the_user_has_finished(engine, tmp_p
         for n, said in enumerate(("We saw ships.", "The water was cold.", "It was windy.")):
             ada.remember(f"Down at the old harbour. {said}", conversation_id=str(n))
         held = await talk(manager)
-        held.attendant._recall_seconds = 30  # a busy machine
+        held.attendant.searches.seconds = 30  # a busy machine
         held.conversation.type_text("what about the harbour")
         event = await held.until(MemoryInjected, lambda event: event.by == "llm")
         assert event.said == "what about the harbour"

@@ -134,7 +134,7 @@ def is_end_of(conversation: str, event: Told) -> bool:
 async def converse(talk: Talk, client: StreamClient, spoken: Spoken) -> None:
     conversation = talk.server.front.manager.conversation(talk.conversation)
     memory = next(a for a in conversation.attendants if isinstance(a, Remembering))
-    memory._recall_seconds = 30  # a busy machine
+    memory.searches.seconds = 30  # a busy machine
     async with httpx.AsyncClient(base_url=talk.server.http, timeout=120) as another_device:
         made = await another_device.post("/v1/memories", json={"text": FACT})
         assert made.status_code == 201, made.text

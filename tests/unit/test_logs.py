@@ -71,3 +71,17 @@ def test_a_log_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"logging\.timing_log"):
         Logs(LoggingConfig(timing_log=str(tmp_path / "file" / "t.log"))).open()
+
+
+def test_the_level_is_the_newest_managers_and_in_the_end_what_it_was(log):
+    log.set_level(logging.WARNING, logger="coda_voice")
+    logger = logging.getLogger("coda_voice")
+    first, second = Logs(LoggingConfig(level="error")), Logs(LoggingConfig(level="debug"))
+    first.open()
+    second.open()
+    assert logger.level == logging.DEBUG
+    first.close()
+    assert logger.level == logging.DEBUG
+    second.close()
+    second.close()
+    assert logger.level == logging.WARNING
