@@ -34,7 +34,7 @@ def held_out_sentences(bench: Bench, count: int, seed: int = 4242) -> list[str]:
 
 def original(bench: Bench, text: str) -> np.ndarray:
     """The agent's voice saying `text`, not through the codec."""
-    return make_agent((bench.folder, text))[1].astype(np.float32) / 32768
+    return make_agent((bench.folder, text))[0][1].astype(np.float32) / 32768
 
 
 @torch.no_grad()

@@ -64,6 +64,11 @@ class Codes:
         )
 
     @staticmethod
+    def none() -> Codes:
+        """No clips."""
+        return Codes(torch.empty(8, 0, dtype=torch.int16), [0], [], [])
+
+    @staticmethod
     def load(path: Path) -> Codes:
         """Read what `save` wrote."""
         return Codes(**torch.load(path, weights_only=True))

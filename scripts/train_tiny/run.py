@@ -42,8 +42,9 @@ def material(work: Path) -> Material:
         lines = [UserLine(**json.loads(row)) for row in rows]
     user = encode.Codes.load(work / "user.codes")
     user = user.and_then(encode.Codes.load(work / "user_varied.codes"))
+    agent = work / "agent.codes"
     return Material(
-        encode.Codes.load(work / "agent.codes"),
+        encode.Codes.load(agent) if agent.exists() else encode.Codes.none(),
         user,
         encode.Codes.load(work / "noise.codes"),
         encode.Codes.load(work / "quiet.codes"),
@@ -64,7 +65,12 @@ def stage_corpus(options: argparse.Namespace) -> None:
 def stage_synthesis(options: argparse.Namespace) -> None:
     """All recordings."""
     synthesis.synthesize(
-        options.work, options.sentences, options.users, options.workers, options.user_seed
+        options.work,
+        options.sentences,
+        options.users,
+        options.workers,
+        options.user_seed,
+        synthesis.STT_SHARES if options.users_for == "stt" else synthesis.LM_SHARES,
     )
 
 
@@ -98,7 +104,7 @@ def stage_codec(options: argparse.Namespace) -> None:
 def encode_clips(name: str, options: argparse.Namespace) -> None:
     """Codes of one kind of clips, unless they are there."""
     work = options.work
-    if (work / f"{name}.codes").exists():
+    if (work / f"{name}.codes").exists() or (name == "agent" and not options.sentences):
         return
     torch.set_num_threads(1)
     mimi = codec.load_mimi(work / "codec", options.device).eval()
@@ -198,7 +204,9 @@ def stt_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     """One process of the transcription model's training."""
     data, model = material(options.work), new_stt(options)
     rate = stt.PEAK_RATE / 2 if options.warm_start else stt.PEAK_RATE
-    stt.train(rank, workers, model, data, options.work, options.stt_minutes, options.device, rate)
+    near = stt.nearest_codes(codec.load_mimi(options.work / "codec"))
+    minutes = options.stt_minutes
+    stt.train(rank, workers, model, data, options.work, minutes, options.device, rate, near)
 
 
 def stage_stt(options: argparse.Namespace) -> None:
@@ -276,11 +284,14 @@ def parse() -> argparse.Namespace:
         "--sentences",
         type=int,
         default=synthesis.AGENT_SENTENCES,
-        help="sentences that the agent reads",
+        help="sentences that the agent reads; 0: nothing of the agent, for the stage stt alone",
     )
     parser.add_argument("--users", type=int, default=32_000, help="utterances of users")
     parser.add_argument(
         "--user-seed", type=int, default=12, help="another one: other utterances of users"
+    )
+    parser.add_argument(
+        "--users-for", choices=("lm", "stt"), default="lm", help="whose training they are drawn for"
     )
     parser.add_argument(
         "--codec-minutes",

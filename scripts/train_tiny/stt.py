@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from moshi.models.compression import MimiModel
 from moshi.models.lm import LMModel
 
 from .dialogue import Material
@@ -29,6 +30,8 @@ HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
 GAPS, GAP_SHARES = ((0, 12), (12, 50), (40, 160)), (0.65, 0.22, 0.13)  # frames between two clips
 PEAK_RATE, WARM_UP, DECAY_SHARE = 1.5e-3, 100, 0.85
 TASKS, TASK_SHARE = ("check", "moment", "think"), 0.2  # what tools hang on, beyond its own share
+NEAR = 6  # codes that one may be taken for
+TAKEN, HIDDEN = (0.1, 0.2), (0.05, 0.2)  # shares of the first codebook and of the others
 COMMON, COMMON_SHARE = ("what time is it", "what's the time", "what is the time"), 0.03
 
 
@@ -97,9 +100,13 @@ class Listening:
 
 def train(
     rank: int, workers: int, model: LMModel, material: Material, folder: Path, minutes: float,
-    device: torch.device, rate: float = PEAK_RATE, rows: int = 8, frames: int = 150,
+    device: torch.device, rate: float, near: torch.Tensor, rows: int = 8, frames: int = 150,
 ) -> None:  # fmt: skip
-    """Train for `minutes` at a peak `rate`; resumes from and writes `folder/stt.pt`."""
+    """Train for `minutes` at a peak `rate`; resumes from and writes `folder/stt.pt`.
+
+    `near`: what each code may be taken for, of `nearest_codes`.
+    """
+    near = near.to(device)
     model.to(device).train()
     fast = FastForward(model, device.type == "cuda", pick_dtype(device))
     parameters = list(model.parameters())
@@ -126,7 +133,7 @@ def train(
         codes, weight, later = (
             torch.from_numpy(np.stack(part)).to(device) for part in zip(*built, strict=False)
         )
-        seen = drop_codes(codes.long())
+        seen = drop_codes(codes.long(), near)
         loss, figures = losses(model, fast, seen, codes.long(), weight, later)
         optimizer.zero_grad()
         loss.backward()
@@ -142,12 +149,29 @@ def train(
             print(f"stt step {step} {elapsed:.1f}/{minutes:.0f} min {report}", flush=True)
 
 
-def drop_codes(codes: torch.Tensor, first: float = 0.05, rest: float = 0.2) -> torch.Tensor:
-    """Hide random input codes (-1 embeds as zero), so that no single code is trusted too far."""
-    share = torch.full((codes.shape[1] - 1, 1), rest, device=codes.device)
-    share[0] = first
-    hidden = torch.rand(codes[:, 1:].shape, device=codes.device) < share
-    return torch.cat([codes[:, :1], codes[:, 1:].masked_fill(hidden, -1)], 1)
+@torch.no_grad()
+def nearest_codes(mimi: MimiModel) -> torch.Tensor:
+    """The `NEAR` codes nearest to each code, int64 [8, 512, NEAR]."""
+    quantizer = mimi.quantizer
+    layers = [*quantizer.rvq_first.vq.layers, *quantizer.rvq_rest.vq.layers]
+    vectors = torch.stack([layer._codebook.embedding for layer in layers])
+    return torch.cdist(vectors, vectors).topk(NEAR + 1, largest=False).indices[:, :, 1:].cpu()
+
+
+def drop_codes(codes: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
+    """Change random input codes [B, 9, T], so that no single one is trusted too far.
+
+    Some are hidden (-1 embeds as zero), some are taken for one that lies near: another voice's
+    sound of the same phone, as it were, of which training has too few.
+    """
+    audio = codes[:, 1:]
+    first = torch.arange(audio.shape[1], device=codes.device)[:, None] == 0
+    which = torch.randint(near.shape[2], audio.shape, device=codes.device)
+    books = torch.arange(audio.shape[1], device=codes.device)[:, None].expand_as(audio)
+    others = near[books, audio, which]
+    taken = torch.rand(audio.shape, device=codes.device) < torch.where(first, *TAKEN)
+    hidden = torch.rand(audio.shape, device=codes.device) < torch.where(first, *HIDDEN)
+    return torch.cat([codes[:, :1], audio.where(~taken, others).masked_fill(hidden, -1)], 1)
 
 
 def losses(

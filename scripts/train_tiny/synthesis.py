@@ -1,10 +1,10 @@
 """Stage "synthesis": the agent's and the users' recordings, with word times.
 
 The agent is flite's slt, a little slower than its own pace and put on the frame grid. Users are
-flite's awb, rms and kal16 (men), Pico's two women and espeak-ng's variants, each spoken at its own
-speed and then resampled, which moves pitch and formants together: many speakers out of few. Of the
-synthesizers that learn from recordings, RHVoice has the one woman, clb, besides the one that is
-kept for the evaluation; men of flite and RHVoice, raised as a whole, stand in for others.
+flite's awb, rms and kal16 (men), festival's two diphone voices, Pico's two women and espeak-ng's
+variants, each spoken at its own speed and then resampled, which moves pitch and formants together:
+many speakers out of few. Of the synthesizers that learn from recordings, RHVoice has the one woman,
+clb, besides the one that is kept for the evaluation; men, raised as a whole, stand in for others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -27,8 +27,9 @@ from .rhvoice import rhvoice
 from .tokenizer import load_tokenizer
 
 FLITE_USERS = ("awb", "rms", "kal16")
+FESTIVAL_USERS = ("festival:ked_diphone", "festival:kal_diphone")
 # men, raised until they pass for women
-RAISED_USERS = ("awb", "rms", "rhvoice:alan", "rhvoice:bdl")
+RAISED_USERS = ("awb", "rms", "rhvoice:alan", "rhvoice:bdl", *FESTIVAL_USERS)
 # those of its voices that may be used for this: the others forbid derivatives
 RHVOICE_USERS = ("rhvoice:clb", "rhvoice:clb", "rhvoice:bdl", "rhvoice:alan")
 PICO_USERS = ("pico:en-US", "pico:en-GB")
@@ -55,13 +56,29 @@ USERS: tuple[tuple[tuple[str, ...], float, float], ...] = (
     (PICO_USERS, 0.85, 1.18),
     (ESPEAK_USERS, 0.92, 1.1),
     (RHVOICE_USERS, 0.92, 1.12),
+    (FESTIVAL_USERS, 0.88, 1.18),
 )
-USER_SHARES = (0.17, 0.17, 0.2, 0.22, 0.24)
+USER_SHARES = (0.13, 0.19, 0.19, 0.2, 0.2, 0.09)
+AT_ONCE = 64  # lines of users in one job: festival's start takes a second
 HELD_OUT_USERS = ("festival:cmu_us_slt_arctic_hts", "en-us+f5", "en-gb-x-rp+m8")
 AGENT_STRETCH = 1.12
 AGENT_SENTENCES = 12_000  # to read, of its own recordings
 TOOLS_SAY = 6  # one more for so many of these
 Job = TypeVar("Job")
+
+
+class Shares(NamedTuple):
+    """What of all is said below each of these; the rest are sentences."""
+
+    tools: float
+    questions: float
+    told: float
+    backchannels: float
+    stops: float
+
+
+LM_SHARES = Shares(0.05, 0.3, 0.65, 0.78, 0.91)
+STT_SHARES = Shares(0.12, 0.4, 0.8, 0.85, 0.9)
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,9 @@ def agent_texts(words: corpus.Vocabulary, sentences: int, seed: int = 11) -> lis
     return list(dict.fromkeys(text for text in texts if text))
 
 
-def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[UserLine]:
+def user_lines(
+    words: corpus.Vocabulary, count: int, seed: int = 12, shares: Shares = LM_SHARES
+) -> list[UserLine]:
     """Draw what users say: questions of every kind, backchannels, sentences for the STT."""
     rng = random.Random(seed)
     words = corpus.as_spoken(words)
@@ -105,17 +124,17 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
     for _index in range(count):
         facts = corpus.Facts(rng.choice(words.agents))
         share = rng.random()
-        if share < 0.05:
+        if share < shares.tools:
             template = rng.choice(corpus.ASKED_OF_TOOLS)
             text = corpus.fill(rng, template, words, facts.agent, None)
             asked = corpus.Question(text, "moment")
-        elif share < 0.3:
+        elif share < shares.questions:
             asked = corpus.question(rng, words, facts)
-        elif share < 0.65:  # names and things are told apart only when each is heard often
+        elif share < shares.told:  # names and things are told apart only when each is heard often
             asked = corpus.question(rng, words, facts, rng.choice(["remember", "introduce"]))
-        elif share < 0.78:  # short as they are, it takes many to know them from "stop"
+        elif share < shares.backchannels:  # short: it takes many to know them from "stop"
             asked = corpus.Question(rng.choice(corpus.BACKCHANNELS), "backchannel")
-        elif share < 0.91:
+        elif share < shares.stops:
             asked = corpus.question(rng, words, facts, "stop")
         else:
             asked = corpus.Question(corpus.sentence(rng, words), "sentence")
@@ -132,6 +151,21 @@ def user_lines(words: corpus.Vocabulary, count: int, seed: int = 12) -> list[Use
             )
         )
     return lines
+
+
+def speak_users(lines: list[UserLine]) -> list[speech.Speech]:
+    """Synthesize lines of users, festival's in one run for each of its voices."""
+    spoken: dict[int, speech.Speech] = {}
+    voices = {line.voice for line in lines if line.voice.startswith("festival:")}
+    for voice in sorted(voices):
+        its = [index for index, line in enumerate(lines) if line.voice == voice]
+        texts = [lines[index].text for index in its]
+        by_festival = speech.festival(texts, voice.removeprefix("festival:"))
+        for index, said in zip(its, by_festival, strict=True):
+            spoken[index] = resampled(said, lines[index].resample)
+    return [
+        spoken[index] if index in spoken else speak_user(line) for index, line in enumerate(lines)
+    ]
 
 
 def speak_user(line: UserLine) -> speech.Speech:
@@ -153,7 +187,12 @@ def speak_user(line: UserLine) -> speech.Speech:
         spoken = speech.espeak().speak(
             line.text, line.voice, round(line.rate / line.resample), line.pitch
         )
-    up = round(100 / line.resample)
+    return resampled(spoken, line.resample)
+
+
+def resampled(spoken: speech.Speech, by: float) -> speech.Speech:
+    """Raise a voice, pitch, formants and speed together; below 1 lowers it."""
+    up = round(100 / by)
     pcm = resample_poly(spoken.pcm, up, 100).astype(np.float32)
     factor = up / 100
     return speech.Speech(pcm, [(w, a * factor, b * factor) for w, a, b in spoken.words])
@@ -167,7 +206,7 @@ def pcm16(pcm: np.ndarray) -> np.ndarray:
 _tokenizer = None
 
 
-def make_agent(job: tuple[Path, str]) -> tuple[Clip, np.ndarray]:
+def make_agent(job: tuple[Path, str]) -> list[tuple[Clip, np.ndarray]]:
     """Synthesize one text of the agent on the frame grid."""
     global _tokenizer
     folder, text = job
@@ -176,41 +215,50 @@ def make_agent(job: tuple[Path, str]) -> tuple[Clip, np.ndarray]:
     spoken = speech.flite_voice("slt").speak(text, AGENT_STRETCH)
     least = [len(_tokenizer.encode(word)) + 1 for word in text.split()]
     spoken = align_to_frames(spoken, least)
-    return Clip(text, "slt", spoken.words), pcm16(spoken.pcm)
+    return [(Clip(text, "slt", spoken.words), pcm16(spoken.pcm))]
 
 
-def make_user(line: UserLine) -> tuple[Clip, np.ndarray]:
-    """Synthesize one line of a user."""
-    spoken = speak_user(line)
-    return Clip(line.text, line.voice, spoken.words), pcm16(spoken.pcm)
+def make_users(lines: list[UserLine]) -> list[tuple[Clip, np.ndarray]]:
+    """Synthesize lines of users."""
+    return [
+        (Clip(line.text, line.voice, spoken.words), pcm16(spoken.pcm))
+        for line, spoken in zip(lines, speak_users(lines), strict=True)
+    ]
 
 
 def in_parallel(
-    make: Callable[[Job], tuple[Clip, np.ndarray]], jobs: list[Job], workers: int, label: str
+    make: Callable[[Job], list[tuple[Clip, np.ndarray]]], jobs: list[Job], workers: int, label: str
 ) -> Iterator[tuple[Clip, np.ndarray]]:
     """Map `make` over `jobs` in `workers` processes, keeping the order and showing progress."""
+    chunk = max(1, min(32, len(jobs) // (4 * workers)))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for done, result in enumerate(pool.imap(make, jobs, chunksize=32), 1):
-            if done % 500 == 0 or done == len(jobs):
+        for done, results in enumerate(pool.imap(make, jobs, chunksize=chunk), 1):
+            if done % 100 == 0 or done == len(jobs):
                 print(
                     f"\r{label} {done}/{len(jobs)}",
                     end="\n" if done == len(jobs) else "",
                     flush=True,
                 )
-            yield result
+            yield from results
 
 
 def synthesize(
-    folder: Path, sentences: int, users: int, workers: int = 2, user_seed: int = 12
+    folder: Path,
+    sentences: int,
+    users: int,
+    workers: int = 2,
+    user_seed: int = 12,
+    shares: Shares = LM_SHARES,
 ) -> None:
     """Write `agent.*` and `user.*` clips and `user_lines.jsonl` unless they are there already."""
     words, _ = corpus.vocabularies()
-    if not (folder / "agent.jsonl").exists():
+    if sentences and not (folder / "agent.jsonl").exists():
         jobs = [(folder, text) for text in agent_texts(words, sentences)]
         write_clips(folder, "agent", in_parallel(make_agent, jobs, workers, "agent"))
     if not (folder / "user.jsonl").exists():
-        lines = user_lines(words, users, user_seed)
-        write_clips(folder, "user", in_parallel(make_user, lines, workers, "user"))
+        lines = user_lines(words, users, user_seed, shares)
+        jobs_of_users = [lines[at : at + AT_ONCE] for at in range(0, len(lines), AT_ONCE)]
+        write_clips(folder, "user", in_parallel(make_users, jobs_of_users, workers, "users"))
         with (folder / "user_lines.jsonl").open("w") as out:
             out.writelines(json.dumps(asdict(line)) + "\n" for line in lines)
 
@@ -243,17 +291,9 @@ def synthesize_held_out(folder: Path, count: int = 450, seed: int = 991) -> list
     """Write `held.*` clips; the lines in the clips' order."""
     lines = sorted(held_out_lines(count, seed), key=lambda line: line.voice)
     if not (folder / "held.jsonl").exists():
-        spoken: dict[int, speech.Speech] = {}
-        bulk = [i for i, line in enumerate(lines) if line.voice.startswith("festival:")]
+        bulk = [line for line in lines if line.voice.startswith("festival:")]  # the last ones
+        clips = make_users(lines[: len(lines) - len(bulk)])
         for at in range(0, len(bulk), 40):
-            part = bulk[at : at + 40]
-            voice = lines[part[0]].voice.removeprefix("festival:")
-            spoken.update(
-                zip(part, speech.festival([lines[i].text for i in part], voice), strict=False)
-            )
-        clips = []
-        for index, line in enumerate(lines):
-            said = spoken[index] if index in spoken else speak_user(line)
-            clips.append((Clip(line.text, line.voice, said.words), pcm16(said.pcm)))
+            clips += make_users(bulk[at : at + 40])
         write_clips(folder, "held", clips)
     return lines
