@@ -1,6 +1,6 @@
 """Speech synthesis with word times: flite and espeak-ng through their libraries, Pico, festival.
 
-Debian packages: `flite` (libflite1), `libespeak-ng1`, `festival` with `festvox-us-slt-hts`; Pico
+Debian packages: `flite` (libflite1), `libespeak-ng1`, `festival` with its voices; Pico
 comes with its voices from PyPI (`ttspico`, Apache 2.0). RHVoice is in rhvoice.py.
 Every function returns float32 PCM at 24 kHz and word times in seconds.
 """
@@ -275,6 +275,9 @@ def sounding(pcm: np.ndarray) -> tuple[int, int]:
     return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else (0, len(pcm))
 
 
+FESTIVAL_NEEDS = "apt-get install festival festvox-us-slt-hts festvox-kdlpc16k festvox-kallpc16k"
+
+
 def festival(texts: list[str], voice: str = "cmu_us_slt_arctic_hts") -> list[Speech]:
     """Synthesize many texts with one run of festival (its start takes a second)."""
     with tempfile.TemporaryDirectory() as folder:
@@ -294,7 +297,12 @@ def festival(texts: list[str], voice: str = "cmu_us_slt_arctic_hts") -> list[Spe
         try:
             subprocess.run(["festival", "-b", str(script)], check=True, capture_output=True)
         except FileNotFoundError as error:
-            raise MissingDebianPackage("apt-get install festival festvox-us-slt-hts") from error
+            raise MissingDebianPackage(FESTIVAL_NEEDS) from error
+        except subprocess.CalledProcessError as error:
+            said = error.stderr.decode(errors="replace").strip()
+            if "unbound" in said:  # it does not know the voice
+                raise MissingDebianPackage(f"{FESTIVAL_NEEDS} ({said})") from error
+            raise
         spoken = []
         for index, text in enumerate(texts):
             rate, samples = wavfile.read(Path(folder) / f"{index}.wav")
