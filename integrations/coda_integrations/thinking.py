@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from coda_voice.hybrid.reasoning_prompt import tool_message
 from coda_voice.hybrid.speakable import SentenceStream
 from coda_voice.hybrid.tool_runner import refused_call, within
 from coda_voice.protocols import ToolBox, ToolSpec
+
+logger = logging.getLogger(__name__)
 
 THINKING_SECONDS = 60.0
 CHUNK_SECONDS = 12.0
@@ -142,6 +145,11 @@ async def _ask(
                     chunk = await anext(stream, None)
             except TimeoutError as error:
                 raise LlmError(f"{llm.name} was silent for too long.", "llm_stalled") from error
+            except LlmError:
+                raise
+            except Exception as error:  # it may be somebody's own client
+                logger.exception("%s failed in an unknown way", llm.name)
+                raise LlmError(f"{llm.name} failed: {error!r}", "internal") from error
             match chunk:
                 case TextDelta(text):
                     yield Wrote(text)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
+import pytest
 from coda_integrations.server_host import thinkers_of
 from coda_integrations.thinking import Wrote, think
 from coda_tools import ToolRegistry, tool
 
 from coda_voice.config import VoiceConfig
+from coda_voice.errors import LlmError
 from coda_voice.hybrid.llm import Chunk, Message, StreamEnd, TextDelta, ToolCall, ToolCallRequest
 from coda_voice.protocols import ToolSpec
 
@@ -75,6 +77,24 @@ async def test_a_call_that_cannot_be_read_is_not_run_with_its_defaults() -> None
     llm = Calling(ToolCall("1", "ring", {}, malformed='{"bell": "ba'))
     assert "no JSON object" in await answer(llm)
     assert opened == []
+
+
+class Broken(Calling):
+    """Somebody's own client, which raises what nobody expects."""
+
+    async def stream(
+        self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Chunk, None]:
+        raise KeyError("choices")
+        yield StreamEnd()
+
+
+async def test_a_client_that_breaks_is_an_llm_that_failed_and_the_next_is_asked() -> None:
+    with pytest.raises(LlmError, match="KeyError") as failed:
+        await answer(Broken())
+    assert failed.value.error_code == "internal"
+    thoughts = [t async for t in think([Broken(), Calling()], [Message("tool", "fine")])]
+    assert [t.text for t in thoughts if isinstance(t, Wrote)] == ["fine"]
 
 
 async def test_other_tools_are_run() -> None:
