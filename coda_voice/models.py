@@ -2,7 +2,7 @@
 
 Field names are those Coda reads, plus a few of our own. A value that was not measured is
 None: nothing here is estimated or invented. Milliseconds end in ``_ms``; audio in
-``audio_data`` is described by ``audio_format`` beside it.
+``audio_data`` is described by ``audio_format`` beside it, and left out where a result is printed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class VoiceResponse(_Model):
     response_id: str = Field(default_factory=_new_id)
     conversation_id: str
     message_id: str = Field(default_factory=_new_id)
-    audio_data: bytes
+    audio_data: bytes = Field(repr=False)
     text_content: str
     user_text: str | None = None
     timestamp: datetime = Field(default_factory=_now)
@@ -72,7 +72,7 @@ class VoiceStreamChunk(_Model):
 
     conversation_id: str
     chunk_index: int
-    audio_data: bytes
+    audio_data: bytes = Field(repr=False)
     text_content: str = ""
     text_delta: str = ""
     timestamp: datetime = Field(default_factory=_now)
