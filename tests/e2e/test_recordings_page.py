@@ -185,7 +185,8 @@ def test_older_ones_are_shown_when_they_are_asked_for(chromium: Browser, tmp_pat
             page.focus("#older")
             page.keyboard.press("Enter")
             page.keyboard.press("Enter")
-            page.wait_for_function("document.querySelectorAll('#list button').length === 70")
+            # Not wait_for_function: it polls by eval, which the page's policy rightly forbids.
+            somebody.wait_until(lambda: page.locator("#list button").count() == 70)
             assert len([url for url in asked if "/v1/recordings?" in url]) == 1
             assert page.eval_on_selector_all("#list button", there) == newest_first
             assert page.inner_text("#list-count") == "70"
