@@ -13,8 +13,7 @@ import numpy as np
 import soundfile
 
 from coda_voice.moshi.frames import SAMPLE_RATE, Pcm
-from scripts.train_tiny import speech
-from scripts.train_tiny.synthesis import HELD_OUT_USERS, UserLine, speak_user
+from scripts.train_tiny.synthesis import HELD_OUT_USERS, UserLine, speak_users
 
 VOICES = HELD_OUT_USERS
 LEVEL = 0.3
@@ -25,10 +24,7 @@ _SILENCE_SECONDS = (0.5, 0.7)
 @lru_cache(maxsize=256)
 def spoken(text: str, voice: str) -> Pcm:
     """Speak ``text``, float32 at 24 kHz. Raises MissingDebianPackage."""
-    if voice.startswith("festival:"):
-        (said,) = speech.festival([text], voice.removeprefix("festival:"))
-    else:
-        said = speak_user(UserLine(text, "", None, voice))
+    (said,) = speak_users([UserLine(text, "", None, voice)])
     level = max(1e-6, float(np.abs(said.pcm).max()))
     return (LEVEL * said.pcm / level).astype(np.float32)
 
