@@ -86,7 +86,9 @@ class LlmError(VoiceProcessingError):
     """The LLM could not answer; ``error_code`` says why.
 
     llm_unreachable, llm_model_missing, llm_refused, llm_server_error, llm_stalled,
-    llm_disconnected, llm_stream_error, llm_bad_answer, llm_prompt_too_long.
+    llm_disconnected, llm_stream_error, llm_bad_answer, llm_prompt_too_long, llm_tool_loop,
+    llm_not_understood (the offline brain has no rule for it), llm_internal (a client raised what
+    it should not).
     """
 
     default_code = "llm"

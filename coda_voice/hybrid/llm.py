@@ -7,11 +7,16 @@ nothing of turns, speech or tools.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from coda_voice.errors import LlmError
 from coda_voice.protocols import ToolSpec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,3 +106,23 @@ class LlmClient(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
+
+
+async def next_chunk(
+    stream: AsyncGenerator[Chunk, None], name: str, seconds: float
+) -> Chunk | None:
+    """Give the next chunk of ``name``'s answer, None after the last.
+
+    Raises LlmError, whatever went wrong: that of the client, ``llm_stalled`` after so many
+    ``seconds``, ``llm_internal`` for what a client (perhaps somebody's own) should not raise.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(stream, None)
+    except TimeoutError as error:
+        raise LlmError(f"{name} was silent for {seconds:.3g} s.", "llm_stalled") from error
+    except LlmError:
+        raise
+    except Exception as error:
+        logger.exception("%s failed in an unknown way", name)
+        raise LlmError(f"{name} failed: {error!r}", "llm_internal") from error

@@ -24,6 +24,7 @@ from coda_voice.hybrid.llm import (
     ThinkingDelta,
     ToolCall,
     ToolCallRequest,
+    next_chunk,
 )
 from coda_voice.hybrid.offline_brain import understand
 from coda_voice.hybrid.reasoning_prompt import (
@@ -284,13 +285,7 @@ class Reasoner:
         limit = self._settings.first_timeout
         async with aclosing(state.client.stream(state.messages, specs)) as stream:
             while True:
-                try:
-                    async with asyncio.timeout(limit):
-                        chunk = await anext(stream, None)
-                except TimeoutError as error:
-                    raise LlmError(
-                        f"{state.client.name} was silent for {limit:g} s.", "llm_stalled"
-                    ) from error
+                chunk = await next_chunk(stream, state.client.name, limit)
                 limit = self._settings.stall_timeout
                 match chunk:
                     case TextDelta(piece):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from coda_voice.hybrid.llm import (
     TextDelta,
     ToolCall,
     ToolCallRequest,
+    next_chunk,
 )
 from coda_voice.hybrid.reasoning_prompt import tool_message
 from coda_voice.hybrid.speakable import SentenceStream
 from coda_voice.hybrid.tool_runner import refused_call, within
 from coda_voice.protocols import ToolBox, ToolSpec
-
-logger = logging.getLogger(__name__)
 
 THINKING_SECONDS = 60.0
 CHUNK_SECONDS = 12.0
@@ -139,17 +137,10 @@ async def _ask(
     until = asyncio.get_running_loop().time() + THINKING_SECONDS
     async with aclosing(llm.stream(messages, tools)) as stream:
         while True:
-            chunk_until = asyncio.get_running_loop().time() + CHUNK_SECONDS
-            try:
-                async with asyncio.timeout_at(min(until, chunk_until)):
-                    chunk = await anext(stream, None)
-            except TimeoutError as error:
-                raise LlmError(f"{llm.name} was silent for too long.", "llm_stalled") from error
-            except LlmError:
-                raise
-            except Exception as error:  # it may be somebody's own client
-                logger.exception("%s failed in an unknown way", llm.name)
-                raise LlmError(f"{llm.name} failed: {error!r}", "internal") from error
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise LlmError(f"{llm.name} wrote for {THINKING_SECONDS:g} s.", "llm_stalled")
+            chunk = await next_chunk(stream, llm.name, min(CHUNK_SECONDS, left))
             match chunk:
                 case TextDelta(text):
                     yield Wrote(text)

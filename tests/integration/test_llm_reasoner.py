@@ -322,6 +322,31 @@ async def test_who_stands_in_has_no_more_than_the_rest_of_the_turns_time():
         await server.broken_off.wait()
 
 
+class OwnClient:
+    """Somebody's own client, which raises what nobody expects."""
+
+    name, offline = "own/m", False
+
+    async def stream(self, messages, tools=()):
+        raise KeyError("choices")
+        yield
+
+
+@pytest.mark.parametrize("stands_in", [True, False])
+async def test_a_client_that_breaks_is_an_llm_that_failed(stands_in):
+    events = Events()
+    async with (
+        LlmServer(text("Well again.")) as server,
+        closing(OllamaClient("m", server.url)) as other,
+    ):
+        fallback = other if stands_in else None
+        r = Reasoner(OwnClient(), events.append, "talk", fallback=fallback, settings=PATIENT)
+        answer = "Well again." if stands_in else "Sorry, I cannot think about that right now."
+        assert texts(await hear(r)) == [answer]
+        await r.close()
+    assert ended(events).code == "llm_internal" and "KeyError('choices')" in ended(events).detail
+
+
 @pytest.mark.parametrize(
     ("reply", "erased", "told"),
     [("Yes, do it.", ["notes"], "notes erased"), ("No, wait!", [], "did not allow")],

@@ -92,7 +92,7 @@ class Broken(Calling):
 async def test_a_client_that_breaks_is_an_llm_that_failed_and_the_next_is_asked() -> None:
     with pytest.raises(LlmError, match="KeyError") as failed:
         await answer(Broken())
-    assert failed.value.error_code == "internal"
+    assert failed.value.error_code == "llm_internal"
     thoughts = [t async for t in think([Broken(), Calling()], [Message("tool", "fine")])]
     assert [t.text for t in thoughts if isinstance(t, Wrote)] == ["fine"]
 
