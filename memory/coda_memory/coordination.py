@@ -41,11 +41,20 @@ _RUN_TOGETHER = re.compile(
     re.IGNORECASE,
 )
 """An "and" is easily not heard: "I live in Berlin work in Potsdam"."""
+_BOTH = re.compile(
+    r"(?P<who>\b(?:i|we)(?:'m|'re| am| are)?) (?P<one>live|living|work|working) and "
+    r"(?P<other>live|living|work|working) "
+    r"(?P<place>(?:in|near) (?!the same\b)[\w'-]+(?: [\w'-]+)??)"
+    r"(?=$|[.!?;,]|\s+(?:and|but|with|for|as|now)\b)",
+    re.IGNORECASE,
+)
+"""Where one lives and works: "I live and work in Berlin"."""
 
 
 def in_full(sentence: str) -> str:
     """Give ``sentence`` with its "I" before each verb: "I like tea and I hate coffee"."""
     sentence = _RUN_TOGETHER.sub(r"\g<home>and ", sentence)
+    sentence = _BOTH.sub(r"\g<who> \g<one> \g<place> and \g<who> \g<other> \g<place>", sentence)
     told, at = "", 0
     for second in _SECOND.finditer(sentence):
         told += sentence[at : second.start("link")]

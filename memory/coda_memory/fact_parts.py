@@ -65,8 +65,9 @@ NO_HOME = (
     r"table|next|front|back|left|right|phase|stage|team|meeting|topic|question|point|other)\b)"
 )
 NO_TOWN = (
-    r"(?!(?:(?!(?:beijing|nanjing|reading|woking|worthing|wyoming)\b)\w+ing|tea|coffee|meat|beer|wine|water|juice|sugar|bread|"
-    r"sales|marketing|finance|management|research|development|production|support|design|nights|days|mornings|evenings|"
+    r"(?!(?:the )?(?:(?!(?:beijing|nanjing|reading|woking|worthing|wyoming)\b)\w+ing|tea|coffee|meat|beer|wine|water|juice|sugar|bread|"
+    r"football|soccer|rugby|tennis|golf|hockey|cricket|baseball|basketball|volleyball|badminton|squash|karate|judo|yoga|ballet|chess|poker|piano|violin|"
+    r"cello|guitar|drums|flute|sales|marketing|finance|management|research|development|production|support|design|nights|days|mornings|evenings|"
     r"part[ -]time|full[ -]time|plan|step|level|page|number|windows|linux|mac|macos|android|iphone|apple|google|microsoft|python|java|"
     rf"javascript|rust|gas|oil|cash|paper|email|school|high school|college|work|bed|\w+day|{'|'.join(MONTHS_HEARD)}|{CARDINAL})\b)"
 )
