@@ -115,7 +115,7 @@ class Crops:
         index = int(self.rng.integers(len(store)))
         pcm = store.pcm(index)
         start = int(self.rng.integers(-CROP // 4, max(1, len(pcm) - CROP * 3 // 4)))
-        labels = self.labels.of(store.clips[index], start / SAMPLE_RATE, CROP_FRAMES)
+        labels = self.labels.of(store.clips[index].words, start / SAMPLE_RATE, CROP_FRAMES)
         before, after = max(0, -start), max(0, start + CROP - len(pcm))
         return np.pad(pcm[max(0, start) : start + CROP], (before, after)), labels
 

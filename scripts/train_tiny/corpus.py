@@ -327,6 +327,18 @@ ASKED_OF_TOOLS = (
 )  # fmt: skip
 
 
+LISTS = ("{}", "{}", "i like {}", "we have {}", "my friends are {}", "you said {}")
+
+
+def listed(rng: random.Random, words: Vocabulary) -> str:
+    """A few names and things in one breath, real ones and invented as often as in `words`."""
+    some = [
+        rng.choice(words.likes if rng.random() < 0.57 else words.names)
+        for _ in range(rng.randint(2, 5))
+    ]
+    return rng.choice(LISTS).format(rng.choice((" ", " ", " and ", " or ")).join(some))
+
+
 def sentence(rng: random.Random, words: Vocabulary) -> str:
     """One sentence to read aloud: mostly from templates, otherwise words at random."""
     share = rng.random()

@@ -62,7 +62,7 @@ class CodeCrops:
         pcm = np.pad(pcm, (FRAME, (LEARNT + AFTER) * FRAME))
         wanted = pcm[(first + 1) * FRAME : (first + 1 + LEARNT) * FRAME]
         clip = self.store.clips[index]
-        phones = self.labels.of(clip, first * FRAME / SAMPLE_RATE, LEARNT).T.ravel()
+        phones = self.labels.of(clip.words, first * FRAME / SAMPLE_RATE, LEARNT).T.ravel()
         return given, wanted, phones
 
     def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

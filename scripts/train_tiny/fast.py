@@ -85,6 +85,12 @@ class FastForward:
 
     def text(self, inputs: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
         """Hidden states [batch, frames, dim] for inputs [batch, 1 + n_q, frames]."""
+        return self.text_and_below(inputs, added, 0)[1]
+
+    def text_and_below(
+        self, inputs: torch.Tensor, added: torch.Tensor | None, layers_below: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the first few layers give, and the hidden states, both [batch, frames, dim]."""
         lm = self.lm
         x = lm.text_emb(inputs[:, 0])
         for index in range(lm.n_q):
@@ -107,8 +113,11 @@ class FastForward:
             )
             for layer in lm.transformer.layers
         ]
-        hidden = self.temporal(x.to(self.dtype), layers, heads, cosine, sine, mask)
-        return rms_norm(hidden, lm.out_norm.alpha)
+        below = x.to(self.dtype)
+        if layers_below:
+            below = self.temporal(below, layers[:layers_below], heads, cosine, sine, mask)
+        hidden = self.temporal(below, layers[layers_below:], heads, cosine, sine, mask)
+        return below, rms_norm(hidden, lm.out_norm.alpha)
 
     def codes(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Logits [dep_q, n, card] for chosen hidden states [n, dim] and targets [1 + n_q, n]."""

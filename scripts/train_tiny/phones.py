@@ -8,12 +8,12 @@ phones and their shares of its length come from flite, whoever spoke the word.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from .clips import Clip, ClipStore
-from .speech import flite_voice
+from .speech import WordTimes, flite_voice
 
 PARTS = 4  # labels a frame: one every 20 ms
 PART_SECONDS = 0.02
@@ -36,11 +36,11 @@ def word_phones(word: str) -> list[tuple[str, float]]:
     return [(name, (end - begin) / (last - begin)) for name, end in spoken]
 
 
-def lexicon(folder: Path, stores: list[ClipStore]) -> Lexicon:
-    """The phones of every word in `stores`; kept in `folder/phones.json`."""
+def lexicon(folder: Path, spoken: Iterable[WordTimes]) -> Lexicon:
+    """The phones of every word in all that is `spoken`; kept in `folder/phones.json`."""
     path = folder / "phones.json"
     known: Lexicon = json.loads(path.read_text()) if path.exists() else {}
-    words = {word for store in stores for clip in store.clips for word, _, _ in clip.words}
+    words = {word for times in spoken for word, _, _ in times}
     missing = sorted(words - known.keys())
     for count, word in enumerate(missing):
         known[word] = word_phones(word)
@@ -61,11 +61,11 @@ class Labels:
         self.names = [SILENCE, *names]
         self._number = {name: index for index, name in enumerate(self.names)}
 
-    def of(self, clip: Clip, start: float, frames: int) -> np.ndarray:
-        """Labels int64 [PARTS, frames] of the stretch that begins `start` seconds into `clip`."""
+    def of(self, spoken: WordTimes, start: float, frames: int) -> np.ndarray:
+        """Labels int64 [PARTS, frames] of the stretch that begins `start` seconds into a clip."""
         labels = np.zeros(frames * PARTS, np.int64)
         times = start - LATENESS + (np.arange(frames * PARTS) + 0.5) * PART_SECONDS
-        for word, begin, end in clip.words:
+        for word, begin, end in spoken:
             phones = self.words.get(word)
             if not phones or end <= times[0] or begin >= times[-1]:
                 continue

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from . import clips, codec, decoder, encode, export, lm, phones, stt, synthesis
 from .corpus import vocabularies
+from .deeper import deeper
 from .dialogue import HEARD_LATEST, Material, Mix
 from .listener import taught
 from .own_voice import own_codes
@@ -77,7 +78,8 @@ def stage_synthesis(options: argparse.Namespace) -> None:
 def all_voices(options: argparse.Namespace) -> codec.Crops:
     """Crops of the agent and of users, with their phones."""
     stores = [clips.ClipStore(options.work, name) for name in ("agent", "user")]
-    labels = phones.Labels(phones.lexicon(options.work, stores))
+    spoken = [clip.words for store in stores for clip in store.clips]
+    labels = phones.Labels(phones.lexicon(options.work, spoken))
     return codec.Crops(*stores, labels, seed=options.seed)
 
 
@@ -196,7 +198,8 @@ def new_stt(options: argparse.Namespace) -> LMModel:
     model = LMModel(**stt.stt_config(size), dtype=torch.float32, device="cpu")
     earlier = options.warm_start / "stt" / "model.safetensors" if options.warm_start else None
     if earlier is not None and earlier.exists():
-        model.load_state_dict({name: w.float() for name, w in load_file(earlier).items()})
+        weights = {name: w.float() for name, w in load_file(earlier).items()}
+        model.load_state_dict(deeper(weights, len(model.transformer.layers)))
     return model
 
 
@@ -205,12 +208,14 @@ def stt_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     data, model = material(options.work), new_stt(options)
     rate = stt.PEAK_RATE / 2 if options.warm_start else stt.PEAK_RATE
     near = stt.nearest_codes(codec.load_mimi(options.work / "codec"))
+    labels = phones.Labels(phones.lexicon(options.work, data.user.words))
     minutes = options.stt_minutes
-    stt.train(rank, workers, model, data, options.work, minutes, options.device, rate, near)
+    stt.train(rank, workers, model, data, options.work, minutes, options.device, rate, near, labels)
 
 
 def stage_stt(options: argparse.Namespace) -> None:
     """The transcription model."""
+    phones.lexicon(options.work, encode.Codes.load(options.work / "user.codes").words)
     launch(stt_worker, options.workers, options.work / "meeting_stt", options)
 
 
@@ -251,7 +256,7 @@ def stage_export(options: argparse.Namespace) -> None:
     export.export_talker(trained_talker(options), work, codec_folder, constants, out)
     if (work / "stt.pt").exists():
         listener = new_stt(options)
-        listener.load_state_dict(torch.load(work / "stt.pt", weights_only=True)["model"])
+        listener.load_state_dict(torch.load(work / "stt.pt", weights_only=True)["mean"])
         export.export_stt(listener, out)
 
 

@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -23,6 +23,7 @@ from scipy.signal import resample_poly
 from . import corpus, speech
 from .clips import Clip, write_clips
 from .grid import align_to_frames
+from .other_voices import by_another
 from .rhvoice import rhvoice
 from .tokenizer import load_tokenizer
 
@@ -73,17 +74,23 @@ class Shares(NamedTuple):
     tools: float
     questions: float
     told: float
+    listed: float
     backchannels: float
     stops: float
+    another: float = 0.0
+    """Of all voices, those of which another is made."""
 
 
-LM_SHARES = Shares(0.05, 0.3, 0.65, 0.78, 0.91)
-STT_SHARES = Shares(0.12, 0.4, 0.8, 0.85, 0.9)
+LM_SHARES = Shares(0.05, 0.3, 0.65, 0.65, 0.78, 0.91)
+STT_SHARES = Shares(0.05, 0.17, 0.56, 0.9, 0.93, 0.96, another=0.25)
 
 
 @dataclass(frozen=True)
 class UserLine:
-    """One utterance of a user: what is said, its kind, what must be understood, by whom and how."""
+    """One utterance of a user: what is said, its kind, what must be understood, by whom and how.
+
+    `another`: the seed of the voice that is made of it (`other_voices.py`), if one is.
+    """
 
     text: str
     kind: str
@@ -92,6 +99,7 @@ class UserLine:
     rate: int = 165
     pitch: int = 50
     resample: float = 1.0
+    another: int | None = None
 
 
 def agent_texts(words: corpus.Vocabulary, sentences: int, seed: int = 11) -> list[str]:
@@ -115,7 +123,10 @@ def agent_texts(words: corpus.Vocabulary, sentences: int, seed: int = 11) -> lis
 
 
 def user_lines(
-    words: corpus.Vocabulary, count: int, seed: int = 12, shares: Shares = LM_SHARES
+    words: corpus.Vocabulary,
+    count: int,
+    seed: int = 12,
+    shares: Shares = LM_SHARES,
 ) -> list[UserLine]:
     """Draw what users say: questions of every kind, backchannels, sentences for the STT."""
     rng = random.Random(seed)
@@ -132,6 +143,8 @@ def user_lines(
             asked = corpus.question(rng, words, facts)
         elif share < shares.told:  # names and things are told apart only when each is heard often
             asked = corpus.question(rng, words, facts, rng.choice(["remember", "introduce"]))
+        elif share < shares.listed:  # several in one breath: the most names for a second of sound
+            asked = corpus.Question(corpus.listed(rng, words), "sentence")
         elif share < shares.backchannels:  # short: it takes many to know them from "stop"
             asked = corpus.Question(rng.choice(corpus.BACKCHANNELS), "backchannel")
         elif share < shares.stops:
@@ -148,6 +161,9 @@ def user_lines(
                 rng.randint(135, 215),
                 rng.randint(25, 75),
                 rng.uniform(low, high),
+                rng.randrange(1 << 30)
+                if shares.another and rng.random() < shares.another
+                else None,
             )
         )
     return lines
@@ -220,10 +236,11 @@ def make_agent(job: tuple[Path, str]) -> list[tuple[Clip, np.ndarray]]:
 
 def make_users(lines: list[UserLine]) -> list[tuple[Clip, np.ndarray]]:
     """Synthesize lines of users."""
-    return [
-        (Clip(line.text, line.voice, spoken.words), pcm16(spoken.pcm))
-        for line, spoken in zip(lines, speak_users(lines), strict=True)
-    ]
+    made = []
+    for line, said in zip(lines, speak_users(lines), strict=True):
+        spoken = said if line.another is None else by_another(said, line.another)
+        made.append((Clip(line.text, line.voice, spoken.words), pcm16(spoken.pcm)))
+    return made
 
 
 def in_parallel(
@@ -251,11 +268,14 @@ def synthesize(
     shares: Shares = LM_SHARES,
 ) -> None:
     """Write `agent.*` and `user.*` clips and `user_lines.jsonl` unless they are there already."""
-    words, _ = corpus.vocabularies()
+    words, held = corpus.vocabularies()
     if sentences and not (folder / "agent.jsonl").exists():
         jobs = [(folder, text) for text in agent_texts(words, sentences)]
         write_clips(folder, "agent", in_parallel(make_agent, jobs, workers, "agent"))
     if not (folder / "user.jsonl").exists():
+        if shares is STT_SHARES:  # what the language model has to copy unseen may well be heard
+            both = held.names + words.names, held.likes + words.likes
+            words = replace(words, names=both[0], likes=both[1])
         lines = user_lines(words, users, user_seed, shares)
         jobs_of_users = [lines[at : at + AT_ONCE] for at in range(0, len(lines), AT_ONCE)]
         write_clips(folder, "user", in_parallel(make_users, jobs_of_users, workers, "users"))

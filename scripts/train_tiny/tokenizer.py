@@ -20,6 +20,7 @@ EPAD = 0
 VOCABULARY = 1200
 TEXT_LEAD = 1  # frames by which a word's first piece precedes its sound
 HEARD_AFTER = 6  # frames from the start of a heard word to its transcript
+ENDED_AFTER = 2  # and from its end, where that is later
 
 
 def train_tokenizer(folder: Path, seed: int = 3) -> Path:
@@ -87,8 +88,10 @@ def transcript(
 ) -> list[int]:
     """What a listener writes on `length` frames about words heard from frame `at` on.
 
-    A word is written `HEARD_AFTER` frames after it began, or one frame after it ended where that
-    is later; its times are (word, start, end) in frames.
+    A word is written `HEARD_AFTER` frames after it began, or `ENDED_AFTER` after it ended where
+    that is later; its times are (word, start, end) in frames.
     """
-    frames = [max(round(start) + HEARD_AFTER, math.ceil(end) + 1) for _, start, end in words]
+    frames = [
+        max(round(start) + HEARD_AFTER, math.ceil(end) + ENDED_AFTER) for _, start, end in words
+    ]
     return monologue(pieces, [at + frame + TEXT_LEAD for frame in frames], length)

@@ -27,10 +27,15 @@ def keep(
     optimizer: torch.optim.Optimizer | MuonAndAdam,
     step: int,
     minutes: float,
+    **more: dict[str, torch.Tensor],
 ) -> None:
-    """Write the state; a reader, or a training cut off meanwhile, never sees half of it."""
+    """Write the state and `more`.
+
+    A reader, or a training cut off meanwhile, never sees half of it.
+    """
     state = dict(
-        model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, minutes=minutes
-    )
+        model=model.state_dict(), optimizer=optimizer.state_dict(), step=step, minutes=minutes,
+        **more,
+    )  # fmt: skip
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").rename(path)

@@ -7,7 +7,6 @@ from copy import deepcopy
 import numpy as np
 import torch
 
-from scripts.train_tiny.clips import Clip
 from scripts.train_tiny.lm import HIDDEN_AGENT, HIDDEN_USER, hide_codes
 from scripts.train_tiny.optimize import Muon, MuonAndAdam
 from scripts.train_tiny.phones import Labels
@@ -17,7 +16,7 @@ LEXICON = {"hi": [("hh", 0.5), ("ay", 1.0)], "oh": [("ow", 1.0)]}
 
 def test_labels_follow_the_words_and_their_phones() -> None:
     labels = Labels(LEXICON)
-    clip = Clip("hi oh", "slt", [("hi", 0.16, 0.32), ("oh", 0.32, 0.40)])
+    clip = [("hi", 0.16, 0.32), ("oh", 0.32, 0.40)]
     given = labels.of(clip, 0.0, 6).T.reshape(-1)
     names = [labels.names[number] for number in given]
     # one label every 20 ms, 20 ms late: "hi" from 0.16 s begins with the label of 0.18 s
@@ -30,14 +29,14 @@ def test_labels_follow_the_words_and_their_phones() -> None:
 
 def test_labels_of_a_crop_are_those_of_its_place() -> None:
     labels = Labels(LEXICON)
-    clip = Clip("hi oh", "slt", [("hi", 0.16, 0.32), ("oh", 0.32, 0.40)])
+    clip = [("hi", 0.16, 0.32), ("oh", 0.32, 0.40)]
     whole, crop = labels.of(clip, 0.0, 8), labels.of(clip, 0.16, 4)
     assert np.array_equal(whole[:, 2:6], crop)
 
 
 def test_an_unknown_word_is_silence_not_an_error() -> None:
     labels = Labels(LEXICON)
-    clip = Clip("zyx", "slt", [("zyx", 0.0, 0.4)])
+    clip = [("zyx", 0.0, 0.4)]
     assert not labels.of(clip, 0.0, 5).any()
 
 
