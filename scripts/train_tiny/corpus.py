@@ -59,6 +59,11 @@ class Vocabulary:
     agents: list[str] = field(default_factory=lambda: list(AGENTS))
     places: list[str] = field(default_factory=lambda: list(PLACES))
 
+    def __add__(self, others: Vocabulary) -> Vocabulary:
+        """The names and things of both, in this order."""
+        names, likes = self.names + others.names, self.likes + others.likes
+        return replace(self, names=names, likes=likes)
+
 
 def vocabularies(seed: int = 7) -> tuple[Vocabulary, Vocabulary]:
     """Training and held-out vocabularies: the latter's names and things are never trained on."""

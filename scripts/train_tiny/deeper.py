@@ -18,18 +18,19 @@ def layers_of(weights: Weights) -> int:
 
 
 def deeper(weights: Weights, layers: int, seed: int = 1) -> Weights:
-    """The same model with `layers` layers, the new ones spread over its upper part."""
+    """The same model with `layers` layers, the new ones spread evenly among the old."""
     old = layers_of(weights)
     if layers == old:
         return weights
     if layers < old:
         raise ValueError(f"a model of {old} layers cannot be made one of {layers}")
-    new = {old * (index + 1) // (layers - old + 1) + index for index in range(layers - old)}
+    added = layers - old
+    new = {old * count // (added + 1) + count for count in range(1, added + 1)}
     made = {name: value for name, value in weights.items() if not name.startswith(LAYERS)}
     random, below = torch.Generator().manual_seed(seed), -1
     for index in range(layers):
         below += index not in new
-        before = f"{LAYERS}{max(below, 0)}."
+        before = f"{LAYERS}{below}."
         for name in [name for name in weights if name.startswith(before)]:
             own, value = name.removeprefix(before), weights[name]
             if index in new and value.dim() == 2:

@@ -22,7 +22,7 @@ from coda_voice.moshi.checkpoint import load_models
 from . import bars_conversation, bars_listening, bars_naming, bars_speech
 from .clips import ClipStore
 from .codec import load_mimi
-from .corpus import Vocabulary, vocabularies
+from .corpus import vocabularies
 from .encode import Codes, encode_noise, encode_quiet, encode_user
 from .export import SAMPLING, open_lm
 from .judge import Judge, domain_sentences, write_language_model
@@ -90,10 +90,9 @@ class Bench:
         if not (work / "held_quiet.codes").exists():
             encode_quiet(self.mimi, store, 40, seed=79).save(work / "held_quiet.codes")
         self.quiet = Codes.load(work / "held_quiet.codes")
-        self.judge = Judge(self._model("domain", domain_sentences(20_000, self._all(), 5)))
-
-    def _all(self) -> Vocabulary:
-        return Vocabulary(self.words.names + self.held.names, self.words.likes + self.held.likes)
+        self.judge = Judge(
+            self._model("domain", domain_sentences(20_000, self.words + self.held, 5))
+        )
 
     def _model(self, name: str, sentences: list[str]) -> Path:
         path = self.work / f"{name}.arpa"

@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from moshi.models.compression import MimiModel
 from moshi.models.lm import LMModel
 
+from coda_voice.moshi.frames import FRAME_SECONDS
+
 from .dialogue import Material
 from .fast import FastForward
 from .optimize import MuonAndAdam
@@ -29,13 +31,12 @@ from .phones import PARTS, Labels
 from .tokenizer import EPAD, PAD, transcript
 from .training_state import keep, resume
 
-FRAME = 0.08  # seconds
 HORIZONS = (6, 12, 25, 38)  # frames: 0.5, 1, 2, 3 s
 GAPS, GAP_SHARES = ((0, 12), (12, 50), (40, 160)), (0.84, 0.11, 0.05)  # frames between two clips
 PEAK_RATE, WARM_UP, DECAY_SHARE = 1.5e-3, 100, 0.85
 TASKS, TASK_SHARE = ("check", "moment", "think"), 0.2  # what tools hang on, beyond its own share
 NEAR = 6  # codes that one may be taken for
-TAKEN, HIDDEN = (0.05, 0.1), (0.03, 0.1)  # shares of the first codebook and of the others
+TAKEN, HIDDEN = (0.08, 0.15), (0.04, 0.15)  # shares of the first codebook and of the others
 HEARD_BELOW, PHONES_WEIGH, PHONES_RATE = 4, 0.3, 1e-3  # layers that tell phones, and how much
 MEAN_DECAY = 0.98  # of the running mean of the weights, every `MEET_EVERY` steps
 COMMON, COMMON_SHARE = ("what time is it", "what's the time", "what is the time"), 0.03
@@ -72,7 +73,10 @@ class Listening:
     def _phones(self, index: int) -> np.ndarray:
         """The phones of one of the users' clips, int8 [PARTS, frames]."""
         user = self.material.user
-        seconds = [(word, begin * FRAME, end * FRAME) for word, begin, end in user.words[index]]
+        seconds = [
+            (word, begin * FRAME_SECONDS, end * FRAME_SECONDS)
+            for word, begin, end in user.words[index]
+        ]
         frames = user.start[index + 1] - user.start[index]
         return self.labels.of(seconds, 0.0, frames).astype(np.int8)
 

@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -275,8 +275,7 @@ def synthesize(
         write_clips(folder, "agent", in_parallel(make_agent, jobs, workers, "agent"))
     if not (folder / "user.jsonl").exists():
         if shares is STT_SHARES:  # what the language model has to copy unseen may well be heard
-            both = held.names + words.names, held.likes + words.likes
-            words = replace(words, names=both[0], likes=both[1])
+            words = held + words
         lines = user_lines(words, users, user_seed, shares)
         jobs_of_users = [lines[at : at + AT_ONCE] for at in range(0, len(lines), AT_ONCE)]
         write_clips(folder, "user", in_parallel(make_users, jobs_of_users, workers, "users"))

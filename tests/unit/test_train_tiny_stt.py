@@ -87,3 +87,4 @@ def test_some_codes_are_hidden_or_taken_for_near_ones_and_the_text_is_left_alone
         before, after = audio[:, book][changed[:, book]], other[:, book][changed[:, book]]
         assert (near[book, before] == after[:, None]).any(1).all(), "another one, but not any"
         assert (before != after).all()
+    assert hidden[:, 1:].float().mean() > 2 * hidden[:, 0].float().mean()
