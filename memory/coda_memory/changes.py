@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lancedb.table import LanceTable
 
 from coda_memory.record import COLUMNS, Memory
-from coda_memory.search import as_memory
+from coda_memory.rows import as_memory
 from coda_memory.sql import listed
 from coda_memory.supersede import may_end, subjects_of, superseded, taken_back
 

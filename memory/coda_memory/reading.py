@@ -12,16 +12,26 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import lancedb
 from lancedb.table import AsyncTable, LanceTable
 
 from coda_memory.errors import store_closed
+from coda_memory.record import COLUMNS, RECORD
 
 T = TypeVar("T")
-Query = Callable[[AsyncTable], Coroutine[Any, Any, T]]
+
+
+class Opened(NamedTuple):
+    """A table, and the fewest of its columns in which a memory is whole."""
+
+    table: AsyncTable
+    columns: list[str]
+
+
+Query = Callable[[Opened], Coroutine[Any, Any, T]]
 
 
 class Reader:
@@ -43,7 +53,7 @@ class Reader:
         self._connection: lancedb.AsyncConnection | None = None
         self._connected_with: lancedb.Session | None = None
         # By the handle of the other interface: where that is opened afresh, so is this.
-        self._tables: WeakKeyDictionary[LanceTable, AsyncTable] = WeakKeyDictionary()
+        self._tables: WeakKeyDictionary[LanceTable, Opened] = WeakKeyDictionary()
         self._loop = asyncio.new_event_loop()
         self._closed = False
         self._closing = threading.Lock()
@@ -81,7 +91,7 @@ class Reader:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    async def _opened(self, table: LanceTable) -> AsyncTable:
+    async def _opened(self, table: LanceTable) -> Opened:
         opened = self._tables.get(table)
         if opened is None:
             session = self._session()
@@ -94,7 +104,9 @@ class Reader:
                     session=session,
                 )
                 self._connected_with = session
-            opened = self._tables[table] = await self._connection.open_table(table.name)
+            found = await self._connection.open_table(table.name)
+            whole = RECORD in (await found.schema()).names
+            opened = self._tables[table] = Opened(found, [RECORD] if whole else COLUMNS)
         return opened
 
     async def _finish(self) -> None:

@@ -16,7 +16,7 @@ from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import load_model
 from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_error
 from coda_memory.record import schema
-from coda_memory.search import as_memory, as_rows
+from coda_memory.rows import as_memory, as_rows
 from coda_memory.tables import FORMAT, Tables, model_tag
 
 BATCH = 64

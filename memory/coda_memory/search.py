@@ -18,27 +18,26 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from lancedb.query import MatchQuery
-from lancedb.table import AsyncTable, LanceTable
+from lancedb.table import LanceTable
 
 from coda_memory.embedding import Vectors
-from coda_memory.reading import Reader
-from coda_memory.record import COLUMNS, Memory
+from coda_memory.reading import Opened, Reader
+from coda_memory.record import Memory
+from coda_memory.rows import Row, Rows, as_memory, rows_found
 from coda_memory.sql import listed
 from coda_memory.timespan import timespan
 
 Ranking = Literal["hybrid", "vector", "words"]
-Row = dict[str, Any]
-Rows = list[Row]
 CANDIDATES = 24
 """Rows taken from each ranking before they are fused."""
-REFINED = 2
-"""So many times as many of the index's nearest are compared again, by their whole vectors."""
 NO_TURN = "kind != 'turn'"
+REFINED = 1.5
+"""So many times as many of the index's nearest are compared again, by their whole vectors."""
 CROWDED = 8
 """So many of them with words that others have, too, and the rest of the store is asked again."""
 RRF_K = 10
@@ -91,19 +90,22 @@ def search(
     """
     wanted = max(CANDIDATES, limit)
     size = reader.ask(table, _size) if ranking != "words" else None
-    words = _by_words(reader, table, query, wanted, where) if ranking != "vector" else None
+    told = _by_words(reader, table, query, wanted, where) if ranking != "vector" else None
     vector = embed()
-    near = None if size is None else probes(size.result())
+    partitions = None if size is None else probes(size.result())
 
-    def ranked(where: str | None, words: Future[pa.Table] | None) -> tuple[Rows, Rows]:
-        found = None if size is None else _by_vector(reader, table, vector, wanted, where, near)
-        return _rows_of(found), _rows_of(words)
+    def ranked(where: str | None, told: Future[pa.Table] | None) -> tuple[Rows, Rows]:
+        near = (
+            None if size is None else _by_vector(reader, table, vector, wanted, where, partitions)
+        )
+        by_words = _rows_of(told)  # while the vectors are still being compared
+        return _nearest(_rows_of(near), vector)[:wanted], by_words
 
-    by_vector, by_words = ranked(where, words)
+    by_vector, by_words = ranked(where, told)
     if max(_repeats(by_vector), _repeats(by_words)) >= CROWDED:
         rest = f"{NO_TURN} AND ({where})" if where else NO_TURN
-        more = ranked(rest, words and _by_words(reader, table, query, wanted, rest))
-        by_vector = _merged(by_vector, more[0], key=lambda row: float(row["_distance"]))
+        more = ranked(rest, told and _by_words(reader, table, query, wanted, rest))
+        by_vector = _merged(by_vector, more[0], key=_distance)
         by_words = _merged(by_words, more[1], key=lambda row: -float(row["_score"]))
     rows: dict[str, Row] = {}
     fused: dict[str, float] = {}
@@ -208,7 +210,7 @@ def _newest_first(
         if not missing:
             break
         rows = _by_ids(reader, table, missing, where).result()
-        for row in _rows(rows):
+        for row in rows_found(rows):
             memory = as_memory(row)
             found[memory.id] = Hit(memory, _relevance(row, vector), recency_of(memory, now), 0.0)
         if not rows.num_rows:
@@ -227,38 +229,24 @@ def recency_of(memory: Memory, now: datetime) -> float:
     return math.pow(0.5, days / HALF_LIFE_DAYS)
 
 
-def as_memory(row: Row) -> Memory:
-    """Read a memory from a row. Raises ValueError where the row is damaged."""
-    return Memory.model_validate({name: row[name] for name in COLUMNS})
-
-
-def as_rows(
-    user_id: str, memories: Sequence[Memory], vectors: Vectors, schema: pa.Schema
-) -> pa.Table:
-    """Memories as rows of a user's table."""
-    columns: dict[str, object] = {"user_id": [user_id] * len(memories)}
-    for name in COLUMNS:
-        columns[name] = [getattr(memory, name) for memory in memories]
-    columns["vector"] = pa.FixedSizeListArray.from_arrays(
-        pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel()),
-        schema.field("vector").type.list_size,
-    )
-    return pa.table(columns, schema=schema)
-
-
 def _rows_of(asked: Future[pa.Table] | None) -> Rows:
     """What was found; nothing where nothing was asked."""
-    return [] if asked is None else _rows(asked.result())
+    return [] if asked is None else rows_found(asked.result())
 
 
-def _rows(found: pa.Table) -> Rows:
-    """Rows as mappings; vectors as arrays, for as lists of numbers they take most of the time."""
-    plain = [name for name in found.column_names if name != "vector"]
-    rows: Rows = found.select(plain).to_pylist()
-    if rows and "vector" in found.column_names:
-        flat = found["vector"].combine_chunks().flatten().to_numpy()
-        for row, vector in zip(rows, flat.reshape(len(rows), -1), strict=True):
-            row["vector"] = vector
+def _distance(row: Row) -> float:
+    return float(row["_distance"])
+
+
+def _nearest(rows: Rows, vector: Vectors) -> Rows:
+    """The nearest first by their whole vectors; an index knows four bits of each number.
+
+    LanceDB's own refining reads twice as many vectors, before it reads the rows.
+    """
+    if rows and "vector" in rows[0]:
+        for row in rows:
+            row["_distance"] = 1.0 - float(np.dot(row["vector"], vector))
+        rows.sort(key=_distance)
     return rows
 
 
@@ -269,8 +257,8 @@ def _relevance(row: Row, vector: Vectors) -> float:
     return float(np.dot(np.asarray(row["vector"], dtype=np.float32), vector))
 
 
-async def _size(table: AsyncTable) -> int:
-    return int(await table.count_rows())
+async def _size(opened: Opened) -> int:
+    return int(await opened.table.count_rows())
 
 
 def _by_vector(
@@ -281,12 +269,14 @@ def _by_vector(
     where: str | None,
     probes: int | None,
 ) -> Future[pa.Table]:
-    async def run(opened: AsyncTable) -> pa.Table:
-        # Each column costs a quarter of a millisecond, the vectors one: only what is needed.
-        query = opened.query().nearest_to(vector).column("vector").distance_type("cosine")
-        query = query.limit(limit).select([*COLUMNS, "_distance"])
-        if probes is not None:
-            query = query.nprobes(probes).refine_factor(REFINED)
+    async def run(opened: Opened) -> pa.Table:
+        query = opened.table.query().nearest_to(vector).column("vector").distance_type("cosine")
+        # The vectors cost a millisecond; where there is no index, the distances are right.
+        found = [*opened.columns, "_distance"]
+        if probes is None:
+            query = query.limit(limit).select(found)
+        else:
+            query = query.limit(round(limit * REFINED)).nprobes(probes).select([*found, "vector"])
         if where:
             query = query.where(where)
         return await query.to_arrow()
@@ -300,9 +290,9 @@ def _by_words(
     if not any(character.isalnum() for character in text):
         return None
 
-    async def run(opened: AsyncTable) -> pa.Table:
-        query = opened.query().nearest_to_text(MatchQuery(text, "text")).limit(limit)
-        query = query.select([*COLUMNS, "vector", "_score"])
+    async def run(opened: Opened) -> pa.Table:
+        query = opened.table.query().nearest_to_text(MatchQuery(text, "text")).limit(limit)
+        query = query.select([*opened.columns, "vector", "_score"])
         if where:
             query = query.where(where)
         return await query.to_arrow()
@@ -317,8 +307,13 @@ def _by_ids(
     if where:
         condition += f" AND {where}"
 
-    async def run(opened: AsyncTable) -> pa.Table:
-        query = opened.query().where(condition).limit(len(ids)).select([*COLUMNS, "vector"])
+    async def run(opened: Opened) -> pa.Table:
+        query = (
+            opened.table.query()
+            .where(condition)
+            .limit(len(ids))
+            .select([*opened.columns, "vector"])
+        )
         return await query.to_arrow()
 
     return reader.ask(table, run)

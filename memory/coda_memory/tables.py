@@ -34,7 +34,9 @@ from coda_memory.whole_files import back_to_now, committed_whole, files_of
 from coda_voice.errors import VoiceTimeoutError
 
 T = TypeVar("T")
-FORMAT = "1"
+FORMAT = "2"
+"""Format 1, whose tables hold no memory whole (``record.RECORD``), is read and becomes 2."""
+READABLE = ("1", FORMAT)
 INFO = "coda_memory_info"
 OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
@@ -165,10 +167,10 @@ class Tables:
         Raises MemoryModelError if the store is of another.
         """
         info = self.info()
-        if info and info.get("format") != FORMAT:
+        if info and info.get("format") not in READABLE:
             raise MemoryStoreError(
                 f"{self.uri} was written by another version of coda-voice (format "
-                f"{info.get('format')}, this one reads {FORMAT}).",
+                f"{info.get('format')}, this one reads {' and '.join(READABLE)}).",
                 "memory_format",
             )
         held = info.get("model", model)

@@ -22,7 +22,8 @@ from lancedb.table import LanceTable
 from numpy.typing import NDArray
 
 from coda_memory.errors import LANCE_ERRORS, store_error
-from coda_memory.record import utc_now
+from coda_memory.record import RECORD, utc_now
+from coda_memory.rows import with_records
 from coda_memory.search import HALF_LIFE_DAYS
 from coda_memory.tables import Tables, optimize
 from coda_voice.errors import VoiceProcessingError
@@ -92,6 +93,10 @@ class Upkeep:
         if table is None:
             return
         try:
+            if RECORD not in table.schema.names:
+                self._tables.rewrite(name, with_records)
+                self.rewritten(name)
+                return
             rows = table.count_rows()
             if rows > self._max_memories:
                 self._evict(name)
@@ -163,7 +168,7 @@ def vector_index(dimension: int) -> IvfRq | IvfFlat:
     """Build parameters: four bits for each number of a vector (RaBitQ, Gao and Long 2024).
 
     So all vectors of 100,000 memories are compared in the time in which an eighth of them are
-    whole, and the nearest once more as they are (``search.REFINED``). A question is not like
+    whole, and the nearest once more as they are, by the search. A question is not like
     the memories it asks for: of whole vectors in the nearest eighth of the partitions it found
     as little as half of the ten nearest.
 

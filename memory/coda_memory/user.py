@@ -18,7 +18,8 @@ from coda_memory.fact_rules import Fact
 from coda_memory.forgetting import to_forget
 from coda_memory.owner import Owner
 from coda_memory.record import COLUMNS, MAX_TEXT, Kind, Memory, new_id
-from coda_memory.search import Hit, Ranking, as_memory, search
+from coda_memory.rows import as_memory
+from coda_memory.search import Hit, Ranking, search
 from coda_memory.sql import listed
 from coda_memory.supersede import plain
 from coda_memory.upkeep import probes

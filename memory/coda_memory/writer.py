@@ -24,7 +24,7 @@ from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
 from coda_memory.outcomes import fail, give, settle, unknown
 from coda_memory.owner import Owner
 from coda_memory.record import Memory, schema
-from coda_memory.search import as_rows
+from coda_memory.rows import as_rows, ended
 from coda_memory.sql import listed, quoted
 from coda_memory.supersede import superseded
 from coda_memory.tables import FORMAT, Tables
@@ -209,10 +209,10 @@ class Writer:
         self, owner: Owner, memories: Sequence[Memory], vectors: Vectors, takes_back: str
     ) -> dict[str, Memory]:
         """Write memories; gives what of all that is stored, or is now, they have changed, by id."""
-        layout = schema(vectors.shape[1])
         name = self._tables.name_of(owner)
         self._announce(vectors.shape[1])
         table = self._tables.open(name)
+        layout = schema(vectors.shape[1]) if table is None else table.schema
         new = {memory.id: memory for memory in memories}
         rows = as_rows(owner.user_id, memories, vectors, layout)
         if table is None:
@@ -225,15 +225,15 @@ class Writer:
         if changed:
             final = [changed.get(memory.id, memory) for memory in memories]
             rows = as_rows(owner.user_id, final, vectors, layout)
-        ended = sorted(changed.keys() - new.keys())
-        if not ended:
+        old = sorted(changed.keys() - new.keys())
+        if not old:
             folder = self._tables.folder_of(name)
             committed_whole(folder, lambda: table.add(rows), back_to_now(table))
         else:
-            stored = table.search().where(f"id IN ({listed(ended)})").to_arrow()
+            stored = table.search().where(f"id IN ({listed(old)})").to_arrow()
+            stored = stored.select(layout.names).cast(layout)
             for index, row_id in enumerate(stored["id"].to_pylist()):
-                row = _with_end(stored.slice(index, 1), changed[row_id], layout)
-                rows = pa.concat_tables([rows, row])
+                rows = pa.concat_tables([rows, ended(stored.slice(index, 1), changed[row_id])])
             # One commit for the new and the ended: never both valid, never both gone.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             folder = self._tables.folder_of(name)
@@ -243,7 +243,7 @@ class Writer:
 
     def _announce(self, dimension: int) -> None:
         """Say what the store is, at the first write; refuse if it has become another."""
-        if not self._tables.use_model(self._embedder.name):
+        if self._tables.use_model(self._embedder.name).get("format") != FORMAT:
             self._tables.write_info(
                 format=FORMAT, model=self._embedder.name, dimension=str(dimension)
             )
@@ -265,10 +265,3 @@ class Writer:
         if isinstance(error, LANCE_ERRORS):
             return store_error(error, self._tables.uri, "writing memories")
         return unknown(error, f"writing memories in {self._tables.uri}")
-
-
-def _with_end(row: pa.Table, memory: Memory, layout: pa.Schema) -> pa.Table:
-    columns = {name: row[name] for name in layout.names}
-    for name in ("superseded_at", "superseded_by"):
-        columns[name] = pa.array([getattr(memory, name)], layout.field(name).type)
-    return pa.table(columns, schema=layout)

@@ -347,11 +347,14 @@ def test_a_caller_that_goes_away_ends_no_thread(tmp_path):
 def test_a_damaged_form_of_the_embedding_model_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = load_model()
-    (file,) = (tmp_path / "cache").rglob("*.onnx")
-    whole = file.stat().st_size
-    for left in (whole // 2, 0):
-        with file.open("r+b") as damaged:
-            damaged.truncate(left)
-        again = load_model()
-        assert file.stat().st_size == whole
-        assert np.allclose(again.embed(["I like chess."]), first.embed(["I like chess."]))
+    files = [*(tmp_path / "cache").rglob("*.onnx")]
+    assert len(files) == 2, "one for what is stored, one for queries"
+    for file in files:
+        whole = file.stat().st_size
+        for left in (whole // 2, 0):
+            with file.open("r+b") as damaged:
+                damaged.truncate(left)
+            again = load_model()
+            assert file.stat().st_size == whole
+            assert np.allclose(again.embed(["I like chess."]), first.embed(["I like chess."]))
+            assert np.allclose(again.embed_query("chess?"), first.embed_query("chess?"))

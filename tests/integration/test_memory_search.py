@@ -131,6 +131,20 @@ def test_a_model_reads_queries_and_texts_each_in_its_own_way(tmp_path):
         np.testing.assert_allclose(store.embedder.query("tea"), query, atol=1e-6)
 
 
+def test_a_query_is_embedded_as_a_text_but_for_the_rounding_of_eight_bits():
+    """What somebody waits for is quicker; what is stored stays as it was."""
+    model = load_model()
+    texts = [
+        "what do I like",
+        "chess",
+        "where did I park the car yesterday?",
+        "Zoë's naïve tea",
+        "",
+    ]
+    for text, vector in zip(texts, model.embed(texts), strict=True):
+        assert 0.97 < float(model.embed_query(text) @ vector) < 1.0001
+
+
 def make_model(folder, words: list[str], *, query: str, document: str) -> None:
     """A sentence-transformers model: the mean of its words, each a direction of its own."""
     from sentence_transformers import SentenceTransformer
