@@ -37,7 +37,7 @@ def as_rows(
     return pa.table(columns, schema=schema)
 
 
-def ended(row: pa.Table, memory: Memory) -> pa.Table:
+def with_end(row: pa.Table, memory: Memory) -> pa.Table:
     """One row as it is stored, but for when ``memory`` ended and what came in its place."""
     changed = {name: getattr(memory, name) for name in ("superseded_at", "superseded_by")}
     if RECORD in row.schema.names:

@@ -24,7 +24,7 @@ from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
 from coda_memory.outcomes import fail, give, settle, unknown
 from coda_memory.owner import Owner
 from coda_memory.record import Memory, schema
-from coda_memory.rows import as_rows, ended
+from coda_memory.rows import as_rows, with_end
 from coda_memory.sql import listed, quoted
 from coda_memory.supersede import superseded
 from coda_memory.tables import FORMAT, Tables
@@ -233,7 +233,7 @@ class Writer:
             stored = table.search().where(f"id IN ({listed(old)})").to_arrow()
             stored = stored.select(layout.names).cast(layout)
             for index, row_id in enumerate(stored["id"].to_pylist()):
-                rows = pa.concat_tables([rows, ended(stored.slice(index, 1), changed[row_id])])
+                rows = pa.concat_tables([rows, with_end(stored.slice(index, 1), changed[row_id])])
             # One commit for the new and the ended: never both valid, never both gone.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             folder = self._tables.folder_of(name)
