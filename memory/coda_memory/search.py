@@ -241,7 +241,7 @@ def _distance(row: Row) -> float:
 def _nearest(rows: Rows, vector: Vectors) -> Rows:
     """The nearest first by their whole vectors; an index knows four bits of each number.
 
-    LanceDB's own refining reads twice as many vectors, before it reads the rows.
+    LanceDB's own refining reads the vectors by themselves, before it reads the rows.
     """
     if rows and "vector" in rows[0]:
         for row in rows:
