@@ -245,7 +245,7 @@ def _nearest(rows: Rows, vector: Vectors) -> Rows:
     """
     if rows and "vector" in rows[0]:
         for row in rows:
-            row["_distance"] = 1.0 - float(np.dot(row["vector"], vector))
+            row["_distance"] = 1.0 - _cosine(row, vector)
         rows.sort(key=_distance)
     return rows
 
@@ -254,7 +254,12 @@ def _relevance(row: Row, vector: Vectors) -> float:
     """The cosine of a row to the query, by the search's own account where it has one."""
     if (distance := row.get("_distance")) is not None:
         return 1.0 - float(distance)
-    return float(np.dot(np.asarray(row["vector"], dtype=np.float32), vector))
+    return _cosine(row, vector)
+
+
+def _cosine(row: Row, vector: Vectors) -> float:
+    """Of two vectors of length 1."""
+    return float(np.dot(row["vector"], vector))
 
 
 async def _size(opened: Opened) -> int:

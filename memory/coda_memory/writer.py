@@ -231,7 +231,6 @@ class Writer:
             committed_whole(folder, lambda: table.add(rows), back_to_now(table))
         else:
             stored = table.search().where(f"id IN ({listed(old)})").to_arrow()
-            stored = stored.select(layout.names).cast(layout)
             for index, row_id in enumerate(stored["id"].to_pylist()):
                 rows = pa.concat_tables([rows, with_end(stored.slice(index, 1), changed[row_id])])
             # One commit for the new and the ended: never both valid, never both gone.

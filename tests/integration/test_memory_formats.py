@@ -8,6 +8,7 @@ from coda_memory.embedding import HASHED_WORDS
 from coda_memory.record import RECORD
 from coda_memory.tables import Tables
 from coda_memory.upkeep import WRITES_BEFORE_OPTIMIZE
+from lancedb.table import LanceTable
 
 TOLD = ["I like chess.", "I live in Oslo.", "My sister is called Zoë."]
 
@@ -21,30 +22,25 @@ def say(store: MemoryStore, text: str) -> None:
     ada.append(ada.turn(text)).result(60)
 
 
+def table_in(folder) -> LanceTable:
+    """The only user's table."""
+    tables = Tables(str(folder))
+    tables.use_model(HASHED_WORDS)
+    (name,) = tables.users()
+    table = tables.open(name)
+    assert table is not None
+    return table
+
+
 @pytest.fixture
 def earlier(tmp_path):
     """A folder as format 1 left it: no memory whole in one column."""
     with MemoryStore(tmp_path, HASHED_WORDS) as store:
         for text in TOLD:
             say(store, text)
-    tables = Tables(str(tmp_path))
-    tables.use_model(HASHED_WORDS)
-    (name,) = tables.users()
-    table = tables.open(name)
-    assert table is not None
-    table.drop_columns([RECORD])
-    tables.write_info(format="1")
-    tables.close()
+    table_in(tmp_path).drop_columns([RECORD])
+    Tables(str(tmp_path)).write_info(format="1")
     return tmp_path
-
-
-def columns(folder) -> list[str]:
-    tables = Tables(str(folder))
-    tables.use_model(HASHED_WORDS)
-    (name,) = tables.users()
-    table = tables.open(name)
-    assert table is not None
-    return list(table.schema.names)
 
 
 def test_what_an_earlier_version_stored_is_found(earlier):
@@ -69,7 +65,7 @@ def test_upkeep_brings_an_earlier_store_up_to_date_and_loses_nothing(earlier):
         store.writer.call(lambda: None).result(60)
         assert set(TOLD) <= texts(store)
         assert store.user("ada").count() >= len(TOLD) + 2 * WRITES_BEFORE_OPTIMIZE
-    assert RECORD in columns(earlier)
+    assert RECORD in table_in(earlier).schema.names
     with MemoryStore(earlier, HASHED_WORDS) as store:
         assert set(TOLD) <= texts(store)
 
