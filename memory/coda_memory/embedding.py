@@ -202,16 +202,29 @@ def _onnx_file(folder: Path, quick: bool) -> Path:
     kind = "-int8" if quick else ""
     path = cache_folder() / f"{DEFAULT_MODEL}-{stamp.hexdigest()}{kind}.onnx"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = _onnx_file(folder, quick=False) if quick else None
         # Two processes may both find it missing: each writes its own and moves it in place.
-        with tempfile.TemporaryDirectory(dir=path.parent) as own:
+        with _own_folder(path.parent) as own:
             made = Path(own) / "model.onnx"
-            if quick:
-                _quantise(_onnx_file(folder, quick=False), made)
+            if whole is not None:
+                _quantise(whole, made)
             else:
                 _export(folder, made)
             made.replace(path)
     return path
+
+
+def _own_folder(cache: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder in the cache for this process alone. Raises ModelLoadingError saying what to do."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=cache)
+    except OSError as error:
+        raise ModelLoadingError(
+            f"the embedding model cannot be kept in {cache} ({error.strerror}). Let it be written, "
+            "or set XDG_CACHE_HOME to a folder that can be.",
+            "embedding_model",
+        ) from error
 
 
 def _quantise(whole: Path, path: Path) -> None:

@@ -21,6 +21,8 @@ from coda_memory.personality import Personality, load_character
 from coda_memory.upkeep import WRITES_BEFORE_OPTIMIZE, Upkeep
 from lancedb.table import LanceTable
 
+from coda_voice.errors import ModelLoadingError
+
 WRITES = """
 import sys
 from coda_memory import MemoryStore
@@ -358,3 +360,15 @@ def test_a_damaged_form_of_the_embedding_model_is_made_again(tmp_path, monkeypat
             assert file.stat().st_size == whole
             assert np.allclose(again.embed(["I like chess."]), first.embed(["I like chess."]))
             assert np.allclose(again.embed_query("chess?"), first.embed_query("chess?"))
+
+
+def test_a_cache_that_cannot_be_written_says_where_to_put_it(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with MemoryStore(tmp_path / "store") as store:
+        ada = store.user("ada")
+        with pytest.raises(ModelLoadingError, match=r"cache.*set XDG_CACHE_HOME to a folder"):
+            ada.append(ada.turn("I like chess.")).result(60)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+        ada.append(ada.turn("I like chess.")).result(60)
+        assert "chess" in ada.search("what do I like")[0].memory.text
