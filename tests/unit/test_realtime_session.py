@@ -137,6 +137,45 @@ def test_a_response_that_shall_call_no_tool_calls_none(audio):
     assert offered(talk.thoughts[-1]) == []
 
 
+def test_the_one_tool_that_is_named_is_the_only_one_offered():
+    named = {"type": "function", "name": "get_stocks"}
+    talk = Talk(tools=[WEATHER, STOCKS], tool_choice=named)
+    talk.user_writes("What is new?")
+    talk.send("response.create")
+    assert offered(talk.thoughts[-1]) == ["get_stocks"]
+    talk.send("response.cancel")
+    talk.user_writes("So?")
+    talk.send("response.create", response={"tool_choice": "auto"})
+    assert offered(talk.thoughts[-1]) == ["get_weather", "get_stocks"]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{"type": "function", "name": "get_news"}, {"type": "mcp", "server_label": "x"}],
+    ids=["unknown", "of an MCP server"],
+)
+def test_a_choice_of_a_tool_that_is_not_there_is_refused_and_changes_nothing(choice):
+    talk = Talk(tools=[WEATHER])
+    talk.send("session.update", session={"tool_choice": choice, "instructions": "be brief"})
+    talk.user_writes("What is new?")
+    talk.send("response.create", response={"tool_choice": choice})
+    errors = [told["error"] for told in talk.told("error")]
+    assert [error["param"] for error in errors] == ["tool_choice", "tool_choice"]
+    assert all("get_weather" in error["message"] or "MCP" in error["message"] for error in errors)
+    assert talk.thoughts == []
+    talk.send("response.create")
+    assert offered(talk.thoughts[-1]) == ["get_weather"]
+    assert "be brief" not in json.dumps([str(message) for message in talk.thoughts[-1].messages])
+
+
+def test_a_client_that_requires_a_call_is_told_that_none_can_be_forced():
+    talk = Talk(tools=[WEATHER], tool_choice="required")
+    assert talk.told("session.updated")[-1]["session"]["tool_choice"] == "auto"
+    talk.user_writes("What is new?")
+    talk.send("response.create")
+    assert offered(talk.thoughts[-1]) == ["get_weather"]
+
+
 def test_no_tool_is_called_for_a_response_that_was_cancelled():
     talk = Talk(tools=[WEATHER], audio=ASKS_ITSELF)
     talk.user_asks()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from openai.types.realtime import (
     RealtimeFunctionTool,
     RealtimeSessionCreateRequest,
-    RealtimeToolsConfigUnion,
     SessionUpdateEvent,
 )
 from openai.types.realtime.realtime_audio_input_turn_detection import SemanticVad, ServerVad
 from openai.types.realtime.realtime_response_create_params import RealtimeResponseCreateParams
+from openai.types.responses import ToolChoiceFunction, ToolChoiceMcp
 from pydantic import BaseModel, ValidationError
 
 from coda_integrations.realtime.codec import RealtimeProtocolError
@@ -106,8 +106,7 @@ class SessionSettings:
                 param="session",
                 event_id=event.event_id,
             ) from error
-        for tool in request.tools or ():
-            tool_spec(tool)
+        _offered(request.tools, request.tool_choice, event.event_id)
         self._session, self._request = merged, request
 
     @property
@@ -128,9 +127,7 @@ class SessionSettings:
     @property
     def tools(self) -> tuple[ToolSpec, ...]:
         """The client's own tools."""
-        if self._request.tool_choice == "none":
-            return ()
-        return tuple(tool_spec(tool) for tool in self._request.tools or ())
+        return _offered(self._request.tools, self._request.tool_choice)
 
     def tools_for(self, asked: RealtimeResponseCreateParams) -> tuple[ToolSpec, ...]:
         """The client's tools for one response, whose own settings go before the session's.
@@ -138,10 +135,8 @@ class SessionSettings:
         Raises RealtimeProtocolError.
         """
         choice = self._request.tool_choice if asked.tool_choice is None else asked.tool_choice
-        if choice == "none":
-            return ()
         tools = self._request.tools if asked.tools is None else asked.tools
-        return tuple(tool_spec(tool) for tool in tools or ())
+        return _offered(tools, choice)
 
     @property
     def input_wire(self) -> WireFormat:
@@ -194,7 +189,7 @@ class SessionSettings:
         )
 
 
-def tool_spec(tool: RealtimeToolsConfigUnion | object) -> ToolSpec:
+def tool_spec(tool: object) -> ToolSpec:
     """Give a client's tool as the reasoner knows tools. Raises RealtimeProtocolError."""
     if not isinstance(tool, RealtimeFunctionTool) or not tool.name:
         raise RealtimeProtocolError(
@@ -211,6 +206,37 @@ def tool_spec(tool: RealtimeToolsConfigUnion | object) -> ToolSpec:
     )
 
 
+def _offered(
+    tools: Sequence[object] | None, choice: object, event_id: str | None = None
+) -> tuple[ToolSpec, ...]:
+    """The tools that the LLM is shown: none, the one that is named, or all.
+
+    No LLM's API that is spoken to here can be made to call one, so "required" is "auto". Raises
+    RealtimeProtocolError, also for a choice that cannot be.
+    """
+    specs = tuple(tool_spec(tool) for tool in tools or ())
+    match choice:
+        case "none":
+            return ()
+        case ToolChoiceFunction(name=name):
+            named = tuple(spec for spec in specs if spec.name == name)
+            if not named:
+                known = ", ".join(spec.name for spec in specs) or "none"
+                raise RealtimeProtocolError(
+                    f"tool_choice names {name!r}; the tools are: {known}.",
+                    param="tool_choice",
+                    event_id=event_id,
+                )
+            return named
+        case ToolChoiceMcp():
+            raise RealtimeProtocolError(
+                "tool_choice: MCP servers are set on the server's side; name a function.",
+                param="tool_choice",
+                event_id=event_id,
+            )
+    return specs
+
+
 def _within(vad: ServerVad) -> tuple[int, float]:
     """Give the milliseconds of silence and the threshold that the voice detector can take."""
     silence = 500 if vad.silence_duration_ms is None else vad.silence_duration_ms
@@ -222,7 +248,9 @@ def _within(vad: ServerVad) -> tuple[int, float]:
 
 
 def _in_force(request: RealtimeSessionCreateRequest) -> RealtimeSessionCreateRequest:
-    """Write what the voice detector really listens by where the client is told of it."""
+    """Write what really holds where the client is told of it."""
+    if request.tool_choice == "required":
+        request.tool_choice = "auto"
     sound = request.audio.input if request.audio else None
     if sound is not None and isinstance(sound.turn_detection, ServerVad):
         vad = sound.turn_detection
