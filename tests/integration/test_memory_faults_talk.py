@@ -35,7 +35,7 @@ def test_a_full_disk_and_a_read_only_folder_end_no_conversation(tmp_path):
         "room again": "memory_stored",
         "read-only": "error",
         "writable again": "memory_stored",
-    }
+    }, done.stdout
     assert steps["full"]["told"] == "memory_disk_full"
     assert steps["read-only"]["told"] == "memory_cannot_write"
     assert all(step["frames"] == 0 for step in steps.values()), "no frame was lost or late"
