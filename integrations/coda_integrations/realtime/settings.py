@@ -106,7 +106,7 @@ class SessionSettings:
                 param="session",
                 event_id=event.event_id,
             ) from error
-        _offered(request.tools, request.tool_choice, event.event_id)
+        _offered(request.tools, request.tool_choice)
         self._session, self._request = merged, request
 
     @property
@@ -206,12 +206,10 @@ def tool_spec(tool: object) -> ToolSpec:
     )
 
 
-def _offered(
-    tools: Sequence[object] | None, choice: object, event_id: str | None = None
-) -> tuple[ToolSpec, ...]:
+def _offered(tools: Sequence[object] | None, choice: object) -> tuple[ToolSpec, ...]:
     """The tools that the LLM is shown: none, the one that is named, or all.
 
-    No LLM's API that is spoken to here can be made to call one, so "required" is "auto". Raises
+    Ollama's API cannot make an LLM call one, so no LLM is made to: "required" is "auto". Raises
     RealtimeProtocolError, also for a choice that cannot be.
     """
     specs = tuple(tool_spec(tool) for tool in tools or ())
@@ -225,14 +223,12 @@ def _offered(
                 raise RealtimeProtocolError(
                     f"tool_choice names {name!r}; the tools are: {known}.",
                     param="tool_choice",
-                    event_id=event_id,
                 )
             return named
         case ToolChoiceMcp():
             raise RealtimeProtocolError(
                 "tool_choice: MCP servers are set on the server's side; name a function.",
                 param="tool_choice",
-                event_id=event_id,
             )
     return specs
 
