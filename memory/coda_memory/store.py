@@ -14,7 +14,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 from os import PathLike
 from types import TracebackType
 from typing import TypeVar
@@ -24,7 +26,7 @@ from lancedb.table import LanceTable
 
 from coda_memory.embed_worker import EmbedWorker
 from coda_memory.embedding import DEFAULT_MODEL, load_model
-from coda_memory.errors import LANCE_ERRORS, store_closed, store_error
+from coda_memory.errors import LANCE_ERRORS, MemoryStoreError, store_closed, store_error
 from coda_memory.owner import Owner
 from coda_memory.personality.state import PersonalityStates
 from coda_memory.record import Memory, utc_now
@@ -33,7 +35,7 @@ from coda_memory.tables import Tables
 from coda_memory.upkeep import Upkeep
 from coda_memory.user import UserMemories
 from coda_memory.writer import Writer
-from coda_voice.errors import ValidationError, VoiceProcessingError
+from coda_voice.errors import ValidationError, VoiceProcessingError, VoiceTimeoutError
 
 T = TypeVar("T")
 MAX_MEMORIES = 100_000
@@ -127,22 +129,31 @@ class MemoryStore:
         """Look into a table; None where there is none.
 
         Another process may compact or rewrite the table under us: then it is opened afresh
-        and read once more.
+        and read once more; at last while nobody writes, for what is being written may be taken
+        back (``committed_whole``).
         """
         if self._closed:
             raise store_closed()
-        for last in (False, True):
-            table = self.tables.open(name)
-            if table is None:
-                self.tables.use_model(self.embedder.name)  # or has it been re-embedded?
-                return None
+        failed: VoiceProcessingError | None = None
+        for alone in (nullcontext, nullcontext, self.tables.lock):
             try:
-                return look(table)
-            except LANCE_ERRORS as error:
-                self.tables.forget_handle(name)
-                if last:
-                    raise store_error(error, self.tables.uri, "reading memories") from error
-        return None
+                with alone():
+                    return self._look(name, look)
+            except (MemoryStoreError, VoiceTimeoutError) as error:
+                failed = failed or error
+        assert failed is not None
+        raise failed
+
+    def _look(self, name: str, look: Callable[[LanceTable], T]) -> T | None:
+        table = self.tables.open(name)
+        if table is None:
+            self.tables.use_model(self.embedder.name)  # or has it been re-embedded?
+            return None
+        try:
+            return look(table)
+        except LANCE_ERRORS as error:
+            self.tables.forget_handle(name)
+            raise store_error(error, self.tables.uri, "reading memories") from error
 
     def append(self, owner: Owner, memories: Sequence[Memory]) -> Future[None]:
         """Write memories of a user."""
@@ -214,7 +225,7 @@ class MemoryStore:
             return 0
         before = int(table.count_rows())
         for some in lists:
-            table.delete(f"id IN ({some})")
+            self.tables.commit(table, partial(table.delete, f"id IN ({some})"))
         gone = before - int(table.count_rows())
         self.tables.rewrite(name, _all)
         return gone

@@ -30,7 +30,7 @@ from lancedb.table import LanceTable
 from coda_memory.errors import LANCE_ERRORS, MemoryModelError, MemoryStoreError, store_error
 from coda_memory.owner import Owner
 from coda_memory.reading import Reader
-from coda_memory.whole_files import back_to_now, committed_whole, files_of
+from coda_memory.whole_files import back_to_now, committed_whole, files_of, holds_a_version
 from coda_voice.errors import VoiceTimeoutError
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class Tables:
             try:
                 table = self._info
                 if table is None:
-                    if INFO not in self.names():
+                    if not self._holds(INFO):
                         return {}
                     self._info = table = self._db.open_table(INFO)
                 rows = table.search().to_arrow().to_pylist()
@@ -141,7 +141,7 @@ class Tables:
 
     def _write_info(self, values: Mapping[str, str | None]) -> None:
         with self._reading("writing to the memory store"):
-            mode = "overwrite" if INFO in self.names() else "create"
+            mode = "overwrite" if self._holds(INFO) else "create"
             rows = {**self.info(), **values}
             data = pa.table(
                 {
@@ -158,7 +158,7 @@ class Tables:
                 self._db.drop_table(INFO)
 
             undo = drop if mode == "create" else back_to_now(self._db.open_table(INFO))
-            committed_whole(self.folder_of(INFO), write, undo)
+            self._committed(INFO, write, undo)
             _clean(self._db.open_table(INFO), NOW)
 
     def use_model(self, model: str) -> dict[str, str]:
@@ -231,7 +231,7 @@ class Tables:
             try:
                 table = self._db.open_table(name)
             except (ValueError, FileNotFoundError) as error:
-                if "not found" not in str(error).lower() or self._is_there(name):
+                if "not found" not in str(error).lower() or (self.local and self._holds(name)):
                     raise
                 return None
         self._keep(name, table)
@@ -251,10 +251,23 @@ class Tables:
             def make() -> None:
                 index_words(self._db.create_table(name, rows, schema=rows.schema, mode=mode))
 
-            committed_whole(self.folder_of(name), make, lambda: self._db.drop_table(name))
+            self._committed(name, make, lambda: self._db.drop_table(name))
             table = self._db.open_table(name)
         self._keep(name, table)
         return table
+
+    def commit(self, table: LanceTable, write: Callable[[], object]) -> None:
+        """Do ``write`` on a user's table; it counts only if its files are whole."""
+        self._committed(table.name, write, back_to_now(table))
+
+    def _committed(
+        self, name: str, write: Callable[[], object], undo: Callable[[], object]
+    ) -> None:
+        try:
+            committed_whole(self.folder_of(name), write, undo)
+        except LANCE_ERRORS:
+            self.forget_handle(name)  # it may be of a version that was removed
+            raise
 
     def rewrite(self, name: str, choose: Callable[[pa.Table], pa.Table]) -> None:
         """Leave the rows that ``choose`` picks and nothing else: no older version, no other file.
@@ -279,7 +292,7 @@ class Tables:
                     _follow(made, made.version - 1, seen)
                 index_words(made)
 
-            committed_whole(self.folder_of(name), replace, back_to_now(old))
+            self._committed(name, replace, back_to_now(old))
             table = self._db.open_table(name)
             merge(table, self.folder_of(name))
             # Files of writers that were killed are nobody's: we hold the lock.
@@ -314,6 +327,8 @@ class Tables:
         """Open the table afresh next time: another process may have rewritten it."""
         with self._opening:
             self._open.pop(name, None)
+            if name == INFO:
+                self._info = None
 
     def size_on_disk(self) -> int | None:
         """Bytes of all files of a local store; None for a remote one."""
@@ -366,8 +381,10 @@ class Tables:
             while len(self._open) > OPEN_TABLES:
                 self._open.popitem(last=False)
 
-    def _is_there(self, name: str) -> bool:
-        return self.local is not None and (self.local / f"{name}.lance").exists()
+    def _holds(self, name: str) -> bool:
+        """Whether there is a table, though perhaps a damaged one: no first write cut short."""
+        folder = self.folder_of(name)
+        return name in self.names() if folder is None else holds_a_version(folder)
 
     def again_on_conflict(self, write: Callable[[], T]) -> T:
         """Write, and once more where another server on the same object storage came before.

@@ -115,12 +115,15 @@ class Upkeep:
     def _index(self, table: LanceTable, rows: int) -> None:
         segments = _segments(table)
         if rows >= ID_INDEX_ROWS and "id" not in segments:
-            table.create_index("id", config=BTree())
+            self._tables.commit(table, lambda: table.create_index("id", config=BTree()))
         if rows >= VECTOR_INDEX_ROWS:
             most = SEGMENTS + rows // ROWS_PER_MORE_SEGMENT
             if not 1 <= segments.get("vector", 0) <= most:
                 # The old one serves searches until the new one is there.
-                table.create_index("vector", config=_vector_index(table), replace=True)
+                index = _vector_index(table)
+                self._tables.commit(
+                    table, lambda: table.create_index("vector", config=index, replace=True)
+                )
 
     def _evict(self, name: str) -> None:
         """Forget the least useful: outdated first, then by importance and age."""

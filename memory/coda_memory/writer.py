@@ -29,7 +29,6 @@ from coda_memory.sql import listed, quoted
 from coda_memory.supersede import superseded
 from coda_memory.tables import FORMAT, Tables
 from coda_memory.upkeep import Upkeep
-from coda_memory.whole_files import back_to_now, committed_whole
 from coda_voice.errors import VoiceProcessingError, VoiceTimeoutError
 
 T = TypeVar("T")
@@ -227,16 +226,14 @@ class Writer:
             rows = as_rows(owner.user_id, final, vectors, layout)
         old = sorted(changed.keys() - new.keys())
         if not old:
-            folder = self._tables.folder_of(name)
-            committed_whole(folder, lambda: table.add(rows), back_to_now(table))
+            self._tables.commit(table, lambda: table.add(rows))
         else:
             stored = table.search().where(f"id IN ({listed(old)})").to_arrow()
             for index, row_id in enumerate(stored["id"].to_pylist()):
                 rows = pa.concat_tables([rows, with_end(stored.slice(index, 1), changed[row_id])])
             # One commit for the new and the ended: never both valid, never both gone.
             merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            folder = self._tables.folder_of(name)
-            committed_whole(folder, lambda: merge.execute(rows), back_to_now(table))
+            self._tables.commit(table, lambda: merge.execute(rows))
         self._upkeep.changed(name)
         return changed
 
