@@ -24,13 +24,13 @@ from typing import TypeVar
 import lancedb
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from lancedb.index import FTS
 from lancedb.table import LanceTable
 
 from coda_memory.errors import LANCE_ERRORS, MemoryModelError, MemoryStoreError, store_error
 from coda_memory.owner import Owner
 from coda_memory.reading import Reader
-from coda_memory.whole_files import back_to_now, committed_whole, files_of, holds_a_version
+from coda_memory.tidying import NOW, clean, follow, index_words, merge
+from coda_memory.whole_files import back_to_now, committed_whole, holds_a_version
 from coda_voice.errors import VoiceTimeoutError
 
 T = TypeVar("T")
@@ -46,12 +46,6 @@ LOCK_TIMEOUT = 20.0
 INFO_ATTEMPTS = 5
 CONFLICTS = 5
 """So often a write gives way to those of other servers."""
-NOW = timedelta(milliseconds=1)
-"""Versions older than this are removed; for zero LanceDB would warn each time."""
-MERGES = 5
-"""At most so many in a row; the second has found nothing to do so far, or the third."""
-ALL_VERSIONS = timedelta(days=365_000)
-"""Nothing is older."""
 _OF_A_USER = re.compile(r"u[0-9a-f]{32}_[0-9a-f]{8}")
 _INFO_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("value", pa.string())])
 
@@ -159,7 +153,7 @@ class Tables:
 
             undo = drop if mode == "create" else back_to_now(self._db.open_table(INFO))
             self._committed(INFO, write, undo)
-            _clean(self._db.open_table(INFO), NOW)
+            clean(self._db.open_table(INFO), NOW)
 
     def use_model(self, model: str) -> dict[str, str]:
         """Work with the tables of ``model``; gives ``info``.
@@ -289,14 +283,14 @@ class Tables:
             def replace() -> None:
                 made = self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
                 if self.local is None:
-                    _follow(made, made.version - 1, seen)
+                    follow(made, made.version - 1, seen)
                 index_words(made)
 
             self._committed(name, replace, back_to_now(old))
             table = self._db.open_table(name)
             merge(table, self.folder_of(name))
             # Files of writers that were killed are nobody's: we hold the lock.
-            _clean(table, NOW, everything=self.local is not None)
+            clean(table, NOW, everything=self.local is not None)
             if self.local is not None:
                 for left in (self.local / f"{name}.lance").rglob(".tmp*"):
                     left.unlink()  # a file half written; LanceDB does not know of it
@@ -314,7 +308,7 @@ class Tables:
         """Have a table hold ``rows`` alone, and no older version."""
         with self._reading("writing to the store"):
             table = self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
-            _clean(table, NOW)
+            clean(table, NOW)
         self._keep(name, table)
 
     def drop(self, name: str) -> None:
@@ -417,50 +411,3 @@ def held_model(where: str) -> str | None:
     if "://" not in where and not Path(where).is_dir():
         return None
     return Tables(where).info().get("model")
-
-
-def index_words(table: LanceTable) -> None:
-    """Build the BM25 index: English stems, accents folded, stop words left out."""
-    table.create_index("text", config=FTS(with_position=False), replace=True)
-
-
-def _follow(table: LanceTable, before: int, seen: pa.Table) -> None:
-    """Do to ``table`` what others did to it between reading ``seen`` and version ``before``.
-
-    On object storage no lock holds them off while the table is being replaced.
-    """
-    table.checkout(before)
-    latest = table.search().to_arrow()
-    table.checkout_latest()
-    known, there = set(seen["id"].to_pylist()), set(latest["id"].to_pylist())
-    added = latest.filter(pa.array([row not in known for row in latest["id"].to_pylist()]))
-    if added.num_rows:
-        table.add(added)
-    if gone := sorted(known - there):
-        table.delete("id IN ({})".format(", ".join(f"'{row}'" for row in gone)))
-
-
-def optimize(table: LanceTable, folder: Path | None, keep_versions: timedelta) -> None:
-    """Merge small files, take new rows into the indices, drop versions older than that.
-
-    No version goes before the files that replace it, in ``folder``, are known to be whole.
-    """
-    merge(table, folder)
-    _clean(table, keep_versions)
-
-
-def merge(table: LanceTable, folder: Path | None) -> None:
-    """Merge and index until nothing is left to write, and every file is known to be whole.
-
-    LanceDB may find more to do the second time; what drops versions must find nothing.
-    """
-    for _ in range(MERGES):
-        before = None if folder is None else files_of(folder)
-        committed_whole(folder, lambda: _clean(table, ALL_VERSIONS), back_to_now(table))
-        if folder is None or files_of(folder) == before:
-            return
-
-
-def _clean(table: LanceTable, older_than: timedelta, everything: bool = False) -> None:
-    # Readers of a version removed under them fail: ours open the table afresh and read again.
-    table.optimize(cleanup_older_than=older_than, delete_unverified=everything)

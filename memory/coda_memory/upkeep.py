@@ -25,7 +25,8 @@ from coda_memory.errors import LANCE_ERRORS, store_error
 from coda_memory.record import RECORD, utc_now
 from coda_memory.rows import with_records
 from coda_memory.search import HALF_LIFE_DAYS
-from coda_memory.tables import Tables, optimize
+from coda_memory.tables import Tables
+from coda_memory.tidying import optimize
 from coda_voice.errors import VoiceProcessingError
 
 log = logging.getLogger("coda_memory")

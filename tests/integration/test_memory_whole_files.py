@@ -16,8 +16,7 @@ from typing import Any
 import lancedb
 import pyarrow as pa
 import pytest
-from coda_memory import MemoryStore
-from coda_memory import tables as tables_module
+from coda_memory import MemoryStore, tidying
 from coda_memory.embedding import HASHED_WORDS
 from coda_memory.errors import MemoryStoreError
 from coda_memory.tables import INFO, Tables
@@ -144,7 +143,7 @@ def test_who_reads_a_commit_that_is_being_taken_back_waits_for_that(tmp_path):
             read = another.submit(store.user("ada").list)
             assert waits.wait(60)
             undo()
-        assert [memory.kind for memory in read.result()] == ["turn", "fact"]
+        assert [memory.kind for memory in read.result()] == ["turn", "preference"]
 
 
 def test_no_moment_of_a_full_disk_loses_or_invents_a_memory(tmp_path):
@@ -193,7 +192,7 @@ def test_upkeep_drops_no_version_for_a_file_that_is_cut_off(tmp_path, monkeypatc
     assert folder is not None
     for number in range(3):
         table.add(pa.table({"id": [f"d{number}"], "text": [f"cake {number}"]}))
-    before, clean, calls = texts(tables), tables_module._clean, 0
+    before, clean, calls = texts(tables), tidying.clean, 0
 
     def merge_on_a_full_disk(table: LanceTable, *arguments: Any) -> None:
         nonlocal calls
@@ -204,15 +203,15 @@ def test_upkeep_drops_no_version_for_a_file_that_is_cut_off(tmp_path, monkeypatc
             cut(folder, known, part)
 
     with monkeypatch.context() as full:
-        full.setattr(tables_module, "_clean", merge_on_a_full_disk)
+        full.setattr(tidying, "clean", merge_on_a_full_disk)
         try:
-            tables_module.optimize(table, folder, KEEP_VERSIONS)
+            tidying.optimize(table, folder, KEEP_VERSIONS)
         except OSError as error:
             assert error.errno == errno.ENOSPC
         else:
             assert call == 2  # the first always has something to write
     assert texts(tables) == before
-    tables_module.optimize(table, folder, KEEP_VERSIONS)
+    tidying.optimize(table, folder, KEEP_VERSIONS)
     assert texts(tables) == before
     found = table.search("cake", query_type="fts").to_list()
     assert {row["text"] for row in found} == {f"cake {number}" for number in range(3)}
