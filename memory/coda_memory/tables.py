@@ -134,7 +134,7 @@ class Tables:
         self.again_on_conflict(lambda: self._write_info(values))
 
     def _write_info(self, values: Mapping[str, str | None]) -> None:
-        with self._reading("writing to the memory store"):
+        with self._reading("writing to the memory store"), self._afresh_if_it_fails(INFO):
             mode = "overwrite" if self._holds(INFO) else "create"
             rows = {**self.info(), **values}
             data = pa.table(
@@ -152,7 +152,7 @@ class Tables:
                 self._db.drop_table(INFO)
 
             undo = drop if mode == "create" else back_to_now(self._db.open_table(INFO))
-            self._committed(INFO, write, undo)
+            committed_whole(self.folder_of(INFO), write, undo)
             clean(self._db.open_table(INFO), NOW)
 
     def use_model(self, model: str) -> dict[str, str]:
@@ -237,7 +237,7 @@ class Tables:
         On object storage another server may have made one since we looked: without ``replace``
         that is a ``memory_conflict``.
         """
-        with self._reading("making a user's table"):
+        with self._reading("making a user's table"), self._afresh_if_it_fails(name):
             # Under the lock, what is there without being a table is what a killed writer left.
             left = self.local is not None and name in self.names()
             mode = "overwrite" if replace or left else "create"
@@ -245,23 +245,15 @@ class Tables:
             def make() -> None:
                 index_words(self._db.create_table(name, rows, schema=rows.schema, mode=mode))
 
-            self._committed(name, make, lambda: self._db.drop_table(name))
+            committed_whole(self.folder_of(name), make, lambda: self._db.drop_table(name))
             table = self._db.open_table(name)
         self._keep(name, table)
         return table
 
     def commit(self, table: LanceTable, write: Callable[[], object]) -> None:
         """Do ``write`` on a user's table; it counts only if its files are whole."""
-        self._committed(table.name, write, back_to_now(table))
-
-    def _committed(
-        self, name: str, write: Callable[[], object], undo: Callable[[], object]
-    ) -> None:
-        try:
-            committed_whole(self.folder_of(name), write, undo)
-        except LANCE_ERRORS:
-            self.forget_handle(name)  # it may be of a version that was removed
-            raise
+        with self._afresh_if_it_fails(table.name):
+            committed_whole(self.folder_of(table.name), write, back_to_now(table))
 
     def rewrite(self, name: str, choose: Callable[[pa.Table], pa.Table]) -> None:
         """Leave the rows that ``choose`` picks and nothing else: no older version, no other file.
@@ -278,7 +270,7 @@ class Tables:
         if rows.num_rows == 0:
             self.drop(name)
             return
-        with self._reading("removing old versions"):
+        with self._reading("removing old versions"), self._afresh_if_it_fails(name):
 
             def replace() -> None:
                 made = self._db.create_table(name, rows, schema=rows.schema, mode="overwrite")
@@ -286,7 +278,7 @@ class Tables:
                     follow(made, made.version - 1, seen)
                 index_words(made)
 
-            self._committed(name, replace, back_to_now(old))
+            committed_whole(self.folder_of(name), replace, back_to_now(old))
             table = self._db.open_table(name)
             merge(table, self.folder_of(name))
             # Files of writers that were killed are nobody's: we hold the lock.
@@ -392,6 +384,14 @@ class Tables:
                 if error.error_code != "memory_conflict":
                     raise
         return write()
+
+    @contextlib.contextmanager
+    def _afresh_if_it_fails(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except LANCE_ERRORS:
+            self.forget_handle(name)  # it may be of a version that was removed
+            raise
 
     @contextlib.contextmanager
     def _reading(self, doing: str) -> Iterator[None]:

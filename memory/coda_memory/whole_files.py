@@ -66,7 +66,7 @@ def _take_back(folder: Path, before: set[Path], undo: Callable[[], object]) -> N
 
 def holds_a_version(folder: Path) -> bool:
     """Whether anything was ever committed to the table in ``folder``."""
-    return any(path.suffix == _VERSION for path in files_of(folder))
+    return any(folder.glob(f"_versions/*{_VERSION}"))
 
 
 def back_to_now(table: LanceTable) -> Callable[[], None]:

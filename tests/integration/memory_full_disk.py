@@ -16,6 +16,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from coda_memory import MemoryStore, upkeep
@@ -65,7 +66,7 @@ class Round:
         self.unsure: set[str] = set()
         """What was to be forgotten, and may or may not have been."""
 
-    def tried(self, what: str, do: Callable[[], None]) -> None:
+    def tried(self, what: str, do: Callable[[], object]) -> None:
         try:
             do()
         except VoiceProcessingError as error:
@@ -90,21 +91,21 @@ class Round:
 
             def search() -> None:
                 while not over.wait(0.01):
-                    self.tried("searched", lambda: user.search("do I like chess") and None)
+                    self.tried("searched", partial(user.search, "do I like chess"))
 
             searching = threading.Thread(target=search)
             with FullNowAndThen(self.chance):
                 searching.start()
                 for number in range(WRITES):
                     if self.stored and self.chance.random() < 0.15:
-                        self.tried("forgotten", lambda: self.forget(user))
+                        self.tried("forgotten", partial(self.forget, user))
                         continue
                     text = f"I like thing {number}" + self.chance.choice(["", LONG])
-                    self.tried("written", lambda text=text: self.remember(user, text))  # type: ignore[misc]
+                    self.tried("written", partial(self.remember, user, text))
                 over.set()
                 searching.join()
             for number in range(3):
-                self.tried("at last", lambda n=number: self.remember(user, f"I row {n}"))  # type: ignore[misc]
+                self.tried("at last", partial(self.remember, user, f"I row {number}"))
         with MemoryStore(self.folder, HASHED_WORDS) as store:
             there = {memory.id for memory in store.user("ada").list()}
         wanted = {row for ids in self.stored.values() for row in ids}
