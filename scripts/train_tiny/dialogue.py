@@ -8,7 +8,7 @@ sentences read aloud. Nothing is synthesized here; clips' codes are put side by 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -68,7 +68,8 @@ class Mix:
     """What a conversation is made of (probabilities).
 
     `rest`: that nothing more happens in it; `told`: that a question is a name or a thing told,
-    which only the ear can know, beyond what the domain's weights give.
+    which only the ear can know, beyond what the domain's weights give; `far`: that other
+    questions come between what is told and the question for it.
     """
 
     prompt: float = 0.68
@@ -83,6 +84,7 @@ class Mix:
     reference: float = 0.45
     kinds: tuple[str, ...] = tuple(corpus.WEIGHTS)
     told: float = 0.2
+    far: float = 0.0
 
 
 COPYING = Mix(
@@ -93,6 +95,16 @@ COPYING = Mix(
 
 TELLING = replace(COPYING, prompt=0.5, told=0.6)  # what is told now, and asked for later on
 
+
+# what is told now, and asked for when there has been talk of something else
+RECALLING = Mix(
+    prompt=0.6, read=0.04, say=0.02, long_pause=0.3, rest=0.0, interrupt=0.04, backchannel=0.1,
+    reference=0.15, told=0.45, far=0.9,
+)  # fmt: skip
+BETWEEN = (
+    "feel", "feel", "thanks", "greet", "agent", "check", "place", "name", "likes", "unknown",
+)  # fmt: skip
+"""What is asked between; what was told may be among it."""
 
 # the agent says what it is given, and mostly somebody speaks meanwhile
 DISTURBED = Mix(
@@ -201,6 +213,7 @@ class Conversation:
         self.audio = np.ones(size, bool)
         self.now = 0
         self.facts = Facts()
+        self._to_ask: deque[str] = deque()
         self._room = material.background(rng, mix.noise)
 
     def _background(self, start: int, end: int) -> None:
@@ -303,11 +316,7 @@ class Conversation:
     def ask(self) -> None:
         """The user asks, perhaps a fact arrives, the agent answers, perhaps is interrupted."""
         rng, material = self.rng, self.material
-        kinds = self.mix.kinds
-        if rng.random() < self.mix.told:
-            kind = rng.choice(("remember", "introduce"))
-        else:
-            kind = rng.choices(kinds, [corpus.WEIGHTS[kind] for kind in kinds])[0]
+        kind = self._kind()
         if not material.by_kind[kind]:
             return
         index = rng.choice(material.by_kind[kind])
@@ -332,6 +341,19 @@ class Conversation:
         self._background(end, stop)
         self.now = stop
         self._disturb(begin, stop)
+
+    def _kind(self) -> str:
+        """What is asked next."""
+        rng, kinds = self.rng, self.mix.kinds
+        if self._to_ask:
+            return self._to_ask.popleft()
+        if rng.random() >= self.mix.told:
+            return rng.choices(kinds, [corpus.WEIGHTS[kind] for kind in kinds])[0]
+        kind = rng.choice(("remember", "introduce"))
+        if self.mix.far and rng.random() < self.mix.far:
+            self._to_ask.extend(rng.choices(BETWEEN, k=rng.randint(1, 4)))
+            self._to_ask.append("likes" if kind == "remember" else "name")
+        return kind
 
     def _disturb(self, begin: int, stop: int) -> None:
         """Perhaps the user speaks while the agent does."""

@@ -19,7 +19,7 @@ import torch
 
 from coda_voice.moshi.checkpoint import load_models
 
-from . import bars_conversation, bars_listening, bars_naming, bars_speech
+from . import bars_conversation, bars_listening, bars_naming, bars_recall, bars_speech
 from .clips import ClipStore
 from .codec import load_mimi
 from .corpus import vocabularies
@@ -186,6 +186,7 @@ SECTIONS: dict[str, Callable[[Bench, float], list[dict[str, Any]]]] = {
     "n": bars_naming.naming_bars,
     "t": bars_listening.transcription_bars,
     "p": bars_conversation.prompt_bars,
+    "m": bars_recall.recall_bars,
     "f": bars_conversation.reference_bars,
     "i": bars_conversation.interruption_bars,
     "q": bars_conversation.quiet_bars,

@@ -30,6 +30,7 @@ from .dialogue import (
     DISTURBED,
     FIRST_WEIGHT,
     READING,
+    RECALLING,
     TELLING,
     Conversation,
     Material,
@@ -298,7 +299,8 @@ class Plan:
 
     Of the rows, `read_rows` hold nothing but sentences read aloud: practice in sounding; in
     `disturbed_rows` the user mostly speaks while the agent does: practice in yielding and in
-    going on. `copy_rows` come on top: short questions and answers without sound.
+    going on; in `recalling_rows` what is told is asked for some questions later. `copy_rows` come
+    on top: short questions and answers without sound.
     """
 
     minutes: float
@@ -311,10 +313,12 @@ class Plan:
     peak_rate: float = PEAK_RATE
     copy_frames: int = 80
     seed: int = 0
+    recalling_rows: int = 0
 
     def mixes(self) -> list[Mix]:
         """What each row is made of."""
         special = [READING] * self.read_rows + [DISTURBED] * self.disturbed_rows
+        special += [RECALLING] * self.recalling_rows
         return special + [self.mix] * (self.rows - len(special))
 
 

@@ -14,6 +14,7 @@ from scripts.train_tiny.dialogue import (
     HEARD_LATEST,
     PAD_WEIGHT,
     READS_ALONG,
+    RECALLING,
     Conversation,
     Material,
     Mix,
@@ -258,3 +259,24 @@ def test_a_sentence_that_begins_as_an_answer_does_is_read_aloud_too(material):
     material = replace(material, agent=codes_of(texts))
     assert "your timer is set" in material.readable
     assert material.begun_alike == ["your timer is set"]
+
+
+def test_what_is_told_is_asked_for_after_something_else(material):
+    mix = replace(RECALLING, told=1.0, far=1.0)
+    asked = Conversation(random.Random(3), material, WORDS, mix, 160)
+    kinds = [asked._kind() for _ in range(60)]
+    for at, kind in enumerate(kinds[:50]):
+        if kind in ("remember", "introduce"):
+            following = kinds[at + 1 : at + 7]
+            wanted = "likes" if kind == "remember" else "name"
+            until = next(
+                (k for k, other in enumerate(following) if other in ("remember", "introduce")), 6
+            )
+            assert wanted in following[1:until]
+
+
+def test_without_it_the_next_question_is_any(material):
+    asked = Conversation(
+        random.Random(3), material, WORDS, replace(RECALLING, told=1.0, far=0.0), 160
+    )
+    assert {asked._kind() for _ in range(30)} == {"remember", "introduce"}
