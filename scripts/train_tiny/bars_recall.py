@@ -8,11 +8,12 @@ remembered if it is the one that was greeted.
 from __future__ import annotations
 
 import random
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .bars_conversation import heard_and_quiet, prompt_row, run_rows, words_of
+from .bars_conversation import heard_and_quiet, pick, prompt_row, run_rows, words_of
 
 if TYPE_CHECKING:
     from .evaluate import Bench
@@ -26,19 +27,15 @@ GREETED = "nice to meet you "
 
 def recall_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     """How many names are said again, and how often it claims to know none or says nothing."""
-    rng = random.Random(4 + bench.variant)
-    clips: dict[str, list[int]] = {}
-    for index, line in enumerate(bench.lines):
-        clips.setdefault(line.kind, []).append(index)
-    told = list(clips["introduce"])
-    rng.shuffle(told)
-    count = max(8, int(72 * scale))
+    rng, count = random.Random(4 + bench.variant), max(8, int(72 * scale))
+    clips = {kind: pick(bench, (kind,), len(bench.lines)) for kind in (*BETWEEN, "name")}
     rows, names, begins, answers = [], [], [], []
-    for k in range(count):
-        index, between = told[k % len(told)], rng.sample(BETWEEN, k % (MOST_BETWEEN + 1))
+    told = islice(cycle(pick(bench, ("introduce",), count)), count)
+    for k, index in enumerate(told):
         heard = [heard_and_quiet(bench, index, AT_ONCE)]
         heard += [
-            heard_and_quiet(bench, rng.choice(clips[kind]), rng.randint(*QUIET)) for kind in between
+            heard_and_quiet(bench, rng.choice(clips[kind]), rng.randint(*QUIET))
+            for kind in rng.sample(BETWEEN, k % (MOST_BETWEEN + 1))
         ]
         asked = rng.choice(clips["name"])
         user = np.concatenate([*heard, heard_and_quiet(bench, asked, TO_ANSWER)], 1)
@@ -50,14 +47,12 @@ def recall_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
         answers.append(row.user.shape[1] - TO_ANSWER - EARLIEST)
     right, greeted, unknown, mute = (np.zeros(count, bool) for _ in range(4))
     for k, (text, _) in enumerate(run_rows(bench, rows, seed=11)):
-        before, got = (
-            words_of(bench, text[begins[k] : answers[k]]),
-            words_of(bench, text[answers[k] :]),
-        )
-        right[k] = got == f"your name is {names[k]}"
-        mute[k], unknown[k] = not got, got.startswith("i do not know")
+        before = words_of(bench, text[begins[k] : answers[k]])
+        got = words_of(bench, text[answers[k] :])
         name = before.partition(GREETED)[2].split()
+        right[k] = got == f"your name is {names[k]}"
         greeted[k] = right[k] or (bool(name) and got == f"your name is {name[0]}")
+        unknown[k], mute[k] = got.startswith("i do not know"), not got
     figures = [
         ("told: a name told is said when asked for", right),
         ("told: … or the one that was greeted", greeted),

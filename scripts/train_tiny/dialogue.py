@@ -350,7 +350,7 @@ class Conversation:
         if rng.random() >= self.mix.told:
             return rng.choices(kinds, [corpus.WEIGHTS[kind] for kind in kinds])[0]
         kind = rng.choice(("remember", "introduce"))
-        if self.mix.far and rng.random() < self.mix.far:
+        if rng.random() < self.mix.far:
             self._to_ask.extend(rng.choices(BETWEEN, k=rng.randint(1, 4)))
             self._to_ask.append("likes" if kind == "remember" else "name")
         return kind

@@ -175,14 +175,13 @@ def lm_worker(rank: int, workers: int, options: argparse.Namespace) -> None:
     model = new_talker(options)
     minutes, rows = options.lm_minutes, options.rows
     long, read, disturbed = max(1, rows // 3), rows // 3, rows // 6
-    recalling = rows // 6
     copying = Mix(say=0.25, prompt=0.9)
     rate = lm.PEAK_RATE * options.lm_rate
     plans = [
         lm.Plan(minutes * options.lm_first, 160, rows, read, disturbed, copying, 2 * rows, rate),
         lm.Plan(
             minutes * options.lm_long, 220, rows, read, disturbed, Mix(), 2 * rows, rate,
-            recalling_rows=recalling,
+            recalling_rows=rows // 6,
         ),
         lm.Plan(
             minutes, 480, long, long // 3, 0, Mix(long_pause=0.25), rows, rate,

@@ -275,7 +275,7 @@ def test_what_is_told_is_asked_for_after_something_else(material):
             assert wanted in following[1:until]
 
 
-def test_without_it_the_next_question_is_any(material):
+def test_without_it_nothing_told_is_asked_for_on_purpose(material):
     asked = Conversation(
         random.Random(3), material, WORDS, replace(RECALLING, told=1.0, far=0.0), 160
     )
