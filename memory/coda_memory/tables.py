@@ -17,21 +17,29 @@ import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import lancedb
 import pyarrow as pa
-from filelock import FileLock, Timeout
 from lancedb.table import LanceTable
 
 from coda_memory.errors import LANCE_ERRORS, MemoryModelError, MemoryStoreError, store_error
 from coda_memory.owner import Owner
 from coda_memory.reading import Reader
 from coda_memory.tidying import NOW, clean, follow, index_words, merge
-from coda_memory.whole_files import back_to_now, committed_whole, holds_a_version
-from coda_voice.errors import VoiceTimeoutError
+from coda_memory.whole_files import (
+    Before,
+    back_to_now,
+    committed_whole,
+    holds_a_version,
+    left_half_written,
+    remove_table,
+    take_back_what_was_left,
+)
+from coda_memory.write_lock import WriteLock
 
 T = TypeVar("T")
 FORMAT = "2"
@@ -42,7 +50,6 @@ OPEN_TABLES = 64
 """Tables kept open at once: each holds file descriptors and the head of its indices."""
 OUTDATED = 16
 """So many files of replaced indices, before LanceDB's caches are emptied."""
-LOCK_TIMEOUT = 20.0
 INFO_ATTEMPTS = 5
 CONFLICTS = 5
 """So often a write gives way to those of other servers."""
@@ -62,11 +69,11 @@ class Tables:
         self._outdated = 0
         self._info: LanceTable | None = None
         self._tag = ""
-        self._lock: FileLock | None = None
+        self._lock: WriteLock | None = None
         try:
             if self.local is not None:
                 self.local.mkdir(parents=True, exist_ok=True)
-                self._lock = FileLock(self.local / ".lock", timeout=LOCK_TIMEOUT)
+                self._lock = WriteLock(self.local)
             self._connect()
         except LANCE_ERRORS as error:
             raise store_error(error, uri, "opening the memory store") from error
@@ -85,23 +92,8 @@ class Tables:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from writing. Raises VoiceTimeoutError after 20 s."""
-        if self._lock is None:
+        with nullcontext() if self._lock is None else self._lock.held():
             yield
-            return
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise VoiceTimeoutError(
-                f"another process has been writing to {self.uri} for {LOCK_TIMEOUT:g} s; "
-                "try again when it is done.",
-                "memory_busy",
-            ) from None
-        except OSError as error:
-            raise store_error(error, self.uri, "locking the memory store") from error
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     # ---- what the store is -------------------------------------------------------------
 
@@ -114,6 +106,7 @@ class Tables:
             try:
                 table = self._info
                 if table is None:
+                    self._finish_taking_back(INFO)
                     if not self._holds(INFO):
                         return {}
                     self._info = table = self._db.open_table(INFO)
@@ -135,6 +128,7 @@ class Tables:
 
     def _write_info(self, values: Mapping[str, str | None]) -> None:
         with self._reading("writing to the memory store"), self._afresh_if_it_fails(INFO):
+            self._finish_taking_back(INFO)
             mode = "overwrite" if self._holds(INFO) else "create"
             rows = {**self.info(), **values}
             data = pa.table(
@@ -148,11 +142,9 @@ class Tables:
             def write() -> None:
                 self._db.create_table(INFO, data, schema=_INFO_SCHEMA, mode=mode)
 
-            def drop() -> None:
-                self._db.drop_table(INFO)
-
-            undo = drop if mode == "create" else back_to_now(self._db.open_table(INFO))
-            committed_whole(self.folder_of(INFO), write, undo)
+            new = mode == "create"
+            before = self._nothing(INFO) if new else back_to_now(self._db.open_table(INFO))
+            committed_whole(self.folder_of(INFO), write, before)
             clean(self._db.open_table(INFO), NOW)
 
     def use_model(self, model: str) -> dict[str, str]:
@@ -216,6 +208,8 @@ class Tables:
 
     def open(self, name: str) -> LanceTable | None:
         """Give a table, or None where there is none yet."""
+        with self._reading("taking back what a killed process left half written"):
+            self._finish_taking_back(name)
         with self._opening:
             table = self._open.get(name)
             if table is not None:
@@ -245,7 +239,7 @@ class Tables:
             def make() -> None:
                 index_words(self._db.create_table(name, rows, schema=rows.schema, mode=mode))
 
-            committed_whole(self.folder_of(name), make, lambda: self._db.drop_table(name))
+            committed_whole(self.folder_of(name), make, self._nothing(name))
             table = self._db.open_table(name)
         self._keep(name, table)
         return table
@@ -307,7 +301,11 @@ class Tables:
         """Remove a table and all its files."""
         self.forget_handle(name)
         with self._reading("removing a user's memories"):
-            self._db.drop_table(name, ignore_missing=True)
+            folder = self.folder_of(name)
+            if folder is None:
+                self._db.drop_table(name, ignore_missing=True)
+            else:
+                remove_table(self._db, folder)
 
     def forget_handle(self, name: str) -> None:
         """Open the table afresh next time: another process may have rewritten it."""
@@ -366,6 +364,19 @@ class Tables:
             self._open.move_to_end(name)
             while len(self._open) > OPEN_TABLES:
                 self._open.popitem(last=False)
+
+    def _nothing(self, name: str) -> Before:
+        return Before(0, lambda: self._db.drop_table(name))
+
+    def _finish_taking_back(self, name: str) -> None:
+        """Whoever writes to a table holds the lock; if nobody does, he was killed."""
+        folder = self.folder_of(name)
+        if self._lock is None or folder is None or not left_half_written(folder):
+            return
+        with self._lock.held_if_free() as alone:
+            if alone:
+                take_back_what_was_left(self._db, folder)
+                self.forget_handle(name)
 
     def _holds(self, name: str) -> bool:
         """Whether there is a table, though perhaps a damaged one: no first write cut short."""

@@ -142,8 +142,68 @@ def test_who_reads_a_commit_that_is_being_taken_back_waits_for_that(tmp_path):
             store.tables.lock = told  # type: ignore[method-assign]
             read = another.submit(store.user("ada").list)
             assert waits.wait(60)
-            undo()
+            undo.back()
         assert [memory.kind for memory in read.result()] == ["turn", "preference"]
+
+
+KILLED = """
+import os, sys
+import pyarrow as pa
+from coda_memory import whole_files
+from coda_memory.tables import INFO, Tables
+from tests.integration.test_memory_whole_files import FullDisk
+
+folder, write = sys.argv[1:]
+whole_files._take_back = lambda *_: os._exit(9)
+tables = Tables(folder)
+tables._db = FullDisk(tables._db, tables.local)
+if write == "first":
+    tables.create("memories", pa.table({"id": ["d"], "text": ["cake"]}))
+elif write == "rewrite":
+    tables.rewrite("memories", lambda rows: rows.slice(0, 2))
+else:
+    tables.write_info(purge="somebody")
+"""
+
+
+@pytest.mark.parametrize("write", ["first", "rewrite", "info"])
+def test_what_a_killed_process_could_not_take_back_the_next_one_does(tmp_path, write):
+    tables = Tables(str(tmp_path))
+    tables.write_info(format="1", model="one")
+    if write != "first":
+        tables.create("memories", A_LITTLE)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), write], cwd=Path(__file__).parents[2],
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 9
+    tables = Tables(str(tmp_path))
+    known = set() if write == "first" else {"chess", "tea", "milk"}
+    assert texts(tables) == known and tables.info() == {"format": "1", "model": "one"}
+    if write == "first":
+        tables.create("memories", A_LITTLE)
+    else:
+        tables.rewrite("memories", lambda rows: rows.slice(0, 2))
+        tables.write_info(model="two")
+    assert texts(Tables(str(tmp_path))) and not list(tmp_path.glob("*.writing"))
+
+
+def test_a_memory_cut_off_in_a_process_that_is_killed_then_leaves_the_others(tmp_path):
+    """The handle that another process had open finds its way back, too."""
+    with MemoryStore(tmp_path, HASHED_WORDS) as store:
+        ada = store.user("ada")
+        ada.remember("I like chess.")
+        name = store.tables.name_of(ada._owner)
+        table, folder = store.tables.open(name), store.tables.folder_of(name)
+        assert table is not None and folder is not None
+        version = table.version
+        known = files_of(folder)
+        table.add(table.search().to_arrow())
+        cut(folder, known)
+        folder.with_suffix(".writing").write_text(str(version))
+        assert [memory.kind for memory in ada.list()] == ["turn", "preference"]
+        ada.remember("I like tea.")
+        assert {"I like chess.", "I like tea."} <= {memory.text for memory in ada.list()}
 
 
 def test_no_moment_of_a_full_disk_loses_or_invents_a_memory(tmp_path):
