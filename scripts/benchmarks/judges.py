@@ -1,12 +1,15 @@
-"""A recogniser for a benchmark's answers, and the words of the domain that it knows."""
+"""The recognisers of a benchmark's answers, and the words of the domain that they know."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from scripts.train_tiny import corpus
-from scripts.train_tiny.judge import Judge, pronounced, write_grammar
+from scripts.train_tiny.judge import Judge, pronounced, spelled_out, write_grammar
+from scripts.train_tiny.second_ear import SecondEar, weights
 
 
 def judge_of(folder: Path, sentences: Sequence[str], slots: Mapping[str, Sequence[str]]) -> Judge:
@@ -17,6 +20,21 @@ def judge_of(folder: Path, sentences: Sequence[str], slots: Mapping[str, Sequenc
     """
     write_grammar(folder / "answers.gram", sentences, slots, several=True)
     return Judge(grammar=folder / "answers.gram")
+
+
+class Ears:
+    """PocketSphinx, and Moonshine where it is installed: both hear these sentences alone."""
+
+    def __init__(
+        self, folder: Path, sentences: Sequence[str], slots: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._first = judge_of(folder, sentences, slots)
+        self._second = SecondEar([*spelled_out(sentences, slots)]) if weights() else None
+
+    def recognise(self, pcm: np.ndarray) -> tuple[str, str | None]:
+        """What the first and the second hear in float32 PCM at 24 kHz; None: it is not there."""
+        second = None if self._second is None else self._second.recognise(pcm)
+        return self._first.recognise(pcm), second
 
 
 def known_words() -> tuple[list[str], list[str]]:

@@ -105,13 +105,18 @@ def answer_forms() -> list[str]:
 
 def answer_grammar(bench: Bench) -> Judge:
     """A recogniser of whole answers, every one as likely, with 300 names and 150 things."""
-    path, words = bench.work / "answers.gram", bench.words
-    slots = {
+    path = bench.work / "answers.gram"
+    write_grammar(path, answer_forms(), answer_slots(bench))
+    return Judge(grammar=path)
+
+
+def answer_slots(bench: Bench) -> dict[str, list[str]]:
+    """What the slots of `answer_forms` may be."""
+    words = bench.words
+    return {
         "name": words.names[:300], "like": words.likes[:150], "agent": words.agents,
         "place": [place for place in words.places if " " not in place],
     }  # fmt: skip
-    write_grammar(path, answer_forms(), slots)
-    return Judge(grammar=path)
 
 
 def answer_judge(bench: Bench) -> Judge:

@@ -22,7 +22,7 @@ from .lm import Talker, lm_config
 from .stt import HORIZONS, stt_config
 from .tokenizer import EPAD, HEARD_AFTER, PAD
 
-VERSION = "0.14.0"
+VERSION = "0.15.0"
 SAMPLING = {"temp": 0.0, "temp_text": 0.3, "top_k": 50, "top_k_text": 5}
 
 

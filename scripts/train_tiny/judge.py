@@ -7,9 +7,11 @@ original speech beside the one that is measured: it errs on the originals too.
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,15 @@ def write_grammar(
     lines.append(f"<sentence> = {' | '.join(sentences)};")
     lines.append(f"public <speech> = <sentence>{'+' if several else ''};")
     path.write_text("\n".join(lines) + "\n")
+
+
+def spelled_out(sentences: Sequence[str], slots: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Each of ``sentences`` with everything that its ``<slot>``s may be."""
+    for sentence in sentences:
+        names = re.findall(r"<(\w+)>", sentence)
+        form = re.sub(r"<\w+>", "{}", sentence)
+        for words in product(*(slots[name] for name in names)):
+            yield form.format(*words)
 
 
 @lru_cache
