@@ -154,7 +154,8 @@ class SecondEar:
         def score(tokens: list[list[int]]) -> np.ndarray:
             heard = np.repeat(states, len(tokens), 0)
             given = {
-                "encoder_attention_mask": np.ones(heard.shape[:2], np.int64),
+                # As long as the sound: the model itself makes it one of the encoder's frames.
+                "encoder_attention_mask": np.ones((len(tokens), low.shape[1]), np.int64),
                 "encoder_hidden_states": heard,
                 "input_ids": np.array(tokens, np.int64),
                 "use_cache_branch": np.array([False]),
