@@ -31,6 +31,12 @@ FIRST, LAST = 1, 2
 SILENCE = 7_200
 """Samples at 24 kHz on both sides, as PocketSphinx is given."""
 HEADS, WIDTH = 8, 36
+HOP = 480
+"""Samples in 20 ms, of which the loudness is taken."""
+QUIET = 0.03
+"""Of the loudest: less than that is a pause."""
+PAUSE = 30
+"""So many quiet hops in a row part two sounds. Moshi's own words pause for less."""
 _PUNCTUATION = re.compile(r"[.,!?]+")
 _NO_WORD = re.compile(r"[^a-z' ]")
 
@@ -146,7 +152,14 @@ class SecondEar:
         self._sentences = Sentences(sentences)
 
     def recognise(self, pcm: np.ndarray) -> str:
-        """The words in float32 PCM [samples] at 24 kHz."""
+        """The words in float32 PCM [samples] at 24 kHz.
+
+        What lies between pauses is heard by itself: the model learned from single utterances, and
+        of several with silence between them it gives a few words.
+        """
+        return " ".join(filter(None, map(self._recognise, between_pauses(pcm))))
+
+    def _recognise(self, pcm: np.ndarray) -> str:
         low = resample_poly(np.pad(pcm, SILENCE), 2, 3).astype(np.float32)[None]
         given = {"input_values": low, "attention_mask": np.ones(low.shape, np.int64)}
         (states,) = self._encoder.run(None, given)
@@ -169,6 +182,17 @@ class SecondEar:
             return last - np.log(np.exp(last).sum(-1, keepdims=True))
 
         return likeliest(score, self._pieces, self._sentences)
+
+
+def between_pauses(pcm: np.ndarray) -> list[np.ndarray]:
+    """The sounds in PCM [samples] at 24 kHz that pauses of 0.6 s or more lie between."""
+    hops = pcm[: len(pcm) - len(pcm) % HOP].reshape(-1, HOP)
+    loudness = np.sqrt((hops**2).mean(1))
+    loud = np.flatnonzero(loudness > QUIET * max(loudness.max(initial=0.0), 1e-3))
+    if not len(loud):
+        return []
+    groups = np.split(loud, np.flatnonzero(np.diff(loud) > PAUSE) + 1)
+    return [pcm[max(0, group[0] - 5) * HOP : (group[-1] + 6) * HOP] for group in groups]
 
 
 def weights() -> Path | None:

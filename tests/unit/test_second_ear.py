@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from scripts.train_tiny.judge import spelled_out
-from scripts.train_tiny.second_ear import Pieces, Sentences, likeliest, vocabulary
+from scripts.train_tiny.second_ear import (
+    Pieces,
+    Sentences,
+    between_pauses,
+    likeliest,
+    vocabulary,
+)
 
 VOCABULARY = [
     "<unk>", "<s>", "</s>", " you", " You", " like", " t", "ea", " tea", " t", "oast", ".",
@@ -56,6 +62,13 @@ def test_a_file_of_tokens_is_read_with_its_lengths():
     coded = long.encode()
     content = b"\x03abc" + bytes([128 + len(coded) % 128, len(coded) // 128]) + coded
     assert vocabulary(content) == ["abc", " " + "a" * 150]
+
+
+def test_sounds_are_parted_at_pauses_and_not_within_words():
+    word, breath, pause = np.full(4_800, 0.3), np.zeros(4_800), np.zeros(24_000)
+    first, second = between_pauses(np.concatenate([pause, word, breath, word, pause, word]))
+    assert 14_400 <= len(first) < 24_000 and 4_800 <= len(second) < 12_000
+    assert between_pauses(pause) == between_pauses(np.zeros(0)) == []
 
 
 def test_slots_are_spelled_out():
