@@ -1,4 +1,4 @@
-"""One process at a time writes to a store: its lock, and what killed holders of it left undone."""
+"""One process at a time writes to a store that is a folder."""
 
 from __future__ import annotations
 
