@@ -45,6 +45,7 @@ from scripts.benchmarks.judges import Ears, known_words
 from scripts.benchmarks.report import Report, Row, bar
 from scripts.benchmarks.users import VOICES, spoken, wav
 from scripts.train_tiny import corpus
+from scripts.train_tiny.bars_recall import greeted_name
 
 ROOT = Path(__file__).parent.parent
 STEPS = ("say", "ask", "control", "live")
@@ -163,7 +164,7 @@ async def live(
             )
             said = await manager.process_voice_input(talk, wav("what is my name", voice))
             old = outcome("live: old turn", voice, name, f"your name is {name}", prompt, said, ears)
-            outcomes.append(replace(old, greeted=greeted(greeting)))
+            outcomes.append(replace(old, greeted=greeted_name(greeting.text_content)))
             await manager.end_conversation(talk)
             outcomes.append(await unexchanged(manager, voice, name, ears))
     return outcomes, swaps
@@ -178,13 +179,7 @@ async def unexchanged(manager: VoiceManager, voice: str, name: str, ears: Ears) 
     said = await manager.process_voice_input(talk, wav("what is my name", voice))
     await manager.end_conversation(talk)
     old = outcome(UNEXCHANGED, voice, name, f"your name is {name}", prompt, said, ears)
-    return replace(old, greeted=greeted(greeting))
-
-
-def greeted(greeting: VoiceResponse) -> str | None:
-    """The name in "nice to meet you ada"."""
-    name = greeting.text_content.partition("nice to meet you ")[2].split()
-    return name[0] if name else None
+    return replace(old, greeted=greeted_name(greeting.text_content))
 
 
 def judged(folder: Path) -> Ears:

@@ -17,7 +17,6 @@ import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -89,11 +88,9 @@ class Tables:
             session=self.session,
         )
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Keep other processes from writing. Raises VoiceTimeoutError after 20 s."""
-        with nullcontext() if self._lock is None else self._lock.held():
-            yield
+        return contextlib.nullcontext() if self._lock is None else self._lock.held()
 
     # ---- what the store is -------------------------------------------------------------
 

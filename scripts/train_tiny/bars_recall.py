@@ -25,6 +25,12 @@ EARLIEST = 12  # frames before the end of the last clip: it ends with silence
 GREETED = "nice to meet you "
 
 
+def greeted_name(said: str) -> str | None:
+    """The name in "nice to meet you ada"."""
+    name = said.partition(GREETED)[2].split()
+    return name[0] if name else None
+
+
 def recall_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     """How many names are said again, and how often it claims to know none or says nothing."""
     rng, count = random.Random(4 + bench.variant), max(8, int(72 * scale))
@@ -49,9 +55,9 @@ def recall_bars(bench: Bench, scale: float) -> list[dict[str, Any]]:
     for k, (text, _) in enumerate(run_rows(bench, rows, seed=11)):
         before = words_of(bench, text[begins[k] : answers[k]])
         got = words_of(bench, text[answers[k] :])
-        name = before.partition(GREETED)[2].split()
+        name = greeted_name(before)
         right[k] = got == f"your name is {names[k]}"
-        greeted[k] = right[k] or (bool(name) and got == f"your name is {name[0]}")
+        greeted[k] = right[k] or (name is not None and got == f"your name is {name}")
         unknown[k], mute[k] = got.startswith("i do not know"), not got
     figures = [
         ("told: a name told is said when asked for", right),

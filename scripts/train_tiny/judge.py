@@ -111,11 +111,15 @@ def sound_alike(one: str, other: str) -> bool:
     )
 
 
+def to_16k(pcm: np.ndarray) -> np.ndarray:
+    """Float PCM at 24 kHz to 16 kHz, with 0.3 s of silence on both sides."""
+    low: np.ndarray = resample_poly(np.pad(pcm, 7200), 2, 3)
+    return low
+
+
 def to_16k_bytes(pcm: np.ndarray) -> bytes:
-    """Float PCM at 24 kHz to 16 kHz int16 bytes, with 0.3 s of silence on both sides."""
-    padded = np.pad(pcm, (7200, 7200))
-    low = resample_poly(padded, 2, 3)
-    return (np.clip(low, -1, 1) * 32767).astype(np.int16).tobytes()
+    """The same as int16 bytes."""
+    return (np.clip(to_16k(pcm), -1, 1) * 32767).astype(np.int16).tobytes()
 
 
 class Judge:

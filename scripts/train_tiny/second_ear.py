@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from scipy.signal import resample_poly
+
+from .judge import to_16k
 
 Scorer = Callable[[list[list[int]]], np.ndarray]
 """Log chances [sequences x vocabulary] of the token behind each of some sequences of one length."""
@@ -28,8 +29,6 @@ Scorer = Callable[[list[list[int]]], np.ndarray]
 BEAM = 12
 MOST_TOKENS = 40
 FIRST, LAST = 1, 2
-SILENCE = 7_200
-"""Samples at 24 kHz on both sides, as PocketSphinx is given."""
 HEADS, WIDTH = 8, 36
 HOP = 480
 """Samples in 20 ms, of which the loudness is taken."""
@@ -57,9 +56,7 @@ class Sentences:
         place: what was said of the sentence one is in; "" at the beginning of one.
         """
         found = dict(self._within(place, "", most))
-        if place == "":
-            found |= self._within("", " ", most)
-        if place in self.whole:
+        if place == "" or place in self.whole:
             found |= self._within("", " ", most)
         return found
 
@@ -160,7 +157,7 @@ class SecondEar:
         return " ".join(filter(None, map(self._recognise, between_pauses(pcm))))
 
     def _recognise(self, pcm: np.ndarray) -> str:
-        low = resample_poly(np.pad(pcm, SILENCE), 2, 3).astype(np.float32)[None]
+        low = to_16k(pcm).astype(np.float32)[None]
         given = {"input_values": low, "attention_mask": np.ones(low.shape, np.int64)}
         (states,) = self._encoder.run(None, given)
 
