@@ -490,8 +490,8 @@ async def test_moshis_lead_is_not_cut_short_by_an_answer_that_is_all_but_there(
             yield some
             thinks = seen(SpeechEnded) and not seen(ReasoningEnded)
             await asyncio.sleep(0.15 if thinks else 0.03)
-            for _ in range(500):
-                if seen(ToolStarted) <= seen(ReasoningEnded):
+            for _ in range(500 if seen(ToolStarted) else 100):
+                if not thinks or seen(ReasoningEnded):
                     break
                 await asyncio.sleep(0.01)
 
