@@ -248,7 +248,8 @@ async def test_arguments_against_the_schema_are_given_back_once(engine: Engine):
         assert [t.outcome for t in talk.of(ToolEnded)] == ["failed", "failed"]
         assert len(server.requests) == 3 and not server.requests[-1].get("tools")
         assert "seconds" in server.requests[1]["messages"][-1]["content"]
-        assert [e.heard for e in talk.of(ScriptEnded) if e.heard] == ["I could not set it."]
+        (heard,) = [e.heard for e in talk.of(ScriptEnded) if e.heard]
+        assert heard.endswith("I could not set it.")  # a slow machine says first that it thinks
         await still_well(talk)
 
 
