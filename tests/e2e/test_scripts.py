@@ -1,11 +1,15 @@
-"""The programs in scripts/ run as they are, without arguments."""
+"""The programs in scripts/ run as they are: one as a program, the others in this process."""
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.dummy
+import multiprocessing.pool  # before its way to make processes is replaced
 import os
 import runpy
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,11 +22,21 @@ from tests.conftest import Spoken
 ROOT = Path(__file__).parent.parent.parent
 
 
-def run(script: str, *arguments: str, folder: Path, **more: str) -> str:
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+def as_a_program(script: str, folder: Path) -> str:
+    """Run a script in a process of its own; gives what it printed."""
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / script, *arguments],
+        [sys.executable, ROOT / "scripts" / script],
         cwd=folder,
-        env={**os.environ, "NO_COLOR": "1", **more},
+        env={**os.environ, "NO_COLOR": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -31,22 +45,70 @@ def run(script: str, *arguments: str, folder: Path, **more: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    ("script", "tells"),
-    [
-        ("voice_conversation_example.py", "agent"),
-        ("hybrid_reasoning_example.py", "agent (answer, done): seven"),
-        ("test_vram_allocation.py", "slot"),
-    ],
-)
-def test_a_script_runs_and_tells_what_it_did(script: str, tells: str, tmp_path: Path) -> None:
-    assert tells in run(script, folder=tmp_path).lower()
+class Here:
+    """Runs scripts in this process, which has imported already what they import."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._patch = patch
+        self._capsys = capsys
+
+    def ended(self, script: str, *arguments: str, folder: Path) -> Ended:
+        path = str(ROOT / "scripts" / script)
+        with self._patch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("NO_COLOR", "1")
+            patch.setattr(sys, "argv", [path, *arguments])
+            patch.setattr(sys, "path", [*sys.path])
+            status = _status_of(path)
+        said = self._capsys.readouterr()
+        return Ended(status, said.out, said.err)
+
+    def run(self, script: str, *arguments: str, folder: Path) -> str:
+        """Run what must end well; gives what it printed."""
+        end = self.ended(script, *arguments, folder=folder)
+        assert end.status == 0, end.out + end.err
+        return end.out
 
 
-def test_the_demo_is_a_script_too(tmp_path: Path) -> None:
+def _status_of(path: str) -> int:
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as end:
+        assert end.code is None or isinstance(end.code, int), end.code
+        return end.code or 0
+    return 0
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(monkeypatch, capsys)
+
+
+def test_a_script_runs_as_a_program_and_tells_what_it_did(tmp_path: Path) -> None:
+    assert "agent" in as_a_program("voice_conversation_example.py", tmp_path)
+
+
+def test_hybrid_answers_are_spoken(here: Here, tmp_path: Path) -> None:
+    told = here.run("hybrid_reasoning_example.py", folder=tmp_path)
+    assert "agent (answer, done): seven" in told.lower()
+
+
+def test_the_memory_of_conversations_is_measured(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In threads instead of processes; in these it runs where test_docs.py runs it."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: multiprocessing.dummy)
+    told = here.run("test_vram_allocation.py", folder=tmp_path)
+    assert "slot" in told.lower()
+    assert "each further conversation: " in told
+
+
+def test_the_demo_is_a_script_too(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # All of it is seen by test_demo.py; here are its first seconds.
-    told = run("voice_demo.py", folder=tmp_path, CODA_VOICE__MOSHI__MAX_CONVERSATION_LENGTH="5")
-    assert "conversation.wav" in told
+    monkeypatch.setenv("CODA_VOICE__MOSHI__MAX_CONVERSATION_LENGTH", "5")
+    assert "conversation.wav" in here.run("voice_demo.py", folder=tmp_path)
     assert (tmp_path / "conversation.wav").is_file()
 
 
@@ -61,34 +123,23 @@ def test_the_demo_is_a_script_too(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_said_in_a_line_before_anything_is_loaded(
-    words: list[str],
-    tells: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], tells: str, here: Here, tmp_path: Path
 ) -> None:
-    """In this process, which has imported what they import; as programs they run above."""
-    script = str(ROOT / "scripts" / words[0])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [script, *words[1:]])
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(script, run_name="__main__")
-    said = capsys.readouterr()
-    assert (end.value.code, said.out) == (2, "")
-    assert tells in said.err and len(said.err.splitlines()) == 1, said.err
+    end = here.ended(*words, folder=tmp_path)
+    assert (end.status, end.out) == (2, "")
+    assert tells in end.err and len(end.err.splitlines()) == 1, end.err
 
 
-def test_a_live_stream_is_answered_while_it_goes_on(tmp_path: Path) -> None:
+def test_a_live_stream_is_answered_while_it_goes_on(here: Here, tmp_path: Path) -> None:
     hello = ROOT / "tests" / "data" / "hello.flac"
-    assert " agent " in run("streaming_voice_example.py", str(hello), folder=tmp_path)
+    assert " agent " in here.run("streaming_voice_example.py", str(hello), folder=tmp_path)
 
 
 def test_a_server_of_its_own_is_talked_to_and_its_events_are_shown(
-    tmp_path: Path, spoken: Spoken
+    here: Here, tmp_path: Path, spoken: Spoken
 ) -> None:
     target = tmp_path / "said.wav"
-    told = run("voice_websocket_demo.py", "--out", str(target), folder=tmp_path)
+    told = here.run("voice_websocket_demo.py", "--out", str(target), folder=tmp_path)
     lines = told.splitlines()
     assert "'status': 'ready'" in lines[0] and "'status': 'ended'" in told
     assert any(line.startswith("event speech_started: ") and "'user'" in line for line in lines)
@@ -102,9 +153,9 @@ def test_a_server_of_its_own_is_talked_to_and_its_events_are_shown(
     assert level_dbfs(pcm) > AGENT_LEVEL_DBFS
 
 
-def test_latencies_are_measured_and_written(tmp_path: Path) -> None:
+def test_latencies_are_measured_and_written(here: Here, tmp_path: Path) -> None:
     target = tmp_path / "latency.json"
     one = ("--rounds", "1", "--questions", "1")
-    told = run("benchmark_voice_latency.py", *one, "--json", str(target), folder=tmp_path)
+    told = here.run("benchmark_voice_latency.py", *one, "--json", str(target), folder=tmp_path)
     assert "arrival to agent's frame" in told
     assert '"encode"' in target.read_text()
