@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,21 @@ def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def link_bytecode(programs: Path) -> None:
+    """Link what is compiled here already into a new environment: all of torch takes its time.
+
+    Python compiles again what is of other files, so this changes nothing but how long it takes.
+    """
+    here = Path(sysconfig.get_path("purelib"))
+    there = programs.parent / here.relative_to(sys.prefix)
+    for compiled in here.rglob("*.pyc"):
+        target = there / compiled.relative_to(here)
+        if target.parent.parent.is_dir():
+            target.parent.mkdir(exist_ok=True)
+            with suppress(OSError):  # on another disk; or it is there
+                target.hardlink_to(compiled)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the programs of a new environment with our wheel in it."""
@@ -39,6 +56,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--constraint", ROOT / "constraints.txt", wheel),
         cwd=scratch,
     )
+    link_bytecode(programs)
     return programs
 
 
