@@ -54,17 +54,18 @@ MALLORY = bearer(token("mallory"))
 def guarded_server(
     folder: Path, **settings: Any
 ) -> contextlib.AbstractContextManager[RunningServer]:
-    """Serve with a login, for the good and three more."""
+    """Serve with a login, for the good and three more, or as ``settings`` say."""
     secret = folder / "secret"
     secret.write_text(SECRET)
-    return voice_server(
-        moshi__slots=GOOD + 3,
-        server__jwt_secret_file=str(secret),
-        server__connects_per_second=60,
-        server__connections_per_address=GOOD + 6,
-        server__resume_seconds=0.5,
+    given = {
+        "moshi__slots": GOOD + 3,
+        "server__jwt_secret_file": str(secret),
+        "server__connects_per_second": 60,
+        "server__connections_per_address": GOOD + 6,
+        "server__resume_seconds": 0.5,
         **settings,
-    )
+    }
+    return voice_server(**given)
 
 
 @dataclass

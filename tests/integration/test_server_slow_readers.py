@@ -32,18 +32,23 @@ FRESH = 10
 LONG = " ".join(["One two three four five six seven eight nine ten."] * 8)
 
 
+def keys_file(folder: Path) -> str:
+    """Write the key with which the figures are read."""
+    keys = folder / "keys.yaml"
+    keys.write_text("[{key: key-of-the-house-0123, subject: house, scopes: [admin, events, talk]}]")
+    return str(keys)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("keys")
-    keys = folder / "keys.yaml"
-    keys.write_text("[{key: key-of-the-house-0123, subject: house, scopes: [admin, events, talk]}]")
     with (
         pytest.MonkeyPatch.context() as patch,
         contextlib.ExitStack() as stack,
     ):
         patch.setattr(run, "SEND_BUFFER_BYTES", 4_096)  # so that a test need not last minutes
         patch.setattr(run, "PING_SECONDS", 600.0)  # who reads nothing answers no pings either
-        yield stack.enter_context(guarded_server(folder, server__keys_file=str(keys)))
+        yield stack.enter_context(guarded_server(folder, server__keys_file=keys_file(folder)))
 
 
 @dataclass(frozen=True)
@@ -188,16 +193,16 @@ async def test_who_reads_nothing_is_counted_and_closed(
     monkeypatch.setattr(outputs, "SLOW_SECONDS", 2.0)
     for module in (server_socket, connection):  # enough for a slow machine to read the last words
         monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 60.0)
-    async with good_company(server), figures(server) as seen:
-        for edge in EDGES:
-            lost, closed = await seen.get(LOST), await seen.get(CLOSED)
-            async with sluggard(server, edge) as client:
-                await seen.until_above(LOST, lost)
-                await seen.until_above(CLOSED, closed)
-                assert await client.to_the_end() == 1008, edge.path
-                error = [told for told in client.told if told["type"] == "error"][-1]
-                codes = error.get("code"), error.get("error", {}).get("code")
-                assert "slow_reader" in codes, edge.path
+    async with good_company(server), figures(server) as seen, contextlib.AsyncExitStack() as stack:
+        lost, closed = await seen.get(LOST), await seen.get(CLOSED)
+        clients = [await stack.enter_async_context(sluggard(server, edge)) for edge in EDGES]
+        await seen.until_above(LOST, lost)
+        await seen.until_above(CLOSED, closed + len(EDGES) - 1)
+        for client in clients:
+            assert await client.to_the_end() == 1008, client.edge.path
+            error = [told for told in client.told if told["type"] == "error"][-1]
+            codes = error.get("code"), error.get("error", {}).get("code")
+            assert "slow_reader" in codes, client.edge.path
     await settled(server)
 
 
@@ -228,6 +233,16 @@ async def test_who_reads_late_hears_the_present(
     await settled(server)
 
 
+@contextlib.contextmanager
+def closing_server(folder: Path, **settings: Any) -> Iterator[RunningServer]:
+    """Serve one conversation, on a server that waits a second for sockets when it closes."""
+    with guarded_server(
+        folder, moshi__slots=1, server__keys_file=keys_file(folder), **settings
+    ) as server:
+        server.uvicorn.config.timeout_graceful_shutdown = 1
+        yield server
+
+
 @pytest.mark.parametrize("edge", EDGES, ids=lambda edge: edge.path)
 @pytest.mark.parametrize("reads", [True, False], ids=["late", "never"])
 async def test_who_reads_slowly_is_told_of_a_shutdown_or_what_was_dropped_is_counted(
@@ -238,9 +253,7 @@ async def test_who_reads_slowly_is_told_of_a_shutdown_or_what_was_dropped_is_cou
     patience = 60.0 if reads else 0.2
     for module in (server_socket, connection, run):
         monkeypatch.setattr(module, "LAST_WORDS_SECONDS", patience)
-    keys = tmp_path / "keys.yaml"
-    keys.write_text("[{key: key-of-the-house-0123, subject: house, scopes: [admin, events, talk]}]")
-    with guarded_server(tmp_path, server__keys_file=str(keys), server__drain_seconds=0.1) as server:
+    with closing_server(tmp_path, server__drain_seconds=0.1) as server:
         front = server.front
         async with sluggard(server, edge) as client:
             async with figures(server) as seen:
@@ -269,9 +282,9 @@ async def test_a_client_that_is_just_leaving_does_not_break_off_a_shutdown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(run, "SEND_BUFFER_BYTES", 4_096)
-    keys = tmp_path / "keys.yaml"
-    keys.write_text("[{key: key-of-the-house-0123, subject: house, scopes: [admin, events, talk]}]")
-    with guarded_server(tmp_path, server__keys_file=str(keys)) as server:
+    for module in (connection, run):
+        monkeypatch.setattr(module, "LAST_WORDS_SECONDS", 0.5)
+    with closing_server(tmp_path) as server:
         async with sluggard(server, EDGES[-1]) as client:
             async with figures(server) as seen:
                 await seen.until_above(LOST, outputs.AUDIO_FRAMES / 5)
