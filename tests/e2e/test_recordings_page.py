@@ -51,6 +51,22 @@ def server(tmp_path_factory: pytest.TempPathFactory, spoken: Spoken) -> Iterator
 
 
 @pytest.fixture(scope="module")
+def other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Path]]:
+    """A server on which nobody talks, and where it keeps recordings."""
+    folder = tmp_path_factory.mktemp("others")
+    with voice_server(server__recordings=str(folder), moshi__slots=1) as running:
+        yield running, folder
+
+
+@pytest.fixture
+def house(other_server: tuple[RunningServer, Path]) -> Iterator[tuple[RunningServer, Path]]:
+    """That server and its folder, which is empty."""
+    yield other_server
+    for recording in other_server[1].iterdir():
+        shutil.rmtree(recording)
+
+
+@pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     microphone = tmp_path_factory.mktemp("page") / "microphone.wav"
     soundfile.write(microphone, np.zeros(24_000, dtype=np.float32), 24_000)
@@ -109,56 +125,58 @@ def record(folder: Path, word: str) -> str:
     return recorder.close().name
 
 
-def test_two_quick_clicks_do_one_thing(chromium: Browser, tmp_path: Path):
-    names = {word: record(tmp_path, word) for word in ("apple", "berry")}
+def test_two_quick_clicks_do_one_thing(chromium: Browser, house: tuple[RunningServer, Path]):
+    server, folder = house
+    names = {word: record(folder, word) for word in ("apple", "berry")}
     context = chromium.new_context()
     try:
-        with voice_server(server__recordings=str(tmp_path), moshi__slots=1) as server:
-            somebody = PageUser(context, f"{server.http}/recordings")
-            page = somebody.page
-            page.wait_for_selector("html[data-shown]")
-            asked: list[str] = []
-            page.on("request", lambda request: asked.append(request.url))
+        somebody = PageUser(context, f"{server.http}/recordings")
+        page = somebody.page
+        page.wait_for_selector("html[data-shown]")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
 
-            def shows(word: str) -> bool:
-                return (
-                    page.get_attribute("html", "data-shown") == names[word]
-                    and word in page.inner_text("#lines")
-                    and word in page.inner_text("#viewer-about")
-                )
-
-            # Twice on the same one: it is fetched once.
-            other = "apple" if shows("berry") else "berry"
-            page.dblclick(f"[data-name='{names[other]}']")
-            somebody.wait_until(lambda: shows(other))
-            assert len([url for url in asked if url.endswith("/audio")]) == 1
-
-            # On one and at once on another: the other is shown, however late the first one comes.
-            first = "berry" if other == "apple" else "apple"
-            held = []
-            page.route(f"**/{names[first]}/audio", lambda route: held.append(route))
-            page.click(f"[data-name='{names[first]}']")
-            somebody.wait_until(lambda: bool(held))
-            with page.expect_event("requestfailed", timeout=20_000):  # nobody waits for it
-                page.click(f"[data-name='{names[other]}']")
-            page.wait_for_selector("html[data-shown]")
-            assert shows(other)
-            current = page.get_attribute("[aria-current=true]", "data-name")
-            assert current == names[other]
-
-            # Twice on a word: it is played from there, once.
-            page.dblclick(".lines .user .jump")
-            somebody.wait_until(
-                lambda: bool(page.eval_on_selector("#audio", "a => a.currentTime > 0.1"))
+        def shows(word: str) -> bool:
+            return (
+                page.get_attribute("html", "data-shown") == names[word]
+                and word in page.inner_text("#lines")
+                and word in page.inner_text("#viewer-about")
             )
-            assert page.is_hidden("#notice")
-            assert somebody.problems == []
+
+        # Twice on the same one: it is fetched once.
+        other = "apple" if shows("berry") else "berry"
+        page.dblclick(f"[data-name='{names[other]}']")
+        somebody.wait_until(lambda: shows(other))
+        assert len([url for url in asked if url.endswith("/audio")]) == 1
+
+        # On one and at once on another: the other is shown, however late the first one comes.
+        first = "berry" if other == "apple" else "apple"
+        held = []
+        page.route(f"**/{names[first]}/audio", lambda route: held.append(route))
+        page.click(f"[data-name='{names[first]}']")
+        somebody.wait_until(lambda: bool(held))
+        with page.expect_event("requestfailed", timeout=20_000):  # nobody waits for it
+            page.click(f"[data-name='{names[other]}']")
+        page.wait_for_selector("html[data-shown]")
+        assert shows(other)
+        current = page.get_attribute("[aria-current=true]", "data-name")
+        assert current == names[other]
+
+        # Twice on a word: it is played from there, once.
+        page.dblclick(".lines .user .jump")
+        somebody.wait_until(
+            lambda: bool(page.eval_on_selector("#audio", "a => a.currentTime > 0.1"))
+        )
+        assert page.is_hidden("#notice")
+        assert somebody.problems == []
     finally:
         context.close()
 
 
-def test_older_ones_are_shown_when_they_are_asked_for(chromium: Browser, tmp_path: Path):
-    folder = tmp_path / "recordings"
+def test_older_ones_are_shown_when_they_are_asked_for(
+    chromium: Browser, house: tuple[RunningServer, Path], tmp_path: Path
+):
+    server, folder = house
     made = folder / record(folder, "apple")
     names = [f"20260101-0000{n // 60:02}-{n:08x}" for n in range(69)]
     for name in names:
@@ -166,40 +184,39 @@ def test_older_ones_are_shown_when_they_are_asked_for(chromium: Browser, tmp_pat
     newest_first = [made.name, *reversed(names)]
     context = chromium.new_context(reduced_motion="reduce")
     try:
-        with voice_server(server__recordings=str(folder), moshi__slots=1) as server:
-            somebody = PageUser(context, f"{server.http}/recordings")
-            page = somebody.page
-            page.wait_for_selector("html[data-shown]")
-            told = page.inner_text(".lines .note")
-            assert "holds no longer: The user likes apple." in told
-            assert "just kidding" not in told, "nothing else is stored of it"
-            there = "all => all.map(button => button.dataset.name)"
-            assert page.eval_on_selector_all("#list button", there) == newest_first[:50]
-            assert page.inner_text("#list-count") == "50, and older ones"
-            found = Axe().run(page)
-            assert found.violations_count == 0, found.generate_report()
+        somebody = PageUser(context, f"{server.http}/recordings")
+        page = somebody.page
+        page.wait_for_selector("html[data-shown]")
+        told = page.inner_text(".lines .note")
+        assert "holds no longer: The user likes apple." in told
+        assert "just kidding" not in told, "nothing else is stored of it"
+        there = "all => all.map(button => button.dataset.name)"
+        assert page.eval_on_selector_all("#list button", there) == newest_first[:50]
+        assert page.inner_text("#list-count") == "50, and older ones"
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
 
-            # By the keyboard, and in a hurry: they come once, and one goes on where they begin.
-            asked: list[str] = []
-            page.on("request", lambda request: asked.append(request.url))
-            page.focus("#older")
-            page.keyboard.press("Enter")
-            page.keyboard.press("Enter")
-            # Not wait_for_function: it polls by eval, which the page's policy rightly forbids.
-            somebody.wait_until(lambda: page.locator("#list button").count() == 70)
-            assert len([url for url in asked if "/v1/recordings?" in url]) == 1
-            assert page.eval_on_selector_all("#list button", there) == newest_first
-            assert page.inner_text("#list-count") == "70"
-            assert page.get_attribute("#list-count", "role") == "status"  # it is read out
-            somebody.wait_until(
-                lambda: page.evaluate("document.activeElement.dataset.name") == newest_first[50]
-            )
-            assert page.is_hidden("#older")
-            page.keyboard.press("Enter")
-            page.wait_for_selector(f"html[data-shown='{newest_first[50]}']")
-            assert page.is_hidden("#notice")
-            assert somebody.problems == []
-            page.screenshot(path=tmp_path / "older.png")
+        # By the keyboard, and in a hurry: they come once, and one goes on where they begin.
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.focus("#older")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+        # Not wait_for_function: it polls by eval, which the page's policy rightly forbids.
+        somebody.wait_until(lambda: page.locator("#list button").count() == 70)
+        assert len([url for url in asked if "/v1/recordings?" in url]) == 1
+        assert page.eval_on_selector_all("#list button", there) == newest_first
+        assert page.inner_text("#list-count") == "70"
+        assert page.get_attribute("#list-count", "role") == "status"  # it is read out
+        somebody.wait_until(
+            lambda: page.evaluate("document.activeElement.dataset.name") == newest_first[50]
+        )
+        assert page.is_hidden("#older")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f"html[data-shown='{newest_first[50]}']")
+        assert page.is_hidden("#notice")
+        assert somebody.problems == []
+        page.screenshot(path=tmp_path / "older.png")
     finally:
         context.close()
 
