@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,14 @@ import numpy as np
 import pytest
 from coda_memory import MemoryStore, MemoryStoreError
 from coda_memory import store as store_module
-from coda_memory.embedding import HASHED_WORDS, HashedWords, load_model
+from coda_memory.embedding import (
+    HASHED_WORDS,
+    HashedWords,
+    _onnx_file,
+    _package_folder,
+    cache_folder,
+    load_model,
+)
 from coda_memory.personality import Personality, load_character
 from coda_memory.upkeep import WRITES_BEFORE_OPTIMIZE, Upkeep
 from lancedb.table import LanceTable
@@ -347,19 +355,20 @@ def test_a_caller_that_goes_away_ends_no_thread(tmp_path):
 
 
 def test_a_damaged_form_of_the_embedding_model_is_made_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = load_model()
-    files = [*(tmp_path / "cache").rglob("*.onnx")]
-    assert len(files) == 2, "one for what is stored, one for queries"
-    for file in files:
-        whole = file.stat().st_size
-        for left in (whole // 2, 0):
+    made = [_onnx_file(_package_folder(), quick) for quick in (False, True)]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache_folder().mkdir()
+    sizes = {Path(shutil.copy(file, cache_folder())): file.stat().st_size for file in made}
+    assert len(sizes) == 2, "one for what is stored, one for queries"
+    for shares in ((0.5, 0.0), (0.0, 0.5)):
+        for (file, whole), left in zip(sizes.items(), shares, strict=True):
             with file.open("r+b") as damaged:
-                damaged.truncate(left)
-            again = load_model()
-            assert file.stat().st_size == whole
-            assert np.allclose(again.embed(["I like chess."]), first.embed(["I like chess."]))
-            assert np.allclose(again.embed_query("chess?"), first.embed_query("chess?"))
+                damaged.truncate(round(left * whole))
+        again = load_model()
+        assert {file: file.stat().st_size for file in sizes} == sizes
+        assert np.allclose(again.embed(["I like chess."]), first.embed(["I like chess."]))
+        assert np.allclose(again.embed_query("chess?"), first.embed_query("chess?"))
 
 
 def test_a_cache_that_cannot_be_written_says_where_to_put_it(tmp_path, monkeypatch):

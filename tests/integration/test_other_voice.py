@@ -155,19 +155,6 @@ async def test_what_is_dropped_gives_its_place_to_others(synthesizer: Synthesize
         utterance.drop()
 
 
-async def test_a_process_that_dies_is_noticed(checkpoint: Path):
-    synthesizer = Synthesizer(choose_tts(checkpoint, None))
-    synthesizer.start()
-    kill(synthesizer)
-    await until(lambda: synthesizer.failure)
-    assert "ended with status -9" in str(synthesizer.failure)
-    utterance = synthesizer.begin()
-    utterance.add(["hello"])
-    assert utterance.failure
-    synthesizer.close()
-    synthesizer.close()
-
-
 def kill(synthesizer: Synthesizer, how: int = signal.SIGKILL) -> None:
     assert synthesizer._process is not None
     os.kill(synthesizer._process.pid, how)
@@ -451,3 +438,9 @@ async def test_from_the_configuration_to_a_process_that_dies_and_costs_only_its_
         (told,) = reading.talk.of(VoiceFellBack)
         assert (told.reason, told.voice) == ("failed", str(checkpoint))
         assert "status -9" in told.detail
+        assert "ended with status -9" in str(reading.synthesizer.failure)
+        utterance = reading.synthesizer.begin()
+        utterance.add(["hello"])
+        assert utterance.failure
+    for _ in range(2):
+        reading.synthesizer.close()
