@@ -23,7 +23,10 @@ _REMEMBER = re.compile(
 ASKED = 0.9
 """Importance of what the user asked to have remembered."""
 _THIRD_PERSON = re.compile(r"the user(?:'s| (?P<verb>\w+)) (?P<rest>.+)", re.IGNORECASE)
-_IRREGULAR = {"is": "am", "has": "have", "does": "do", "no": "no", "cannot": "cannot", "can": "can"}
+_IRREGULAR = {
+    "is": "am", "was": "was", "has": "have", "does": "do", "no": "no", "cannot": "cannot",
+    "can": "can",
+}  # fmt: skip
 _VERB_ENDING = re.compile(r"(?<=ch)es$|(?<=sh)es$|(?<=o)es$|s$")
 
 

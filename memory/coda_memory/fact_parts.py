@@ -13,7 +13,7 @@ END = (
     r"(?=$|[.!;,]|(?<!\blove)\s+actually\b|\s+(?:and )?(?:so|or maybe|or perhaps|not)\b|\s+(?:but|because|since|although|though|when|while|which|who|these days|now|nowadays|anymore|any more|at the moment|instead|today|yesterday|last|by the way|just|only|originally|"
     r"(?:and )?(?:i|we)|(?:and )?(?:he|she|they|it|you)(?:'s|'re| \w+)|(?:and )?(?:my|our) (?:\w+ ){1,2}(?:is|are|has|have|had|was|does|doesn't|isn't|hasn't|can|can't|will|would|likes|loves|hates|prefers|wants|lives|works|plays|drinks|eats|speaks|drives)\b|(?:and )?(?:my|our) \w+'s|nice to meet|pleased to|thanks|thank you|please|"
     r"especially|particularly|"
-    r"sorry|no|what(?:'s| is| are| about| do| does| can| could| should| would| kind)|how (?:are|is|about|do|can|could|should|many|much)|where (?:can|could|should|do|is|are)|"
+    r"sorry|(?<!\bwith )(?<!\bhas )(?<!\bhave )(?<!\bof )no|what(?:'s| is| are| about| do| does| can| could| should| would| kind)|how (?:are|is|about|do|can|could|should|many|much)|where (?:can|could|should|do|is|are)|"
     r"can you|could you|do you|and you|you know|(?:can|could|should|may) (?:i|we)|is (?:it|there|that|this)|are (?:there|they|these)|tell me|(?:please )?remember (?:that|this|it))\b)"
 )
 """Where a thing ends: speech comes without full stops, and one sentence runs into the next."""
@@ -80,6 +80,9 @@ NO_DATE = (
     rf"in (?:an?|{UP_TO_TWELVE}|a few|\d+) (?:days?|weeks?|months?|hours?))\b)"
 )
 """What is a birthday for a week only: "my birthday is tomorrow"."""
+_BORN_AS_WELL = rf"(?:(?=\s+and (?:grew|raised|moved)\b)|(?=\s+and (?:my|our) \w+)|{END})"
+BORN_WHEN = rf"(?P<x>(?:{'|'.join(MONTHS_HEARD)}|(?:19|20)\d\d|nineteen|two thousand)\b[^.!;,?]*?){_BORN_AS_WELL}"
+BORN_WHERE = rf"(?P<x>[^.!;,?]+?){_BORN_AS_WELL}"
 NO_LOOK = (
     r"(?!(?:in|not|now|so|very|too|quite|really|pretty|a|an|the|called|named|near|far|full|big|small|old|new|nice|beautiful|"
     r"lovely|great|noisy|quiet|cold|hot|warm|boring|empty|busy|dirty|clean|safe|expensive|famous|known|\w+ing)\b)"
