@@ -123,7 +123,14 @@ JOB = (
 NO_MORE = r"\bi(?:'ve)? (?:(?:don't|do not|dont|no longer|never) {}|(?:quit|gave up|given up|stopped) {}) "
 AS_A = r"as (?!\w+ as\b|(?:much|hard|long|little|often|well|usual|always)\b)"
 TYPE = r"(?:type (?:one|two|1|2) )?"
-ILLNESS = rf"(?:asthma|{TYPE}diabetes|epilepsy|arthritis|cancer|dementia|high blood pressure|a heart condition|a pacemaker)"
+ILLNESS = rf"(?:asthma|{TYPE}diabetes|epilepsy|arthritis|cancer|dementia|migraines?|insomnia|high blood pressure|a heart condition|a pacemaker)"
 HEALTH = rf"(?:coeliac|celiac|{TYPE}diabetic|lactose intolerant|pregnant)"
 """Of these, too, several may be true, beside any diet and whoever somebody lives with."""
 DO_NOT = r"(?:don't|do not|dont|no longer|can't|cannot|won't|never|stopped)"
+FAITH = r"(?:an? christian|catholic|protestant|muslim|jewish|hindu|sikh|buddhist|atheist|agnostic|mormon|quaker)"
+"""Christian is also a name."""
+SKILL = (
+    r"(?:swim|drive|cook|dance|sing|ski|skate|whistle|juggle|knit|sew|type|ride a (?:bike|bicycle|horse|motorbike)|"
+    r"read music|play (?!with\b|on\b|in\b|it\b|along\b|now\b|today\b)(?:the )?[\w-]+)"
+)
+"""What one can or cannot do for good."""
