@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from coda_voice.moshi.checkpoint import SpeechModels, load_models
+from coda_voice.moshi.checkpoint import SpeechModels
 from coda_voice.moshi.conditioning import Conditioner, Limits
-from coda_voice.moshi.engine import Engine, EngineOptions
+from coda_voice.moshi.engine import Engine
 from coda_voice.moshi.frames import FrameOut, Pcm, Sampling
 from coda_voice.moshi.prompt import Prompt
 from tests.integration.speech import Talk, audio, silence, spoken
@@ -252,22 +252,20 @@ def test_an_ended_conversation_is_told_nothing_and_nobody_hangs(engine, models):
     assert made.channel == "none" and "ended" in made.refused[0].reason
 
 
-def test_live_audio_is_not_held_up_by_a_new_prompt(models):
+def test_live_audio_is_not_held_up_by_a_new_prompt(engine):
     """Two conversations in one batch: the neighbour's frames are as they are without it."""
     torch.set_num_threads(1)
-    own = load_models("coda-tiny", "cpu")
     outs = []
     for tells in (False, True):
-        with Engine(
-            own if not outs else load_models("coda-tiny", "cpu"), EngineOptions(slots=2)
-        ) as engine:
-            one = Talk(engine, sampling=Sampling.greedy())
-            two = Talk(engine, sampling=Sampling.greedy())
-            for number, frame in enumerate(spoken("weather", 20)):
-                if tells and number == 10:
-                    Conditioner(one.slot, engine.models).know([CHESS])
-                one.feed([frame])
-                two.feed([frame])
-            outs.append([(frame.text_token, frame.pcm.tobytes()) for frame in two.out])
-            assert bool(one.slot.counters.renewals) == tells
+        one = Talk(engine, sampling=Sampling.greedy())
+        two = Talk(engine, sampling=Sampling.greedy())
+        for number, frame in enumerate(spoken("weather", 20)):
+            if tells and number == 10:
+                Conditioner(one.slot, engine.models).know([CHESS])
+            one.feed([frame])
+            two.feed([frame])
+        outs.append([(frame.text_token, frame.pcm.tobytes()) for frame in two.out])
+        assert bool(one.slot.counters.renewals) == tells
+        one.close()
+        two.close()
     assert outs[0] == outs[1]

@@ -15,6 +15,8 @@ from scripts.benchmarks.report import Row
 def test_a_search_is_measured_with_its_embedding_and_beside_writes(monkeypatch) -> None:
     monkeypatch.setattr(memory_search, "OTHERS", 1)
     monkeypatch.setattr(memory_search, "OF_EACH", 20)
+    monkeypatch.setattr(memory_search, "QUERIES", 40)
+    monkeypatch.setattr(memory_search, "WRITE_EVERY", 0.02)
     row = memory_search.measure(200, queries=20)
     assert row["recall_at_10"] == row["recall_at_10_after"] == 1.0
     assert 0 < row["embedding_p50_ms"] < row["search_p50_ms"] <= row["search_p95_ms"]

@@ -45,7 +45,7 @@ class Stepper:
         return out.flatten().tolist()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def steps() -> Steps:
     """A prompt of 200 frames: any text, any agent codes, any user codes, and sums."""
     chance = torch.Generator().manual_seed(0)
@@ -57,17 +57,34 @@ def steps() -> Steps:
     )
 
 
-@pytest.mark.parametrize("chunk", [FRAMES, 37])
-def test_prefill_equals_stepping(steps: Steps, chunk: int) -> None:
+def after_the_prompt(stepper: Stepper) -> tuple[torch.Tensor, list[list[int]]]:
+    """Step over what any user says; gives the first text logits, and all codes."""
+    user = torch.randint(0, 512, (8, AFTER), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        first = stepper.step(user[:, 0], None, None)
+        logits = stepper.logits
+        return logits, [first, *(stepper.step(user[:, t], None, None) for t in range(1, AFTER))]
+
+
+@pytest.fixture(scope="module")
+def stepped(steps: Steps) -> tuple[torch.Tensor, list[list[int]]]:
+    """What follows a prompt that was lived through step by step."""
     torch.set_num_threads(1)
-    stepped = Stepper(load_models("coda-tiny", "cpu", "fp32"))
+    stepper = Stepper(load_models("coda-tiny", "cpu", "fp32"))
+    assert steps.sums is not None
     with torch.no_grad():
         for t in range(FRAMES):
-            assert steps.sums is not None
-            stepped.sums[0, 0] = steps.sums[t]
-            stepped.step(steps.user[:, t], int(steps.text[t]), steps.agent[:, t])
-        stepped.sums.zero_()
+            stepper.sums[0, 0] = steps.sums[t]
+            stepper.step(steps.user[:, t], int(steps.text[t]), steps.agent[:, t])
+        stepper.sums.zero_()
+    return after_the_prompt(stepper)
 
+
+@pytest.mark.parametrize("chunk", [FRAMES, 37])
+def test_prefill_equals_stepping(
+    steps: Steps, stepped: tuple[torch.Tensor, list[list[int]]], chunk: int
+) -> None:
+    torch.set_num_threads(1)
     prefilled = Stepper(load_models("coda-tiny", "cpu", "fp32"))
     prefill = Prefill(Prefiller(prefilled.gen), steps)
     while not prefill.done:
@@ -76,14 +93,9 @@ def test_prefill_equals_stepping(steps: Steps, chunk: int) -> None:
     with torch.no_grad():
         write_row("lm", prefilled.lm, 1, 0, state)
         write_row("gen", prefilled.gen, 1, 0, state)
-
-        user = torch.randint(0, 512, (8, AFTER), generator=torch.Generator().manual_seed(1))
-        for t in range(AFTER):
-            one = stepped.step(user[:, t], None, None)
-            other = prefilled.step(user[:, t], None, None)
-            if t == 0:
-                torch.testing.assert_close(prefilled.logits, stepped.logits, atol=1e-4, rtol=0)
-            assert one == other, f"frame {t} after the prompt"
+    logits, codes = after_the_prompt(prefilled)
+    torch.testing.assert_close(logits, stepped[0], atol=1e-4, rtol=0)
+    assert codes == stepped[1]
 
 
 def test_more_steps_may_follow_while_a_prefill_runs(steps: Steps) -> None:
