@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+_NOT_TO_EAT = (
+    r"\b(?:can|may|should|could|must|am) i (?:not |never |be able to |allowed to )*"
+    r"(?:eat|drink|cook)\b|"
+    r"\bi (?:can't|cannot|can not|shouldn't|should not|must not|mustn't|don't) (?:eat|drink)\b"
+)
 _ASKED = [
     (re.compile(pattern, re.IGNORECASE), subject)
     for pattern, subject in (
@@ -21,10 +26,22 @@ _ASKED = [
         (r"\bfor a living\b|\bmy (?:job|profession|occupation|work)\b|\bwhat do i work\b", "job"),
         (r"\bwhere (?:do )?i work\b|\bmy (?:employer|workplace|company)\b", "workplace"),
         (r"\bhow old (?:am i|i am)\b|\bmy age\b", "age"),
-        (r"\bmy birthday\b|\bwas i born\b", "birthday"),
+        (r"\bmy birthday\b|(?<!where )\bwas i born\b", "birthday"),
+        (r"(?<!where )\bwas i born\b", "born when"),
+        (r"\bwhere (?:was i|i was) born\b|\bmy birthplace\b", "born where"),
+        (r"\b(?:did i|i) (?:grow|grew) up\b", "grew up"),
+        (r"\b(?:left|right)[- ]handed\b|\b(?:which|what) hand\b", "handed"),
+        (r"\bmy pronouns\b", "pronouns"),
+        (r"\b(?:afraid|scared|frightened) of\b|\bmy fears?\b", "afraid"),
+        (
+            r"\bmy (?:religion|faith)\b|"
+            r"\bam i (?:religious|catholic|muslim|jewish|hindu|an? (?:\w+ )?christian)\b",
+            "faith",
+        ),
         (r"\bwhere (?:am i|i am|i'm) from\b", "origin"),
-        (r"\ballerg", "allergic"),
-        (r"\b(?:vegetarian|vegan|diet)\b|\bdo i eat meat\b", "diet"),
+        (r"\ballerg|" + _NOT_TO_EAT, "allergic"),
+        (r"\b(?:vegetarian|vegan|diet)\b|\bdo i eat meat\b|" + _NOT_TO_EAT, "diet"),
+        (_NOT_TO_EAT, "consumes"),
         (r"\b(?:diet|coeliac|celiac|diabetic|lactose|pregnant)\b", "health"),
         (r"\b(?:married|single|divorced)\b", "family status"),
         (r"^(?!.*\bwhere\b).*\bmy car\b|\bdo i drive\b", "car"),

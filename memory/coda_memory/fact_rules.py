@@ -120,7 +120,7 @@ RULES = (
     _rule(r"\bi(?:'m| am) (?:originally |really )?from " + THING, "The user is from {x}", "origin", 0.8),
     _rule(r"\bi was born in " + BORN_WHEN, "The user was born in {x}", "born when", 0.8),
     _rule(r"\bi was born in (?!the (?:wrong|right|same|middle|back|morning|evening|night|(?:\w+ )?hospital)\b)" + BORN_WHERE, "The user was born in {x}", "born where", 0.75),
-    _rule(r"\bi (?:was raised|grew up) (?P<how>in|on|near|at) (?!the (?:wrong|right|same)\b)" + THING, "The user grew up {how} {x}", "grew up", 0.7),
+    _rule(r"\bi (?:was raised|grew up|was born [^.!?;,]{2,40}? (?:and|but) (?:was raised|raised|grew up)) (?P<how>in|on|near|at) (?!the (?:wrong|right|same)\b)" + THING, "The user grew up {how} {x}", "grew up", 0.7),
     _rule(r"\bi(?:'ve| have)? (?:just )?(?:lost|quit|gave up) (?P<x>my job)\b", "The user lost or left {x}", "job", 0.8),
     _rule(I_AM + r"(?:(?:been )?(?:work|working)|(?:got|started|found|have) a (?:new )?job|started) " + AS_A + HABIT, "The user works as {x}", "job", 0.8),
     _rule(NO_MORE.format("works?", "working") + AS_A + HABIT, "The user no longer works as {x}", "job", 0.8),

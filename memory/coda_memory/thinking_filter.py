@@ -2,7 +2,7 @@
 
 By rules, in a millisecond. How relevant a memory is to what the user says is weighed from what
 the search knows of it (its cosine, how far it falls behind the best) and from its company: what
-else was said in the same conversation, whether another conversation answers better, whether it
+else was said in the same conversation, whether another answers better (``evidence``), whether it
 is from the time and on the subject that a question names, which of its words nothing else found
 has. The weights were fitted on tests/integration/test_memory_data (scripts/fit_thinking_filter.py,
 which also tells how well they do on a person they were not fitted on). Importance may tip the
@@ -17,19 +17,14 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 
-from coda_memory.asking import answers, asked_subjects
-from coda_memory.one_turn import stems, telling
+from coda_memory.evidence import Evidence, evidence, source_of
+from coda_memory.one_turn import telling
 from coda_memory.record import utc_now
 from coda_memory.search import Hit
-from coda_memory.timespan import timespan
 
 THRESHOLD = 0.7
 MOST = 3
 _IMPORTANCE = 0.1
-USUAL = 0.35
-"""What some other conversation is worth for any words: a short memory has no rivals to show it."""
-SECOND_SHARE = 0.5
-"""What a conversation's second best memory adds to what it is worth."""
 _SOCIAL = re.compile(
     r"^(?:(?:oh|well|ok|okay|yes|yeah|no|hi|hey|hello|hi there|hello there|thanks|thank you|please|"
     r"good (?:morning|night|evening|afternoon)|bye|goodbye|great|sure|right|mm+|uh+|um+|haha|"
@@ -37,39 +32,11 @@ _SOCIAL = re.compile(
     r"very much|i see|i don't understand)[\s,.!?]*)+$",
     re.IGNORECASE,
 )
-_PERSONAL = re.compile(
-    r"\b(?:i|my|mine|we|our|us|myself|(?<!tell )(?<!give )(?<!show )(?<!call )me)\b", re.IGNORECASE
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What speaks for a memory and against it; cosines of the search, else 0 to 1.
-
-    own: how much more its source or its facts are found than it is itself; behind: how much
-    less than the best; rare: share of the question's words that it has, those that many others
-    have count little; in_time, out_of_time: the question names a time; personal: the user speaks
-    of herself; subject: 1 on the subject asked for, -1 on another; rank: its score beside the
-    best score; lead: its conversation before the best other one.
-    """
-
-    relevance: float
-    own: float
-    behind: float
-    rare: float
-    in_time: float
-    out_of_time: float
-    personal: float
-    subject: float
-    rank: float
-    lead: float
-
-
 WEIGHTS = Evidence(
-    relevance=3.19, own=10.64, behind=4.78, rare=0.11, in_time=3.12, out_of_time=-3.91,
-    personal=0.52, subject=3.47, rank=1.20, lead=13.97,
+    relevance=1.51, own=0.57, behind=0.19, rare=1.47, in_time=2.80, out_of_time=-4.28,
+    personal=0.43, subject=2.36, rank=-0.20, lead=10.42, ahead=7.12, alone=-1.29, margin=7.31,
 )  # fmt: skip
-OFFSET = -1.74
+OFFSET = -0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,66 +133,3 @@ def logit(found: Evidence) -> float:
     """Weigh the evidence: 0 is an even chance that the memory matters."""
     pairs = zip(astuple(WEIGHTS), astuple(found), strict=True)
     return OFFSET + float(sum(weight * value for weight, value in pairs))
-
-
-def evidence(utterance: str, hits: Sequence[Hit], now: datetime) -> list[Evidence]:
-    """Gather what speaks for each of ``hits``, found together for ``utterance``."""
-    if not hits:
-        return []
-    words, their_words = stems(utterance), [stems(hit.memory.text) for hit in hits]
-    spread = {word: sum(word in found for found in their_words) for word in words}
-    span, wanted = timespan(utterance, now), asked_subjects(utterance)
-    personal = float(_PERSONAL.search(utterance) is not None)
-    # What holds no more is told to nobody, and stands before nothing that holds.
-    holding = [hit for hit in hits if hit.memory.valid] or hits
-    best = max(hit.relevance for hit in holding)
-    top = max(hit.score for hit in holding) or 1.0
-    # A turn and its facts count as one, with the subjects of what of it still holds: who has moved
-    # is not told where he works because he once said both in one breath.
-    sources: dict[str, float] = {}
-    subjects: dict[str, set[str]] = {}
-    talks: dict[str, dict[str, float]] = {}
-    for hit in holding:
-        source = source_of(hit)
-        sources[source] = max(sources.get(source, -1.0), hit.relevance)
-        talks.setdefault(_talk(hit), {})[source] = sources[source]
-        # What was to be remembered in the user's own words may be on any subject.
-        if hit.memory.subject is not None and not hit.memory.subject.startswith("remember "):
-            subjects.setdefault(source, set()).add(hit.memory.subject)
-    worth = {talk: _worth(found) for talk, found in talks.items()}
-    gathered = []
-    for hit, found in zip(hits, their_words, strict=True):
-        source, talk = source_of(hit), _talk(hit)
-        own = subjects.get(source, set())
-        in_span = span is not None and span.holds(hit.memory.created_at)
-        elsewhere = [value for name, value in worth.items() if name != talk]
-        on_subject = answers(own, wanted)
-        gathered.append(
-            Evidence(
-                relevance=hit.relevance,
-                own=sources.get(source, hit.relevance) - hit.relevance,
-                behind=hit.relevance - best,
-                rare=sum(1 / spread[word] for word in words & found) / max(1, len(words)),
-                in_time=float(in_span),
-                out_of_time=float(span is not None and not in_span),
-                personal=personal,
-                subject=1.0 if on_subject else -1.0 if wanted and own else 0.0,
-                rank=hit.score / top,
-                lead=worth.get(talk, 0.0) - max([*elsewhere, USUAL]),
-            )
-        )
-    return gathered
-
-
-def source_of(hit: Hit) -> str:
-    """The turn a memory comes from: a fact from it says what the turn says."""
-    return hit.memory.source_id or hit.memory.id
-
-
-def _talk(hit: Hit) -> str:
-    return hit.memory.conversation_id or source_of(hit)
-
-
-def _worth(found: dict[str, float]) -> float:
-    best, *rest = sorted(found.values(), reverse=True)
-    return best + (SECOND_SHARE * rest[0] if rest else 0.0)

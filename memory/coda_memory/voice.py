@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from coda_memory.distill import distill
+from coda_memory.evidence import source_of
 from coda_memory.llm import MemoryLlm
 from coda_memory.llm_facts import Read, facts_by
 from coda_memory.llm_filter import WORTH_ASKING, is_unsure, judge_by
 from coda_memory.one_turn import says_more
 from coda_memory.quoting import once_said
 from coda_memory.record import Memory
-from coda_memory.thinking_filter import ThinkingFilter, Verdict, source_of
+from coda_memory.thinking_filter import ThinkingFilter, Verdict
 from coda_memory.turns_heard import TurnsHeard
 from coda_memory.user import FOUND, UserMemories
 from coda_voice.errors import LlmError

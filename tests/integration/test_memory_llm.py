@@ -342,7 +342,7 @@ def scores(*given: tuple[int, float]) -> list[Any]:
 async def second_opinion(store: MemoryStore, server: LlmServer) -> tuple[Any, Any]:
     """What is told of "chess rowing harbour" at once, and what an LLM adds."""
     async with asking(server) as llm:
-        recalled = await remembered(store, llm, thinking=UNSURE).recall("what about the harbour")
+        recalled = await remembered(store, llm, thinking=UNSURE).recall("is the harbour nice in the summer")
         assert recalled.more is not None, "the rules are not sure of hashed words"
         return recalled, await recalled.more()
 
@@ -353,7 +353,7 @@ async def test_the_llm_tells_what_the_rules_were_not_sure_of(store):
         at_once, then = await second_opinion(store, server)
         system, data = asked(server)
     first = data["memories"][0]
-    assert data["said"] == "what about the harbour" and first["when"] == "2026-06-15"
+    assert data["said"] == "is the harbour nice in the summer" and first["when"] == "2026-06-15"
     assert "harbour" not in system
     assert not set(at_once.told) & set(then.told)
     assert then.by == "llm" and len(then.told) == 1
@@ -408,7 +408,7 @@ WRONG_SCORES = {
 async def test_without_a_usable_opinion_the_rules_hold(store, wrong):
     told_by_friends(store)
     by_rules = await RememberedUser(store.user("ada"), thinking=UNSURE).recall(
-        "what about the harbour"
+        "is the harbour nice in the summer"
     )
     async with LlmServer(wrong) as server:
         at_once, then = await second_opinion(store, server)
@@ -495,7 +495,7 @@ async def test_a_second_opinion_is_told_when_the_user_has_finished(engine, tmp_p
             ada.remember(f"Down at the old harbour. {said}", conversation_id=str(n))
         held = await talk(manager)
         held.attendant.searches.seconds = 30  # a busy machine
-        held.conversation.type_text("what about the harbour")
+        held.conversation.type_text("is the harbour nice in the summer")
         event = await held.until(MemoryInjected, lambda event: event.by == "llm")
-        assert event.said == "what about the harbour"
+        assert event.said == "is the harbour nice in the summer"
         assert any("harbour" in fact for fact in held.conversation.notes["memory"].splitlines())

@@ -1,6 +1,6 @@
 """How well memory finds what people said: real model, real sentences, no LLM.
 
-The questions and their answering turns are in test_memory_data/conversations.txt.
+The questions and their answering turns are in test_memory_data/.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import pytest
 from coda_memory import Hit, MemoryStore, UserMemories
 from coda_memory.thinking_filter import ThinkingFilter
 
+from scripts.benchmarks.memory_quality import told
 from tests.integration.test_memory_data import NOW, Person, Question, people
 
 POLITE = [
@@ -23,17 +24,8 @@ POLITE = [
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     """Everything the four said, in a store with all-MiniLM-L6-v2."""
-    everyone = people()
     with MemoryStore(tmp_path_factory.mktemp("memory"), now=lambda: NOW) as store:
-        waiting = []
-        for person in everyone:
-            user = store.user(person.name)
-            for said in person.turns:
-                turn = user.turn(said.text, conversation_id=said.conversation, at=said.at)
-                waiting.append(user.append(turn))
-        for done in waiting:
-            done.result()
-        yield [(person, store.user(person.name)) for person in everyone]
+        yield [(person, told(store, person)) for person in people()]
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +119,30 @@ def test_the_filter_refuses_the_nearest_wrong_memory(asked):
     precision, recall = kept_right / (kept_right + kept_wrong), kept_right / right
     assert precision >= 0.9, (precision, recall)
     assert recall >= 0.8, (precision, recall)
+
+
+def test_what_was_told_in_one_conversation_is_told_apart(tmp_path):
+    """Who tells of herself for the first time says it all in one conversation: no other one
+    answers worse, and what is told is still what answers, or nothing."""
+    right = answered = told_right = told_all = idle = idle_told = 0
+    with MemoryStore(tmp_path, now=lambda: NOW) as store:
+        for person in people("at_once.txt"):
+            user = told(store, person)
+            for question in person.questions:
+                hits = ThinkingFilter().choose(question.text, user.search(question.text), NOW)
+                holding = [hit for hit in hits if question.answer in hit.memory.text]
+                if question.kind == "none":
+                    idle += 1
+                    idle_told += bool(hits)
+                    continue
+                answered += 1
+                right += bool(holding)
+                told_right += len(holding)
+                told_all += len(hits)
+    assert answered >= 50
+    assert right / answered >= 0.85
+    assert told_right / told_all >= 0.9
+    assert idle_told <= 0.2 * idle
 
 
 def test_what_nobody_told_brings_little_to_mind(known):

@@ -46,6 +46,7 @@ MONDAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
         ("i was born in nineteen eighty", "The user was born in nineteen eighty.", "born when"),
         ("I was born in May and my sister in June", "The user was born in May.", "born when"),
         ("I was born in Rome sorry Milan", "The user was born in Milan.", "born where"),
+        ("I was raised in Bern", "The user grew up in Bern.", "grew up"),
         ("I grew up on a farm", "The user grew up on a farm.", "grew up"),
         ("I'm Catholic.", "The user is Catholic.", "faith"),
         ("I'm not a Christian", "The user is not a Christian.", "faith"),
@@ -560,6 +561,10 @@ def test_a_turn_may_take_the_one_before_back(turn: str, besides: str | None):
         ("I'm allergic to nuts, please remember and tell me", ["The user is allergic to nuts."]),
         ("my full name is Elizabeth Stone", ["The user's full name is Elizabeth Stone."]),
         ("I moved from Lyon to Paris", ["The user lives in Paris."]),
+        (
+            "I was born in Lagos but grew up in London",
+            ["The user was born in Lagos.", "The user grew up in London."],
+        ),
         ("I've been living in Lyon", ["The user lives in Lyon."]),
         ("I was born on the fifth of May", ["The user's birthday is the fifth of May."]),
         ("I have six cats", ["The user has six cats."]),
@@ -605,6 +610,13 @@ def test_a_change_is_said_of_what_was_said_before(before: str, after: str):
         ("how old is my mother", "age of mother", True),
         ("do you know where I live", "home", True),
         ("where do I live", "home in flat", True),
+        ("where was I born", "born where", True),
+        ("where was I born", "born when", False),
+        ("what year was I born", "born when", True),
+        ("where did I grow up", "grew up", True),
+        ("what can I not eat", "allergic walnuts", True),
+        ("should I eat that", "consumes pork", True),
+        ("what am I afraid of", "afraid flying", True),
     ],
 )
 def test_a_question_is_about_its_own_subject(question: str, subject: str, answered: bool):
