@@ -1,4 +1,4 @@
-"""One process at a time writes to a store that is a folder."""
+"""One process at a time writes to a store that is a folder, or to a user's file in it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,24 @@ from coda_voice.errors import VoiceTimeoutError
 LOCK_TIMEOUT = 20.0
 
 
+@contextlib.contextmanager
+def holding(lock: FileLock, busy: str, doing: str) -> Iterator[None]:
+    """Hold a lock. Raises VoiceTimeoutError with ``busy``, MemoryStoreError for where it lies."""
+    try:
+        lock.acquire()
+    except Timeout:
+        raise VoiceTimeoutError(
+            f"another process {busy} for {lock.timeout:g} s; try again when it is done.",
+            "memory_busy",
+        ) from None
+    except OSError as error:
+        raise store_error(error, str(Path(lock.lock_file).parent), doing) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class WriteLock:
     """The lock of the store in a folder. A thread that holds it may take it again."""
 
@@ -21,23 +39,10 @@ class WriteLock:
         self._folder = folder
         self._lock = FileLock(folder / ".lock", timeout=LOCK_TIMEOUT)
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> contextlib.AbstractContextManager[None]:
         """Keep others from writing. Raises VoiceTimeoutError after 20 s."""
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise VoiceTimeoutError(
-                f"another process has been writing to {self._folder} for {LOCK_TIMEOUT:g} s; "
-                "try again when it is done.",
-                "memory_busy",
-            ) from None
-        except OSError as error:
-            raise store_error(error, str(self._folder), "locking the memory store") from error
-        try:
-            yield
-        finally:
-            self._lock.release()
+        busy = f"has been writing to {self._folder}"
+        return holding(self._lock, busy, "locking the memory store")
 
     @contextlib.contextmanager
     def held_if_free(self) -> Iterator[bool]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from coda_memory.errors import store_error
-from coda_voice.errors import VoiceTimeoutError
+from coda_memory.write_lock import holding
 
 if TYPE_CHECKING:
     from coda_memory.tables import Tables
@@ -56,25 +56,11 @@ class StateFiles:
         """Give the file's path."""
         return str(self._path(key))
 
-    @contextlib.contextmanager
-    def locked(self, key: str) -> Iterator[None]:
+    def locked(self, key: str) -> contextlib.AbstractContextManager[None]:
         """Two processes may adapt the same user: one after the other."""
         path = self._lock_path(key)
         lock = FileLock(path, timeout=LOCK_TIMEOUT)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            raise VoiceTimeoutError(
-                f"another process has held {path} for {LOCK_TIMEOUT:g} s; try again.",
-                "memory_busy",
-            ) from None
-        except OSError as error:
-            raise store_error(error, str(path), "locking a personality") from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return holding(lock, f"has held {path}", "locking a personality")
 
     def read(self, key: str) -> str | None:
         """Read the file."""
