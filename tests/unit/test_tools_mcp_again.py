@@ -93,7 +93,10 @@ def process_of(script):
     return next(child for child in children if script in child.cmdline())
 
 
-async def test_a_long_call_that_starts_a_server_is_not_ended_by_listing_its_tools(tmp_path):
+async def test_a_long_call_that_starts_a_server_is_not_ended_by_listing_its_tools(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("coda_tools.mcp_again.RARELY_SECONDS", 6.0)  # when the call is over
     registry, told = ToolRegistry(), Told()
     spoilt = tmp_path / "spoilt"
     slow = difficult("slow", str(spoilt), timeout=20.0, connect_timeout=2.0)
