@@ -53,8 +53,15 @@ WORLD = (
     r"(?:[\w-]+ ){1,2}(?:islands|isles|peninsula)|(?:[\w-]+ )?space station|gold coast|sunshine coast)"
 )
 """What one lives on by name, the moon or the Isle of Wight, instead of in a town."""
+NO_FOOD = (
+    r"(?!(?<=\bon )(?:only |just |mostly )?(?:(?:black |strong |junk |fast |frozen |instant )?(?:coffee|tea|food|pizza|pasta|noodles|bread|rice|toast|sugar|water|air|love|hope)|"
+    r"nothing|little|less|takeaways?|benefits|welfare|savings|credit|\w+ (?:pension|savings|salary|income))\b)"
+)
+"""What one lives on, and not where: "I live on coffee"."""
 KIND_OF_HOME = (
-    r"(?P<how>in|at|near|on|with) (?!(?:(?!i\b)[\w-]+ ){2,4}in (?!the |an? |my |our )\w)(?P<x>(?:(?:an?|my|our) |(?<=near )the |(?<=on )the (?!"
+    r"(?P<how>in|at|near|on|with) "
+    + NO_FOOD
+    + r"(?!(?:(?!i\b)[\w-]+ ){2,4}in (?!the |an? |my |our )\w)(?P<x>(?:(?:an?|my|our) |(?<=near )the |(?<=on )the (?!"
     + WORLD
     + r"\b)|(?<=at )(?=home\b))[^.!;,?]+?)"
     + END

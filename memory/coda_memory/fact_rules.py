@@ -30,6 +30,7 @@ from coda_memory.fact_parts import (
     MOMENTARY,
     NAME,
     NO_DATE,
+    NO_FOOD,
     NO_HOME,
     NO_LOOK,
     NO_MORE,
@@ -75,7 +76,11 @@ def _rule(pattern: str, text: str, subject: str, importance: float, kind: Kind =
 
 
 def _likes(verb: str, says: str, importance: float = 0.7) -> Rule:
-    pattern = I_AM + rf"(?:{verb})\s+(?!to (?:think|believe|say|imagine|pretend)\b)" + THINGS
+    pattern = (
+        I_AM
+        + rf"(?:{verb})\s+(?!to (?:think|believe|say|imagine|pretend|admit|ask|tell|bother|interrupt|disappoint|break)\b)"
+        + THINGS
+    )
     return _rule(pattern, f"The user {says} {{x}}", "likes {key}", importance, "preference")
 
 
@@ -112,7 +117,7 @@ RULES = (
     _rule(r"\b(?:i|we) (?:no longer|don't|do not|dont) lives? (?P<how>in|at|near|on) " + HABIT,
           "The user no longer lives {how} {x}", "home", 0.85),
     _rule(r"\bmy (?:home ?)?(?:city|town|village) is " + NO_LOOK + NO_HOME + HABIT, "The user lives in {x}", "home", 0.8),
-    _rule(WE_ARE + r"(?:been )?(?:work and )?(?:live|living|settled|based)(?: and work(?:ing)?)? (?P<how>in|at|near|on) " + NO_HOME + HABIT, "The user lives {how} {x}", "home", 0.85),
+    _rule(WE_ARE + r"(?:been )?(?:work and )?(?:live|living|settled|based)(?: and work(?:ing)?)? (?P<how>in|at|near|on) " + NO_HOME + NO_FOOD + HABIT, "The user lives {how} {x}", "home", 0.85),
     _rule(_MOVED + r"(?:to|into) (?!(?:(?!i\b)[\w-]+ ){2,6}in (?!the |an? |my |our )\w)(?P<x>(?:an?|my|our) [^.!;,?]+?)" + END, "The user lives in {x}", "home in {key}", 0.7),
     _rule(_MOVED + r"(?:from (?-i:[A-Z])[\w'-]+(?: [\w'-]+){0,2} (?=to (?-i:[A-Z])))?(?:to|into) " + _NEW_TOWN, "The user lives in {x}", "home", 0.85),
     _rule(_MOVED.replace("(?:i|we)", "(?-i:i|we)") + r"from " + NO_HOME + NO_TOWN + r"[\w'-]+(?: [\w'-]+){0,2}? to (?!(?:an?|my|our) )" + _NEW_TOWN,
@@ -217,7 +222,7 @@ RULES = (
     _rule(r"\b(?:i|we)(?:'ve| have)?(?: just| recently| finally)? got (?P<x>married|divorced|engaged)\b", "The user is {x}", "family status", 0.8),
     _rule(r"\bi(?:'m| am) (?:not|no longer) (?P<x>married|divorced|engaged|single)\b",
           "The user is not {x}", "family status", 0.8),
-    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single)\b",
+    _rule(r"\bi(?:'m| am) (?:now |recently )?(?P<x>married|divorced|engaged(?! (?:in|with|on)\b)|single(?![ -](?:minded|handed)))\b",
           "The user is {x}", "family status", 0.8),
     _rule(r"\bmy (?P<what>(?:phone |mobile |house |flat )?number|email|address)(?: address)?(?:'s| is) (?P<x>(?:[^.!?]|\.(?=\w))+?)(?=$|[.!?](?!\w)| and (?:i|my)\b)",
           "The user's {what} is {x}", "my {what}", 0.85),
