@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,16 @@ import pytest
 import torch
 
 from coda_voice.audio import files
+from coda_voice.moshi.allocator import give_back_freed_memory
 from coda_voice.moshi.checkpoint import SpeechModels, load_models
 from coda_voice.moshi.engine import Engine, EngineOptions
 from coda_voice.moshi.frames import Pcm
 
 DATA = Path(__file__).parent / "data"
+# Threads of small models wait for each other, and where others are busy they hardly ever meet:
+# the same work took 20 s of two cores instead of one second of one.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start
 
 
 class Spoken:
@@ -53,8 +58,7 @@ def nothing_left() -> Iterator[None]:
     """
     yield
     gc.collect()
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:  # glibc has it
-        trim(0)
+    give_back_freed_memory()
 
 
 @pytest.fixture(autouse=True)

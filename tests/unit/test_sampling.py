@@ -27,8 +27,9 @@ def draws(made: SlotSampler, logits: torch.Tensor, frames: int) -> torch.Tensor:
 
 def test_what_is_drawn_follows_the_softmax_at_the_given_temperature() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-    made = sampler(Sampling(temperature=0.5, top_k=0, seed=1))
-    seen = torch.bincount(draws(made, logits, 20_000)[0], minlength=4) / 20_000
+    made = sampler(*(Sampling(temperature=0.5, top_k=0, seed=n) for n in range(20)))
+    drawn = draws(made, logits.expand(20, -1), 1_000)
+    seen = torch.bincount(drawn.flatten(), minlength=4) / 20_000
     torch.testing.assert_close(seen, torch.softmax(logits[0] / 0.5, 0), atol=0.012, rtol=0)
 
 
