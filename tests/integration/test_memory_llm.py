@@ -342,7 +342,9 @@ def scores(*given: tuple[int, float]) -> list[Any]:
 async def second_opinion(store: MemoryStore, server: LlmServer) -> tuple[Any, Any]:
     """What is told of "chess rowing harbour" at once, and what an LLM adds."""
     async with asking(server) as llm:
-        recalled = await remembered(store, llm, thinking=UNSURE).recall("is the harbour nice in the summer")
+        recalled = await remembered(store, llm, thinking=UNSURE).recall(
+            "is the harbour nice in the summer"
+        )
         assert recalled.more is not None, "the rules are not sure of hashed words"
         return recalled, await recalled.more()
 
