@@ -161,6 +161,8 @@ def test_two_quick_clicks_do_one_thing(chromium: Browser, house: tuple[RunningSe
         assert shows(other)
         current = page.get_attribute("[aria-current=true]", "data-name")
         assert current == names[other]
+        again = [url for url in asked if url.endswith(f"{names[other]}/audio")]
+        assert len(again) == 1, "what is there already is not fetched anew, nor stopped if it plays"
 
         # Twice on a word: it is played from there, once.
         page.dblclick(".lines .user .jump")

@@ -104,6 +104,8 @@ async function load(recording, signal) {
   }
   byId("viewer-title").textContent = new Date(recording.started).toLocaleString();
   byId("viewer-about").textContent = `${recording.checkpoint} · ${recording.agreed}`;
+  // Back on the one that is there: to fetch it anew would stop it where somebody has set it playing.
+  if (recording.complete && document.documentElement.dataset.shown === recording.name) return;
   const base = `/v1/recordings/${recording.name}`;
   const sound = await (await get(`${base}/audio`, signal)).blob();
   const words = recording.complete ? await (await get(`${base}/words`, signal)).json() : [];
