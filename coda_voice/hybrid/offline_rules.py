@@ -178,7 +178,7 @@ RULES: Sequence[Rule] = (
     rule(
         "recall",
         rf"^{_WELL}(?:{_CAN_YOU_TELL})?(?P<query>(?:what|who|where|when)"
-        r"(?:'s| is|s| are| was| do| did) (?:my|i) .+)$",
+        r"(?:'s| is|s| are| was| do| did| am(?= i (?:afraid|scared|allergic)\b)) (?:my|i) .+)$",
         query,
     ),
     rule(
@@ -191,9 +191,13 @@ RULES: Sequence[Rule] = (
         r"how many (?!(?:second|minute|hour|day|week|month|year)s\b)[\w' ]+ do (?:i|we) have|"
         r"(?:what|which)(?: \w+){1,3} do i (?:like|love|hate|prefer|have|own|drive|speak|play|live "
         r"in|work (?:in|at|for|with))(?: best| most)?|"
-        r"(?:am i|are we) (?:allergic|vegetarian|vegan|diabetic|married)\b.*|"
-        r"do (?:i|we) (?:still )?(?:have an?|own an?|like|love|hate|eat|drink|drive|speak|play|"
-        r"live in|work (?:in|at|for|as)) .+)$",
+        r"(?:am i|are we) (?:allergic|vegetarian|vegan|diabetic|married|divorced|retired|pregnant|"
+        r"(?:left|right)[- ]handed|(?:afraid|scared) of|an only child|catholic|muslim|jewish)\b.*|"
+        r"(?:what|which) hand do i .+|"
+        r"can (?:i|we) (?:swim|drive|cook|dance|sing|ski|skate|knit|sew|play (?:the )?\w+|"
+        r"ride an? \w+)|"
+        r"do (?:i|we) (?:still )?(?:have (?:an?|any)|own an?|like|love|hate|eat|drink|drive|speak|"
+        r"play|wear|collect|live in|work (?:in|at|for|as)) .+)$",
         query,
     ),
 )

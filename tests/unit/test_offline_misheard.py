@@ -99,6 +99,10 @@ def test_a_quantity_is_what_was_meant(said, value, source, target):
         ("what is the current time", "get_time", {}),
         ("what am i allergic to", "recall", {"query": "what am i allergic to"}),
         ("do i have a dog", "recall", {"query": "do i have a dog"}),
+        ("do i wear glasses", "recall", {"query": "do i wear glasses"}),
+        ("can i swim", "recall", {"query": "can i swim"}),
+        ("what am i afraid of", "recall", {"query": "what am i afraid of"}),
+        ("which hand do i write with", "recall", {"query": "which hand do i write with"}),
         ("how old am i", "recall", {"query": "how old am i"}),
     ],
 )  # fmt: skip
