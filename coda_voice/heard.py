@@ -14,7 +14,8 @@ from coda_voice.events import Event, SessionRenewed
 from coda_voice.logs import Logs
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Word
-from coda_voice.turns import TurnTracker, UserSpeech
+from coda_voice.moshi.speaking import SILENT_FRAMES
+from coda_voice.turns import AGENT_LEVEL_DBFS, TurnTracker, UserSpeech
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class FrameReader:
         self._marks: deque[tuple[int, UserSpeech]] = deque(maxlen=1024)
         self._muted = (0.0, 0.0)
         """From when to when Moshi was last muted or spoken over, in seconds."""
+        self._last_sound = 0.0
+        """When the latest frame with sound began, in seconds."""
 
     def know(self, capabilities: Capabilities) -> None:
         """Learn from the checkpoint which text tokens are no words."""
@@ -71,6 +74,8 @@ class FrameReader:
         while self._marks and self._marks[0][0] <= frame.frame:
             changes.append(self._marks.popleft()[1])
         level = level_dbfs(frame.pcm)
+        if level > AGENT_LEVEL_DBFS:
+            self._last_sound = frame.time
         words = (*self._audible(frame), *frame.other_words)
         if words != frame.words:
             frame = replace(frame, words=words)
@@ -108,13 +113,22 @@ class FrameReader:
         return token is not None and token >= 0 and token not in self._silent_tokens
 
     def _audible(self, frame: FrameOut) -> tuple[Word, ...]:
-        """Leave out words that Moshi began while it was muted: nobody heard them."""
+        """Leave out words that Moshi began while it was muted, and that made no sound."""
         if frame.muted or frame.other_voice:
             since, until = self._muted
             adjoining = frame.time - until < FRAME_SECONDS / 2
             self._muted = (since if adjoining and until else frame.time, frame.time + FRAME_SECONDS)
         since, until = self._muted
-        return tuple(word for word in frame.words if not since <= word.start < until)
+        return tuple(
+            word
+            for word in frame.words
+            if not since <= word.start < until and not self._without_sound(word, frame)
+        )
+
+    def _without_sound(self, word: Word, frame: FrameOut) -> bool:
+        """Whether it was time enough for the sound of a word, and none came."""
+        age = round((frame.time - word.start) / FRAME_SECONDS) + 1
+        return age >= SILENT_FRAMES and self._last_sound < word.start - FRAME_SECONDS / 2
 
     def _count(self, frame: FrameOut) -> None:
         figures = self._to.analytics

@@ -21,11 +21,13 @@ from coda_voice.heard import Heard
 from coda_voice.hybrid.speakable import speakable
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS, Word
-from coda_voice.moshi.speaking import Manners, Script, ScriptState, Speaker
+from coda_voice.moshi.script import Manners, Script, ScriptState
+from coda_voice.moshi.speaking import Speaker
 from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
 from coda_voice.moshi.voice_over import VoiceOver
 from coda_voice.protocols import Announcement, Scheduling
+from coda_voice.turns import AGENT_LEVEL_DBFS
 
 Origin = Literal["answer", "filler", "announcement", "greeting", "say"]
 
@@ -222,7 +224,11 @@ class ScriptedVoice(Attendant):
     def says(self, word: Word) -> bool:
         """Whether a word of the agent's is a script's, and not Moshi's own."""
         step = round(word.start / FRAME_SECONDS)
-        return any(said.step == step for spoken in self._recent for said in spoken.script.said)
+        return any(
+            forced.step == step
+            for spoken in self._recent
+            for forced in (*spoken.script.said, *spoken.script.silent)
+        )
 
     # ---- frames -----------------------------------------------------------------------
 
@@ -237,6 +243,9 @@ class ScriptedVoice(Attendant):
         """
         if (fault := self.conversation.slot.policy_error) is not None:
             raise VoiceProcessingError(f"The speaker failed and says nothing any more: {fault}")
+        frame = heard.frame
+        sound = frame.muted or heard.level > AGENT_LEVEL_DBFS
+        self.speaker.sounded(frame.frame, sound)
         self.look()
         quiet = not (heard.user_speaking or heard.agent_speaking or self.busy())
         if self._urgent and self.idle and not self.asked():

@@ -10,8 +10,10 @@ sooner where the model, silent so far, takes the turn: its sense of whose turn i
 the script, too, whose words come in place of its own. Where an answer is due at any moment the
 model's first word is held back a few frames for it: begun, it would be cut short. A script
 yields when the user speaks over it; one that came too late is not begun; a newer one replaces
-one that has not begun. A model that will not pause is made to, after a while. Which words were
-said, and in which frame, is kept exactly: what the user heard is decided from that.
+one that has not begun. A model that will not pause is made to, after a while. A word that made
+no sound is said again: it happens to the first, where the model has just ended a sentence of
+its own. Which words were said, and in which frame, is kept exactly: what the user heard is
+decided from that.
 
 Forced silence in the monologue does not silence the sound, so the speaker also says when the
 voice is to be muted: after an interruption until the user is done, and, where only scripts
@@ -23,107 +25,18 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+
+from coda_voice.moshi.script import SOUNDING_FRAMES, Manners, SaidWord, Script, ScriptState
 
 Encode = Callable[[str], Sequence[int]]
 Words = Callable[[str], list[str]]
-_MAX_WORDS = 2_048
-SOUNDING_FRAMES = 3
-"""From a word's first token to where one can tell by ear which word it is."""
+SILENT_FRAMES = 6
+"""A word's sound begins within so many frames, if it comes at all."""
+_LAG = 2
+"""Frames from a word's choice to where its sound is known."""
 _VOICE_MEMORY = 6
 _ROOM_PADS = 2
 """PADs that cut a model short which will not pause by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manners:
-    """When and how scripts are spoken; all counts are frames of 80 ms."""
-
-    quiet_before: int = 6
-    """The user's silence before a script begins."""
-    quiet_at_onset: int = 2
-    """The user's silence before one begins in place of the model's own first word."""
-    hold_back: int = 4
-    """So long the model's own first word waits for an answer that is due at any moment."""
-    patience: int | None = None
-    """So long a script waits for a pause of the model, the user being quiet; then it makes
-    one. None: as long as it takes."""
-    barge_in: int = 4
-    """The user's voiced frames (of the last six) that end a script."""
-    stale_after: int = 100
-    """A script not begun by then is not begun any more."""
-    longest_pause: int = 8
-    """PADs in a row between two words before the next word is forced."""
-    stop_pads: int = 6
-    """PADs forced after an interruption, so that the model finds out of its sentence."""
-    tail_pads: int = 0
-    """PADs forced after the last word, while it is still sounding."""
-    lead_every_word: bool = False
-    """Whether the checkpoint needs an EPAD before each word, also where it goes straight on."""
-
-
-class ScriptState(Enum):
-    """What became of a script."""
-
-    WAITING = "waiting"
-    SPEAKING = "speaking"
-    DONE = "done"
-    INTERRUPTED = "interrupted"
-    STALE = "stale"
-    REPLACED = "replaced"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class SaidWord:
-    """A word of a script and the step in which its first piece was forced."""
-
-    text: str
-    step: int
-
-
-@dataclass(slots=True)
-class Script:
-    """What is to be said, growing while it is written; ``complete`` when nothing follows."""
-
-    generation: int
-    complete: bool = False
-    state: ScriptState = ScriptState.WAITING
-    said: list[SaidWord] = field(default_factory=list)
-    waited: int = 0
-    stale_after: int | None = None
-    """In place of the manners' own."""
-    answers: bool = False
-    """Whether it is said to what the user has just said, as the model's own words would be."""
-    ended_step: int | None = None
-    """The step in which it ended."""
-    _words: deque[str] = field(default_factory=lambda: deque(maxlen=_MAX_WORDS))
-
-    @property
-    def words_left(self) -> int:
-        """Words that were added and not said."""
-        return len(self._words)
-
-    def heard(self) -> list[str]:
-        """Give the words that could be heard: of one that was cut off, only the begun.
-
-        The last word of an interrupted script counts where it had a moment to sound.
-        """
-        until = self.ended_step
-        if until is None or self.state not in (ScriptState.INTERRUPTED, ScriptState.CANCELLED):
-            return [word.text for word in self.said]
-        return [word.text for word in self.said if word.step + SOUNDING_FRAMES <= until]
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing of it will be said any more."""
-        return self.state not in (ScriptState.WAITING, ScriptState.SPEAKING)
-
-    def sounding(self, step: int) -> bool:
-        """Whether the last word of one that is done could still be cut off in ``step``."""
-        done = self.state is ScriptState.DONE and bool(self.said)
-        return done and step < self.said[-1].step + SOUNDING_FRAMES
 
 
 class Speaker:
@@ -167,6 +80,10 @@ class Speaker:
         self._tail = self._making_room = self._made_to_wait = 0
         self._answer_due = False
         self._holds_left = 0
+        self._held = 0
+        """Frames for which the script's end has waited for its last word's sound."""
+        self._known = self._last_sound = 0
+        """Number of the last frame of which is known whether it sounded, and that did."""
 
     # -- scripts -----------------------------------------------------------------------------
 
@@ -197,7 +114,7 @@ class Speaker:
         with self._lock:
             if script.over:
                 return False
-            script._words.extend(self._split(text))
+            script.ahead.extend(self._split(text))
             script.complete = script.complete or complete
             return True
 
@@ -205,7 +122,7 @@ class Speaker:
         """Say that nothing will be appended any more; one without words is over at once."""
         with self._lock:
             script.complete = True
-            unsaid = script.state is ScriptState.WAITING and not script._words
+            unsaid = script.state is ScriptState.WAITING and not script.ahead
             if script is self._script and unsaid:
                 self._drop(ScriptState.DONE)
 
@@ -238,6 +155,17 @@ class Speaker:
             elif not self._stopping and self._quiet >= _VOICE_MEMORY // 2:
                 self._interrupted = False
             self._set_mute()
+
+    def sounded(self, frame: int, sound: bool) -> None:
+        """Learn whether there was sound in the voice's frame of this number.
+
+        Where the voice is muted it cannot be told, and counts as sound. Frames may be left
+        out: what is not known is taken for sound.
+        """
+        with self._lock:
+            if sound or frame != self._known + 1:
+                self._last_sound = frame
+            self._known = frame
 
     def only_scripts(self, only: bool) -> None:
         """Have the voice muted except where a script is spoken, or no longer."""
@@ -286,7 +214,9 @@ class Speaker:
         if self._script is not None and not self._script.over:
             self._script.state = state
             self._script.ended_step = self._step
-            self._script._words.clear()
+            if state in (ScriptState.INTERRUPTED, ScriptState.CANCELLED):
+                self._take_back(self._script, SOUNDING_FRAMES)
+            self._script.ahead.clear()
             if state is ScriptState.DONE:
                 self._last = self._script
         self._script = None
@@ -389,15 +319,43 @@ class Speaker:
 
         Not while the voice is still muted: what was said then nobody would hear.
         """
-        return bool(script._words) and self._quiet >= quiet and not self._interrupted
+        return bool(script.ahead) and self._quiet >= quiet and not self._interrupted
+
+    def _take_back(self, script: Script, frames: int) -> str | None:
+        """Take back the last word if its first ``frames`` were silent; gives it."""
+        if not script.said:
+            return None
+        word = script.said[-1]
+        if self._last_sound >= word.step or self._known < word.step + frames - 1:
+            return None
+        script.silent.append(script.said.pop())
+        return word.text
+
+    def _still_silent(self, script: Script) -> bool:
+        """Whether the last word is yet to sound, or to turn out to be lost."""
+        if len(script.said) <= script.sure:
+            return False
+        begun = script.said[-1].step
+        # What sounded is known a little later than it was chosen, or never.
+        told = self._known > 0 and self._step <= begun + SILENT_FRAMES + _LAG
+        return told and self._last_sound < begun
 
     def _next(self, script: Script, sampled: int) -> int:
-        if not script._words:
-            if script.complete:
-                self._drop(ScriptState.DONE)
-                self._tail = self.manners.tail_pads
-                return self._pad if self._tail else sampled
-            return self._pad  # the writer is slower than the voice
+        if len(script.said) > script.sure and (lost := self._take_back(script, SILENT_FRAMES)):
+            script.sure = len(script.said) + 1  # if it is silent again, it goes on
+            script.ahead.appendleft(lost)
+            self._led = False
+            self._pads = self.manners.longest_pause
+        if not script.ahead:
+            if not script.complete:
+                return self._pad  # the writer is slower than the voice
+            if self._still_silent(script):
+                self._held += 1
+                return self._pad
+            tail = max(0, self.manners.tail_pads - self._held)
+            self._drop(ScriptState.DONE)
+            self._tail = tail
+            return self._pad if tail else sampled
         if self._led:
             return self._word(script)
         if sampled == self._pad and self._pads < self.manners.longest_pause:
@@ -409,8 +367,8 @@ class Speaker:
         return self._word(script)  # the model goes straight on to a next word
 
     def _word(self, script: Script) -> int:
-        word = script._words.popleft()
+        word = script.ahead.popleft()
         script.said.append(SaidWord(word, self._step))
-        self._led, self._pads = False, 0
+        self._led, self._pads, self._held = False, 0, 0
         self._pieces.extend(self._encode(word))
         return self._pieces.popleft() if self._pieces else self._pad

@@ -18,16 +18,8 @@ from typing import Literal
 import numpy as np
 
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, OtherSound, Pcm, Word
-from coda_voice.moshi.speaking import (
-    SOUNDING_FRAMES,
-    Encode,
-    Manners,
-    SaidWord,
-    Script,
-    ScriptState,
-    Speaker,
-    Words,
-)
+from coda_voice.moshi.script import SOUNDING_FRAMES, Manners, SaidWord, Script, ScriptState
+from coda_voice.moshi.speaking import Encode, Speaker, Words
 from coda_voice.moshi.synthesizer import Synthesizer, Utterance
 
 BEGIN_FRAMES = 3
@@ -183,7 +175,7 @@ class VoiceOver(Speaker):
         if utterance.pending:
             return None if self._out_of_patience(utterance) else self._silence
         # All that was written has been read: what made no sound (a dash) is over, too.
-        self._note_words(script, self._taken + len(script._words))
+        self._note_words(script, self._taken + len(script.ahead))
         if script.complete:
             self._told.discard("slow")
             self._drop(ScriptState.DONE)
@@ -195,10 +187,10 @@ class VoiceOver(Speaker):
         """Keep account of the words that begin in this frame."""
         # ``choose`` has counted this frame already, and a word's step is its frame's number.
         step = self._step - 1
-        while self._taken < said and script._words:
+        while self._taken < said and script.ahead:
             self._taken += 1
             self._close_word(step)
-            self._open = SaidWord(script._words.popleft(), step)
+            self._open = SaidWord(script.ahead.popleft(), step)
             script.said.append(self._open)
 
     def _close_word(self, step: int, *, cut_off: bool = False) -> None:

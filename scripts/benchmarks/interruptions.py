@@ -20,7 +20,7 @@ from coda_voice.audio.features import level_dbfs
 from coda_voice.events import ScriptEnded, SpeechEnded, ToolEnded, ToolStarted
 from coda_voice.hybrid.attendant import HybridAttendant
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
-from coda_voice.moshi.speaking import SOUNDING_FRAMES, SaidWord
+from coda_voice.moshi.script import SOUNDING_FRAMES, SaidWord
 from coda_voice.scripted_voice import Spoken
 from scripts.benchmarks.hybrid import LONG_ANSWER, SOUND_DBFS, Scripts
 from scripts.train_tiny.judge import Judge, write_language_model
@@ -80,8 +80,8 @@ class Interrupted:
     went_on: bool
     """Whether the monologue itself went on with the script's next word later."""
     stale_tools: int
-    history_true: bool
-    """The history holds the words that sounded, each with sound, and no other."""
+    history_wrong: str
+    """In what the history differs from the words that sounded; empty where it is true."""
     history_words: int
     ear_words: int | None
     """Words of the script that the recogniser hears; None where none was said, or none listens."""
@@ -91,8 +91,13 @@ class Interrupted:
         """Whether it was silent in time."""
         return self.silent_after is not None and self.silent_after <= ALLOWED_SECONDS + 1e-6
 
+    @property
+    def history_true(self) -> bool:
+        """Whether the history holds the words that sounded, each with sound, and no other."""
+        return not self.history_wrong
+
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "silent": self.silent}
+        return {**asdict(self), "silent": self.silent, "history_true": self.history_true}
 
 
 async def interrupt(
@@ -136,7 +141,7 @@ async def interrupt(
         stale_tools=sum(
             e.generation <= generation and e.time > limit for e in talk.of(ToolStarted)
         ),
-        history_true=_history_true(talk, hybrid, said, heard, muted, generation),
+        history_wrong=_history_wrong(talk, hybrid, said, heard, muted, generation),
         history_words=len(heard),
         ear_words=_by_ear(talk, ear, said, muted) if said and ear is not None else None,
     )
@@ -161,31 +166,31 @@ def _went_on(talk: HybridTalk, script: list[str], heard: list[str], limit: float
     return bool(left and spoken) and spoken[0] == left[0]
 
 
-def _history_true(
+def _history_wrong(
     talk: HybridTalk,
     hybrid: HybridAttendant,
     said: list[SaidWord],
     heard: list[str],
     muted: set[int],
     generation: int,
-) -> bool:
+) -> str:
     """Compare the LLM's history, word by word, with the frames in which each word sounded."""
     told = [e.heard for e in talk.of(ScriptEnded) if e.generation <= generation and e.heard]
     known = [m.content for m in hybrid.history.before(10**9) if m.role == "assistant"]
-    if told and (" ".join(told).split() != heard or any(text not in known for text in told)):
-        return False
-    if heard and not told:
-        return False
+    if " ".join(told).split() != heard:
+        return f"told were {told}, heard {heard}"
+    if missing := [text for text in told if text not in known]:
+        return f"{missing} not in the history, which ends with {known[-2:]}"
     for number, word in enumerate(said):
         upto = said[number + 1].step if number + 1 < len(said) else word.step + SOUNDING_FRAMES
         audible = sum(n not in muted for n in range(word.step, upto))
         if number < len(heard):
             around = range(word.step, min(word.step + 2 * SOUNDING_FRAMES, len(talk.heard)))
             if not audible or not any(_loud(talk, n) for n in around):
-                return False
+                return f"{word} is in it and had {audible} audible frames, none of them loud"
         elif audible > SOUNDING_FRAMES:
-            return False
-    return True
+            return f"{word} is not in it and could be heard for {audible} frames"
+    return ""
 
 
 def _by_ear(talk: HybridTalk, ear: Ear, said: list[SaidWord], muted: set[int]) -> int:

@@ -65,7 +65,7 @@ def trial(during: str = "script", **other: object) -> Interrupted:
         "late_words": 0,
         "went_on": False,
         "stale_tools": 0,
-        "history_true": True,
+        "history_wrong": "",
         "history_words": 4,
         "ear_words": 5,
     }
@@ -77,7 +77,8 @@ def test_bars_of_interruptions_count_only_what_there_was_to_interrupt():
     bars = benchmark_hybrid.barge_in_bars(good, [1])
     assert {b["bar"]: b["holds"] for b in bars}.pop("4 interruptions") is False
     assert all(b["holds"] for b in bars[1:]), bars
-    bad = [trial(silent_after=0.5, late_words=1, stale_tools=1, history_true=False, ear_words=9)]
+    wrong = "told more than was heard"
+    bad = [trial(silent_after=0.5, late_words=1, stale_tools=1, history_wrong=wrong, ear_words=9)]
     assert not any(b["holds"] for b in benchmark_hybrid.barge_in_bars(bad, [1]))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from coda_voice.moshi.speaking import Manners, ScriptState, Speaker
+from coda_voice.moshi.script import Manners, ScriptState
+from coda_voice.moshi.speaking import Speaker
 
 PAD, EPAD = 3, 0
 VOCABULARY: dict[str, list[int]] = {}
