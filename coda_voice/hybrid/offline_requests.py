@@ -37,3 +37,27 @@ _CHANGES = re.compile(
 def is_request(plain: str) -> bool:
     """Whether ``plain``, which holds the words of a timer, asks for something to be done."""
     return not any(how.search(plain) for how in (_ASKS, _REPORTS, _NOT_WANTED, _CHANGES))
+
+
+_FIRST_PERSON = re.compile(
+    r"^(?:(?:hi|hello|hey|well|so|and|also|oh|okay|ok|by the way|actually|coda|for the record|"
+    r"just so you know|you should know(?: that)?|fun fact)[, ]+)*"
+    r"(?:i|i'm|i've|i'd|my|we|we're|our)\b"
+)
+_WE = r"\b(?:i|we) (?:(?:really|just|still|would|only|am|are|was|were|do|did) )*"
+_TO_BE_TOLD = r"(?:you|to (?:know|ask|hear|learn|understand|find|see))\b"
+_WANTS_AN_ANSWER = re.compile(
+    r"\?|^(?:what|who|whose|where|when|which|why|how|is|are|do|does|did|can|could|will|would|"
+    r"should|may|have you|tell|give|show|explain|find|look|read|write|play|call|send|translate)\b|"
+    rf"{_WE}(?:want|need|like|wish|expect)(?:ed)? {_TO_BE_TOLD}|\b(?:i|we)'d like {_TO_BE_TOLD}|"
+    rf"{_WE}(?:wonder|wondering|not (?:know|understand))\b|"
+    r"\b(?:i'm|we're) (?:just )?(?:wondering|asking|looking for)\b|"
+    r"\b(?:don't|do not|can't|cannot|didn't) (?:know|understand|remember|recall|figure)\b|"
+    r"\b(?:question|help|advice|(?:can|could|will|would) you|tell me|let me know|please)\b"
+)
+
+
+def tells_of_oneself(text: str) -> bool:
+    """Whether somebody tells of himself, and neither asks nor wants anything ("my name is Sam")."""
+    said = [part.strip() for part in re.split(r"(?<=[.!?;])\s+", text.lower().replace("’", "'"))]
+    return bool(_FIRST_PERSON.match(said[0])) and not any(map(_WANTS_AN_ANSWER.search, said))

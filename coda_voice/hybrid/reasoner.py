@@ -27,6 +27,7 @@ from coda_voice.hybrid.llm import (
     next_chunk,
 )
 from coda_voice.hybrid.offline_brain import understand
+from coda_voice.hybrid.offline_requests import tells_of_oneself
 from coda_voice.hybrid.reasoning_prompt import (
     NO_MORE_TOOLS,
     REFUSED,
@@ -46,6 +47,8 @@ APOLOGIES = {
     "llm_tool_loop": "Sorry, I could not work that out.",
     "llm_not_understood": "Sorry, I can only answer that with a language model, and none is there.",
 }
+ACKNOWLEDGED = "Thank you for telling me."
+"""Where nobody could say more, but nothing was asked either."""
 OTHER_APOLOGY = "Sorry, I cannot think about that right now."
 MORE = "There is more, if you want to hear it."
 
@@ -359,7 +362,10 @@ class Reasoner:
         if error.error_code == "llm_not_understood" and state.turn.moshi_heard:
             self._tell.end(state, "failed", error)
             return
-        self._tell.say(state, APOLOGIES.get(error.error_code, OTHER_APOLOGY), "apology")
+        apology = APOLOGIES.get(error.error_code, OTHER_APOLOGY)
+        if error.error_code == "llm_not_understood" and tells_of_oneself(state.turn.text):
+            apology = ACKNOWLEDGED
+        self._tell.say(state, apology, "apology")
         self._tell.end(state, "failed", error)
 
     def _others(self, asked: LlmClient) -> list[LlmClient]:

@@ -582,6 +582,8 @@ async def test_the_offline_brain_answers_with_real_tools_and_says_it_is_offline(
     assert [round(left) for _, left in timers.left()] == [5_400]
     unknown = await hear(reasoner, "Who was Napoleon?", generation=3)
     assert "only answer that with a language model" in unknown[0].text
+    told = await hear(reasoner, "Hi, my sister lives in Rome.", generation=4)
+    assert texts(told) == ["Thank you for telling me."]
     assert all(e.offline for e in events if hasattr(e, "offline"))
     timers.close()
     await reasoner.close()
