@@ -244,7 +244,7 @@ class ScriptedVoice(Attendant):
         if (fault := self.conversation.slot.policy_error) is not None:
             raise VoiceProcessingError(f"The speaker failed and says nothing any more: {fault}")
         frame = heard.frame
-        sound = frame.muted or heard.level > AGENT_LEVEL_DBFS
+        sound = frame.muted or frame.other_voice or heard.level > AGENT_LEVEL_DBFS
         self.speaker.sounded(frame.frame, sound)
         self.look()
         quiet = not (heard.user_speaking or heard.agent_speaking or self.busy())

@@ -159,8 +159,8 @@ class Speaker:
     def sounded(self, frame: int, sound: bool) -> None:
         """Learn whether there was sound in the voice's frame of this number.
 
-        Where the voice is muted it cannot be told, and counts as sound. Frames may be left
-        out: what is not known is taken for sound.
+        Where the voice is muted or another one's it cannot be told, and counts as sound.
+        Frames may be left out: what is not known is taken for sound.
         """
         with self._lock:
             if sound or frame != self._known + 1:
