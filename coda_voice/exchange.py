@@ -30,7 +30,7 @@ from coda_voice.events import SpeechStarted, TurnLatency
 from coda_voice.heard import Heard
 from coda_voice.models import VoiceStreamChunk
 from coda_voice.moshi.frames import FRAME_SECONDS, Pcm
-from coda_voice.turns import AGENT_LEVEL_DBFS, UserSpeech
+from coda_voice.turns import UserSpeech
 
 AudioChunk = bytes | bytearray | memoryview | NDArray[np.float32] | NDArray[np.int16]
 """PCM as the settings say it is, or samples that are numbers already."""
@@ -250,7 +250,7 @@ class Answer:
             if began is not None:
                 first = began - 1.5 * FRAME_SECONDS
                 self._spoken = [h.frame.pcm for h in self._before if h.frame.time >= first]
-        if self._spoken and heard.level > AGENT_LEVEL_DBFS:
+        if self._spoken and heard.loud:
             self._until_last_sound = len(self._spoken)
 
     @property

@@ -14,7 +14,7 @@ from coda_voice.events import Event, SessionRenewed
 from coda_voice.logs import Logs
 from coda_voice.moshi.capabilities import Capabilities
 from coda_voice.moshi.frames import FRAME_SECONDS, FrameOut, Word
-from coda_voice.moshi.speaking import SILENT_FRAMES
+from coda_voice.moshi.script import SILENT_FRAMES
 from coda_voice.turns import AGENT_LEVEL_DBFS, TurnTracker, UserSpeech
 
 
@@ -28,6 +28,11 @@ class Heard:
     events: tuple[Event, ...]
     user_speaking: bool
     agent_speaking: bool
+
+    @property
+    def loud(self) -> bool:
+        """Whether there is sound in it."""
+        return self.level > AGENT_LEVEL_DBFS
 
     @property
     def text(self) -> str:

@@ -27,7 +27,6 @@ from coda_voice.moshi.spelling import Speller
 from coda_voice.moshi.synthesizer import Synthesizer
 from coda_voice.moshi.voice_over import VoiceOver
 from coda_voice.protocols import Announcement, Scheduling
-from coda_voice.turns import AGENT_LEVEL_DBFS
 
 Origin = Literal["answer", "filler", "announcement", "greeting", "say"]
 
@@ -244,7 +243,7 @@ class ScriptedVoice(Attendant):
         if (fault := self.conversation.slot.policy_error) is not None:
             raise VoiceProcessingError(f"The speaker failed and says nothing any more: {fault}")
         frame = heard.frame
-        sound = frame.muted or frame.other_voice or heard.level > AGENT_LEVEL_DBFS
+        sound = frame.muted or frame.other_voice or heard.loud
         self.speaker.sounded(frame.frame, sound)
         self.look()
         quiet = not (heard.user_speaking or heard.agent_speaking or self.busy())

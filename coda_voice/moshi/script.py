@@ -9,6 +9,8 @@ from enum import Enum
 _MAX_WORDS = 2_048
 SOUNDING_FRAMES = 3
 """From a word's first token to where one can tell by ear which word it is."""
+SILENT_FRAMES = 6
+"""A word's sound begins within so many frames, if it comes at all."""
 
 
 @dataclass(frozen=True, slots=True)

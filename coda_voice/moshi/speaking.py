@@ -26,12 +26,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from coda_voice.moshi.script import SOUNDING_FRAMES, Manners, SaidWord, Script, ScriptState
+from coda_voice.moshi.script import (
+    SILENT_FRAMES,
+    SOUNDING_FRAMES,
+    Manners,
+    SaidWord,
+    Script,
+    ScriptState,
+)
 
 Encode = Callable[[str], Sequence[int]]
 Words = Callable[[str], list[str]]
-SILENT_FRAMES = 6
-"""A word's sound begins within so many frames, if it comes at all."""
 _LAG = 2
 """Frames from a word's choice to where its sound is known."""
 _VOICE_MEMORY = 6

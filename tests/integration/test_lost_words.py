@@ -6,7 +6,7 @@ from coda_voice import VoiceManager
 from coda_voice.audio.features import level_dbfs
 from coda_voice.events import ScriptEnded, WordSpoken
 from coda_voice.moshi.engine import Engine
-from coda_voice.moshi.speaking import SILENT_FRAMES
+from coda_voice.moshi.script import SILENT_FRAMES
 from coda_voice.scripted_voice import ScriptedVoice
 from coda_voice.turns import AGENT_LEVEL_DBFS
 from tests.conftest import Spoken

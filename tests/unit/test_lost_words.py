@@ -15,8 +15,8 @@ from coda_voice.events import WordSpoken
 from coda_voice.heard import FrameReader, Surroundings
 from coda_voice.logs import Logs
 from coda_voice.moshi.frames import FRAME_SAMPLES, FRAME_SECONDS, FrameOut, Word
-from coda_voice.moshi.script import Manners, ScriptState
-from coda_voice.moshi.speaking import SILENT_FRAMES, Speaker
+from coda_voice.moshi.script import SILENT_FRAMES, Manners, ScriptState
+from coda_voice.moshi.speaking import Speaker
 
 PAD, EPAD = 3, 0
 PIECES = {word: [100 + n, 200 + n] for n, word in enumerate(("yes", "you", "like", "chess"))}
